@@ -1,0 +1,116 @@
+"""Strict configuration: TOML or JSON in, frozen typed values out, and errors that name key, value and remedy.
+
+A configuration class lies beside what it configures and derives from `Config`. Pydantic does the checking;
+this file turns its findings into one line for a person.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from nextword.errors import UsageError, did_you_mean
+
+C = TypeVar("C", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of all configurations: unknown keys are errors, types are exact, values never change once read.
+
+    The docstring under each field is its description; help texts and commented TOML are made from it.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+
+def parse(cls: type[C], values: Mapping[str, Any], section: str = "") -> C:
+    """Check `values` against `cls`; `section` ("train") goes before the key in messages.
+
+    Raises UsageError: unknown key (with the nearest known one), wrong type, or out of range.
+    """
+    try:
+        return cls.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError(_explain(error, cls, section)) from None
+
+
+def _explain(error: ValidationError, cls: type[Config], section: str) -> str:
+    """One line for the first finding, such as "train.steps: expected an integer, got '2k'"."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in ([section] if section else []) + list(first["loc"]))
+    value, context = first.get("input"), first.get("ctx", {})
+    match first["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key. {did_you_mean(str(first['loc'][-1]), cls.model_fields)}"
+        case "missing":
+            return f"{key}: required, but not given"
+        case "value_error":
+            return f"{key}: {context['error']}" if key else str(context["error"])
+        case kind:
+            return f"{key}: expected {_EXPECTED.get(kind, first['msg']).format(**context)}, got {value!r}"
+
+
+_EXPECTED = {
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "literal_error": "one of {expected}",
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
+}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as nested dicts. Raises UsageError naming the file (and the line, if it does not parse)."""
+    return _read(path, "TOML", tomllib.loads)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object as a dict. Raises UsageError naming the file if it is missing or no JSON object."""
+    values = _read(path, "JSON", json.loads)
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values
+
+
+def _read(path: Path, language: str, loads: Any) -> Any:
+    try:
+        return loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, JSONDecodeError, UnicodeDecodeError
+        raise UsageError(f"{path}: not valid {language}: {error}") from None
+
+
+def assign(values: dict[str, Any], assignment: str) -> None:
+    """Apply one `--set section.key=value` to nested dicts, in place. The value is read as TOML, else as a string.
+
+    >>> values = {"train": {"steps": 10}}
+    >>> assign(values, "train.learning_rate=3e-4")
+    >>> values
+    {'train': {'steps': 10, 'learning_rate': 0.0003}}
+    """
+    path, separator, text = assignment.partition("=")
+    *sections, key = path.strip().split(".")
+    if not separator or not key:
+        raise UsageError(f"--set {assignment!r}: expected section.key=value, such as train.learning_rate=3e-4")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[key] = value

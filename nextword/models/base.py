@@ -1,0 +1,100 @@
+"""The one interface of every language model: tokens and a state in, logits and the next state out.
+
+Knows nothing of text, loss or decoding. Shapes: B rows, T new tokens, C hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from nextword.config import Config
+
+
+class ModelConfig(Config):
+    """What every architecture has; each adds its own fields."""
+
+    type: str
+    """Which architecture: a name in `nextword.models.MODELS`."""
+    vocab_size: int = Field(default=0, ge=0)
+    """Number of tokens; 0 = taken from the tokenizer when training starts."""
+
+
+class State(ABC):
+    """What a model remembers of the tokens it has read, for a batch of B rows. Opaque outside its model.
+
+    `lengths` (B,) counts the tokens each row has consumed. A state given to the model is spent, because the model
+    may grow its buffers in place; `select` makes an independent copy to keep.
+    """
+
+    def __init__(self, lengths: Tensor) -> None:
+        self.lengths = lengths
+        self._spent = False
+
+    def spend(self) -> None:
+        """Mark as consumed. Raises RuntimeError the second time: its buffers may have moved on."""
+        if self._spent:
+            raise RuntimeError("this State was already given to the model; keep a copy first with state.select(rows)")
+        self._spent = True
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> Self:
+        """A new state of the given rows (N,), repeated, reordered or dropped; this one stays as it is."""
+
+    @abstractmethod
+    def detach(self) -> Self:
+        """The same memory, cut from the autograd graph (truncated backpropagation through time)."""
+
+    @staticmethod
+    def join(states: Sequence[State]) -> State:
+        """One state with the rows of all, in order; lengths may differ. `join(s).select([i])` is row i of `s`."""
+        return states[0]._join(states)
+
+    @abstractmethod
+    def _join(self, states: Sequence[Self]) -> Self: ...
+
+
+class LanguageModel(nn.Module, ABC):
+    """P(next token | tokens so far), for a batch of rows.
+
+    `forward(tokens)` reads whole windows from a fresh start. With a state it goes on from there, any number of
+    tokens at a time: one by one, in chunks and all at once give the same logits.
+    """
+
+    config: ModelConfig
+    output: nn.Linear  # features -> logits
+
+    @property
+    @abstractmethod
+    def max_seq_len(self) -> int | None:
+        """Most tokens a state may hold; None: no limit."""
+
+    @abstractmethod
+    def init_state(self, batch_size: int) -> State:
+        """The state before the first token."""
+
+    @abstractmethod
+    def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+        """(B, T) ids -> (B, T, C) features for `output`, and the state after the last token (None for None)."""
+
+    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+        """(B, T) ids -> (B, T, V) logits, and the state after the last token (None for None).
+
+        `logits[:, t]` is the distribution of the token after `tokens[:, t]`.
+        """
+        features, state = self.features(tokens, state)
+        return self.output(features), state
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.output.weight.device
+
+    def num_parameters(self) -> int:
+        """Number of trainable values; tied weights count once."""
+        return sum(p.numel() for p in self.parameters())
