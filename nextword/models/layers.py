@@ -1,0 +1,64 @@
+"""Layers shared by architectures: norms, positions, dropout.
+
+Shapes: B rows, T new tokens, C hidden size, H heads, D head size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class LockedDropout(nn.Module):
+    """Dropout whose mask is drawn once a row and kept for all its time steps (Gal & Ghahramani 2016)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
+        if not self.training or not self.p:
+            return x
+        mask = x.new_empty(x.size(0), 1, x.size(2)).bernoulli_(1 - self.p).div_(1 - self.p)
+        return x * mask
+
+
+class TokenDropout(nn.Module):
+    """Zeroes the embedding of whole tokens of the vocabulary, wherever they stand in the batch (Gal & Ghahramani 2016)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor, tokens: Tensor, vocab_size: int) -> Tensor:
+        """(B, T, C) embeddings of `tokens` (B, T) -> (B, T, C)"""
+        if not self.training or not self.p:
+            return x
+        keep = x.new_empty(vocab_size).bernoulli_(1 - self.p).div_(1 - self.p)
+        return x * keep[tokens].unsqueeze(-1)
+
+
+class Rotary(nn.Module):
+    """Rotary positions (Su et al. 2021), in the half-split layout of Llama: dimension i turns with i + D/2."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, head_size: int, max_seq_len: int, theta: float) -> None:
+        super().__init__()
+        frequencies = theta ** (-torch.arange(0, head_size, 2, dtype=torch.float64) / head_size)
+        angles = torch.outer(torch.arange(max_seq_len, dtype=torch.float64), frequencies)  # (max_seq_len, D/2)
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", angles.sin().float(), persistent=False)
+
+    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines for positions (B, T) or (1, T), each (B, 1, T, D/2): one look-up serves every layer."""
+        return self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn (B, H, T, D) by the angles of its positions. Done in float32: bfloat16 angles blur far positions."""
+    first, second = x.float().chunk(2, dim=-1)
+    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return turned.to(x.dtype)

@@ -1,0 +1,144 @@
+"""Recurrent language models: embedding, a stack of tanh RNN, GRU or LSTM layers, output layer.
+
+With every dropout at 0 and no tying this is nn.Embedding -> nn.RNN -> nn.Linear, weight for weight.
+Shapes: B rows, T new tokens, E embedding size, C hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from nextword.models.base import LanguageModel, ModelConfig, State
+from nextword.models.layers import LockedDropout, TokenDropout
+
+LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+CELLS = {"rnn": torch.rnn_tanh, "gru": torch.gru, "lstm": torch.lstm}
+
+
+class RecurrentConfig(ModelConfig):
+    """A stack of recurrent layers."""
+
+    type: Literal["rnn", "gru", "lstm"] = "lstm"
+    """rnn: tanh (Elman 1990); gru (Cho et al. 2014); lstm (Hochreiter & Schmidhuber 1997)."""
+    num_layers: int = Field(default=1, ge=1)
+    """Recurrent layers, one above the other."""
+    hidden_size: int = Field(default=512, ge=1)
+    """Size of each layer's hidden state."""
+    embedding_size: int = Field(default=0, ge=0)
+    """Size of a token's embedding; 0 = hidden_size."""
+    tied: bool = False
+    """The output layer uses the embedding's weights (Press & Wolf 2017); sizes that differ get a projection between."""
+    output_bias: bool = True
+    """A bias in the output layer."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """On the embedding, between layers and before the output, not along time (Zaremba et al. 2014)."""
+    variational: bool = False
+    """Keep each row's dropout mask for all its time steps (Gal & Ghahramani 2016)."""
+    embedding_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the vocabulary whose embeddings are zeroed in a batch (Gal & Ghahramani 2016)."""
+    recurrent_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of hidden-to-hidden weights zeroed in a batch: DropConnect (Merity et al. 2018)."""
+    init_range: float = Field(default=0.0, ge=0)
+    """Draw all weights from U(-r, r), as Zaremba et al. 2014 do; 0 = PyTorch's rule, U(-1/sqrt(C), 1/sqrt(C))."""
+
+
+class RecurrentState(State):
+    """Hidden state of each layer: a tuple of (B, C) tensors, (h,) or (h, c)."""
+
+    def __init__(self, layers: list[tuple[Tensor, ...]], lengths: Tensor) -> None:
+        super().__init__(lengths)
+        self.layers = layers
+
+    def select(self, rows: Tensor) -> Self:
+        """The given rows, copied."""
+        return type(self)([tuple(t[rows] for t in layer) for layer in self.layers], self.lengths[rows])
+
+    def detach(self) -> Self:
+        """The same memory without its history."""
+        return type(self)([tuple(t.detach() for t in layer) for layer in self.layers], self.lengths)
+
+    def _join(self, states: Sequence[Self]) -> Self:
+        layers = [
+            tuple(torch.cat(parts) for parts in zip(*layer, strict=True))
+            for layer in zip(*(state.layers for state in states), strict=True)
+        ]
+        return type(self)(layers, torch.cat([state.lengths for state in states]))
+
+
+class RecurrentModel(LanguageModel):
+    """A tanh RNN, GRU or LSTM language model; reads texts of any length in constant memory."""
+
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__()
+        self.config: RecurrentConfig = config
+        C, V = config.hidden_size, config.vocab_size
+        E = config.embedding_size or C
+        self.embedding = nn.Embedding(V, E)
+        self.layers = nn.ModuleList(
+            LAYERS[config.type](E if i == 0 else C, C, batch_first=True) for i in range(config.num_layers)
+        )
+        features = E if config.tied else C
+        self.projection = nn.Linear(C, E, bias=False) if features != C else nn.Identity()
+        self.output = nn.Linear(features, V, bias=config.output_bias)
+        self.token_dropout = TokenDropout(config.embedding_dropout)
+        self.dropout = LockedDropout(config.dropout) if config.variational else nn.Dropout(config.dropout)
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        config = self.config
+        if config.init_range:
+            for parameter in self.parameters():
+                nn.init.uniform_(parameter, -config.init_range, config.init_range)
+        else:
+            nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+            if config.output_bias:
+                nn.init.zeros_(self.output.bias)
+            if config.type == "lstm":  # remember by default: forget gate open at the start (Jozefowicz et al. 2015)
+                for layer in self.layers:
+                    C = config.hidden_size
+                    layer.bias_hh_l0.data[C : 2 * C] += 1.0
+        if config.tied:
+            self.output.weight = self.embedding.weight
+
+    @property
+    def max_seq_len(self) -> int | None:
+        """None: a recurrent state reads without limit."""
+        return None
+
+    def init_state(self, batch_size: int) -> RecurrentState:
+        """Zeros."""
+        zeros = self.output.weight.new_zeros(batch_size, self.config.hidden_size)
+        layer = (zeros, zeros) if self.config.type == "lstm" else (zeros,)
+        lengths = torch.zeros(batch_size, dtype=torch.long, device=self.device)
+        return RecurrentState([layer] * self.config.num_layers, lengths)
+
+    def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+        """(B, T) ids -> (B, T, C) features, and the state after the last token."""
+        before = self.init_state(tokens.size(0)) if state is None else state
+        assert isinstance(before, RecurrentState)
+        before.spend()
+        x = self.embedding(tokens)  # (B, T, E)
+        x = self.dropout(self.token_dropout(x, tokens, self.config.vocab_size))
+        after = []
+        for layer, memory in zip(self.layers, before.layers, strict=True):
+            x, memory = self._layer(layer, x, memory)  # (B, T, C)
+            x = self.dropout(x)
+            after.append(memory)
+        x = self.projection(x)
+        return x, None if state is None else RecurrentState(after, before.lengths + tokens.size(1))
+
+    def _layer(self, layer: nn.RNNBase, x: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One layer over all T steps: PyTorch's own fused loop, called directly so that its weights may be dropped."""
+        w_ih, w_hh, b_ih, b_hh = layer._flat_weights
+        w_hh = F.dropout(w_hh, self.config.recurrent_dropout, self.training)
+        hidden = tuple(t.unsqueeze(0) for t in memory)  # (1, B, C): the leading 1 is the layer
+        first = hidden if len(hidden) == 2 else hidden[0]
+        cell = CELLS[self.config.type]
+        x, *last = cell(x, first, [w_ih, w_hh, b_ih, b_hh], True, 1, 0.0, self.training, False, True)
+        return x, tuple(t.squeeze(0) for t in last)

@@ -1,0 +1,168 @@
+"""The contract of every architecture: one suite over all of MODELS and over the families a config can express."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nextword.loss import next_token_loss
+from nextword.models import MODELS, LanguageModel, State, build_model, model_config
+from nextword.models.transformer import GPT2
+
+V = 11
+RECURRENT = {"hidden_size": 8, "num_layers": 2, "vocab_size": V}
+TRANSFORMER = {"hidden_size": 16, "num_layers": 2, "num_heads": 4, "vocab_size": V, "max_seq_len": 32}
+TINY = {
+    "rnn": {"type": "rnn", **RECURRENT},
+    "gru": {"type": "gru", **RECURRENT},
+    "lstm": {"type": "lstm", **RECURRENT},
+    "lstm-tied-projected": {"type": "lstm", **RECURRENT, "embedding_size": 6, "tied": True, "variational": True},
+    "transformer": {"type": "transformer", **TRANSFORMER},
+    "transformer-gpt2": {"type": "transformer", **TRANSFORMER, **GPT2},
+    "transformer-gqa": {"type": "transformer", **TRANSFORMER, "num_kv_heads": 2, "qk_norm": True, "tied": False},
+}
+
+
+def tiny_model(name: str, **changes) -> LanguageModel:
+    torch.manual_seed(0)
+    return build_model(model_config(TINY[name] | changes)).eval()
+
+
+@pytest.fixture(params=TINY)
+def model(request) -> LanguageModel:
+    return tiny_model(request.param)
+
+
+def tokens(rows: int, length: int, seed: int = 0) -> Tensor:
+    return torch.randint(V, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def read(model: LanguageModel, row: list[int]) -> State:
+    """The state of one row after reading its tokens."""
+    return model.features(torch.tensor([row]), model.init_state(1))[1]
+
+
+def test_every_architecture_is_under_contract():
+    assert {settings["type"] for settings in TINY.values()} == set(MODELS)
+
+
+def test_shapes_and_state(model):
+    logits, state = model(tokens(3, 5))
+    assert logits.shape == (3, 5, V)
+    assert state is None
+    logits, state = model(tokens(3, 5), model.init_state(3))
+    assert logits.shape == (3, 5, V)
+    assert state.lengths.tolist() == [5, 5, 5]
+
+
+def test_a_later_token_never_changes_an_earlier_logit(model):
+    first = tokens(2, 7)
+    second = first.clone()
+    second[:, 4:] = (second[:, 4:] + 1) % V
+    before, after = model(first)[0], model(second)[0]
+    torch.testing.assert_close(before[:, :4], after[:, :4])
+    assert not torch.allclose(before[:, 4:], after[:, 4:])
+
+
+@pytest.mark.parametrize("sizes", [[1] * 9, [9], [4, 1, 3, 1], [2, 7], [8, 1]])
+def test_one_by_one_in_chunks_and_all_at_once_agree(model, sizes):
+    text = tokens(2, 9)
+    whole, _ = model(text)
+    state, parts = model.init_state(2), []
+    for chunk in text.split(sizes, dim=1):
+        logits, state = model(chunk, state)
+        parts.append(logits)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-5)
+    assert state.lengths.tolist() == [9, 9]
+
+
+def test_select_equals_running_those_rows_alone(model):
+    text, more = tokens(3, 6), tokens(4, 3, seed=1)
+    rows = torch.tensor([2, 0, 2, 1])
+    _, state = model(text, model.init_state(3))
+    selected, after = model(more, state.select(rows))
+    alone, _ = model(torch.cat([text[rows], more], dim=1))
+    torch.testing.assert_close(selected, alone[:, 6:], rtol=1e-4, atol=1e-5)
+    assert after.lengths.tolist() == [9] * 4
+
+
+def test_ragged_rows_joined_equal_each_alone(model):
+    rows = [[1], [2, 3, 4, 5, 6], [7, 8, 9]]
+    joined = State.join([read(model, row) for row in rows])
+    assert joined.lengths.tolist() == [1, 5, 3]
+    more = [tokens(3, 2, seed=2), tokens(3, 1, seed=3), tokens(3, 4, seed=4)]
+    parts = []
+    for chunk in more:
+        logits, joined = model(chunk, joined)
+        parts.append(logits)
+    together = torch.cat(parts, dim=1)
+    for i, row in enumerate(rows):
+        alone, _ = model(torch.tensor([row + torch.cat(more, dim=1)[i].tolist()]))
+        torch.testing.assert_close(together[i], alone[0, len(row) :], rtol=1e-4, atol=1e-5)
+
+
+def test_select_from_a_join_gives_the_row_back(model):
+    states = [read(model, [1, 2]), read(model, [3, 4, 5])]
+    joined = State.join([state.select(torch.tensor([0])) for state in states])
+    for i, state in enumerate(states):
+        back, _ = model(tokens(1, 3), joined.select(torch.tensor([i])))
+        direct, _ = model(tokens(1, 3), state)
+        torch.testing.assert_close(back, direct, rtol=1e-4, atol=1e-5)
+
+
+def test_a_fork_leaves_the_original_intact(model):
+    _, state = model(tokens(2, 4), model.init_state(2))
+    fork = state.select(torch.tensor([0, 1]))
+    model(tokens(2, 3, seed=1), fork)
+    after_fork, _ = model(tokens(2, 3, seed=2), state)
+    _, fresh = model(tokens(2, 4), model.init_state(2))
+    untouched, _ = model(tokens(2, 3, seed=2), fresh)
+    torch.testing.assert_close(after_fork, untouched, rtol=0, atol=0)
+
+
+def test_a_spent_state_raises(model):
+    state = model.init_state(1)
+    model(tokens(1, 2), state)
+    with pytest.raises(RuntimeError, match="select"):
+        model(tokens(1, 2), state)
+
+
+def test_every_parameter_gets_a_gradient(model):
+    model.train()
+    text = tokens(8, 13)
+    loss, _ = next_token_loss(model, text[:, :-1], text[:, 1:])
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_weights_saved_and_loaded_give_identical_logits(model, tmp_path):
+    from safetensors.torch import load_model, save_model
+
+    save_model(model, tmp_path / "model.safetensors")
+    other = build_model(model.config).eval()
+    load_model(other, tmp_path / "model.safetensors")
+    torch.testing.assert_close(other(tokens(2, 5))[0], model(tokens(2, 5))[0], rtol=0, atol=0)
+
+
+def test_four_lines_can_be_overfitted(model):
+    model.train()
+    text = tokens(4, 9)
+    text[:, 0] = torch.arange(4)  # lines that begin alike could not be told apart
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(300):
+        loss, _ = next_token_loss(model, text[:, :-1], text[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss / 32 < 0.15:
+            break
+    assert loss / 32 < 0.15, f"loss is still {loss / 32:.2f} nats a token"
+
+
+def test_context_is_a_limit_only_where_it_is_declared(model):
+    if model.max_seq_len is None:
+        assert model(tokens(1, 100))[0].shape == (1, 100, V)
+    else:
+        with pytest.raises(ValueError, match=str(model.max_seq_len)):
+            model(tokens(1, model.max_seq_len + 1))

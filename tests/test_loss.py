@@ -1,0 +1,100 @@
+"""The loss: the chain rule's arithmetic, its options, and gradients that do not depend on how it is cut up."""
+
+import math
+
+import pytest
+import torch
+
+from nextword import loss as loss_module
+from nextword.loss import IGNORE, LossTerms, next_token_loss, token_log_probs
+from nextword.models import build_model, model_config
+
+V = 11
+
+
+@pytest.fixture(params=["lstm", "transformer"])
+def model(request):
+    torch.manual_seed(0)
+    settings = {"type": request.param, "vocab_size": V, "hidden_size": 16, "num_layers": 1}
+    return build_model(model_config(settings | ({"num_heads": 2} if request.param == "transformer" else {})))
+
+
+def gradients(model, *calls) -> list[torch.Tensor]:
+    """Gradients of the summed loss over the calls, divided once by the number of tokens."""
+    model.zero_grad()
+    count = 0
+    for inputs, targets, terms in calls:
+        total, _ = next_token_loss(model, inputs, targets, terms=terms)
+        total.backward()
+        count += int((targets != IGNORE).sum())
+    return [parameter.grad / count for parameter in model.parameters()]
+
+
+def ragged_batch(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    inputs, targets = (torch.randint(V, (rows, 9), generator=rng) for _ in range(2))
+    for row, length in enumerate(torch.randint(1, 10, (rows,), generator=rng)):
+        targets[row, length:] = IGNORE
+    return inputs, targets
+
+
+def test_log_probs_follow_the_chain_rule():
+    logits = torch.tensor([[[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]]).log() + 7.0  # a constant changes nothing
+    log_probs = token_log_probs(logits, torch.tensor([[0, 1]]))
+    assert log_probs.tolist() == [[pytest.approx(math.log(0.5)), pytest.approx(math.log(0.8))]]
+    assert token_log_probs(logits, torch.tensor([[IGNORE, 1]]))[0, 0] == 0
+
+
+def test_loss_is_the_negative_sum_of_log_probs(model):
+    inputs, targets = ragged_batch(4)
+    total, _ = next_token_loss(model, inputs, targets)
+    torch.testing.assert_close(total, -token_log_probs(model(inputs)[0], targets).sum())
+    with torch.no_grad():
+        torch.testing.assert_close(next_token_loss(model, inputs, targets)[0], total)
+
+
+@pytest.mark.parametrize("terms", [LossTerms(), LossTerms(label_smoothing=0.1), LossTerms(z_loss=1e-2)])
+def test_chunks_change_neither_loss_nor_gradient(model, terms, monkeypatch):
+    inputs, targets = ragged_batch(6)
+    whole = gradients(model, (inputs, targets, terms))
+    monkeypatch.setattr(loss_module, "CHUNK_ELEMENTS", 3 * V)
+    for a, b in zip(gradients(model, (inputs, targets, terms)), whole, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_four_batches_of_eight_rows_give_the_gradient_of_one_of_thirty_two(model):
+    inputs, targets = ragged_batch(32)
+    terms = LossTerms()
+    whole = gradients(model, (inputs, targets, terms))
+    parts = gradients(model, *[(i, t, terms) for i, t in zip(inputs.split(8), targets.split(8), strict=True)])
+    for a, b in zip(parts, whole, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_label_smoothing_equals_pytorch():
+    logits, targets = torch.randn(7, V), torch.randint(V, (7,))
+    expected = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=0.2, reduction="none")
+    torch.testing.assert_close(LossTerms(label_smoothing=0.2).token_losses(logits, targets), expected)
+
+
+def test_z_loss_adds_the_squared_log_partition():
+    logits, targets = torch.randn(7, V), torch.randint(V, (7,))
+    extra = LossTerms(z_loss=0.5).token_losses(logits, targets) - LossTerms().token_losses(logits, targets)
+    torch.testing.assert_close(extra, 0.5 * logits.exp().sum(-1).log().square())
+
+
+def test_logits_never_stand_whole(model, monkeypatch):
+    """No call of the output layer sees more rows than a chunk has."""
+    monkeypatch.setattr(loss_module, "CHUNK_ELEMENTS", 5 * V)
+    seen = []
+    model.output.register_forward_hook(lambda _module, args, _output: seen.append(args[0].size(0)))
+    inputs, targets = ragged_batch(8)
+    next_token_loss(model, inputs, targets)[0].backward()
+    assert max(seen) <= 5
+    assert sum(seen) == int((targets != IGNORE).sum())
+
+
+def test_a_batch_without_loss_is_zero(model):
+    total, _ = next_token_loss(model, torch.zeros(2, 3, dtype=torch.long), torch.full((2, 3), IGNORE))
+    total.backward()
+    assert total.item() == 0
