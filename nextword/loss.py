@@ -55,7 +55,11 @@ PLAIN = LossTerms()
 
 
 def next_token_loss(
-    model: LanguageModel, inputs: Tensor, targets: Tensor, state: State | None = None, terms: LossTerms = PLAIN
+    model: LanguageModel,
+    inputs: Tensor,
+    targets: Tensor,
+    state: State | None = None,
+    terms: LossTerms = PLAIN,
 ) -> tuple[Tensor, State | None]:
     """Sum of the token losses in nats, and the state after the last token.
 
@@ -85,7 +89,13 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, targets: Tensor, output: nn.Module, rows: int, terms: LossTerms, *weights: Tensor
+        ctx: Any,
+        features: Tensor,
+        targets: Tensor,
+        output: nn.Module,
+        rows: int,
+        terms: LossTerms,
+        *weights: Tensor,
     ) -> Tensor:
         total = torch.zeros((), device=features.device)
         feature_grads = torch.empty_like(features)

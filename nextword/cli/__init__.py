@@ -1,0 +1,81 @@
+"""The command line: one file a command. Here they meet, and here errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from nextword.cli import data, demo, evaluate, generate, prepare, score, train
+from nextword.errors import NextwordError
+
+app = typer.Typer(
+    name="nextword",
+    help="Train recurrent and Transformer language models on your own text, score any sentence, generate new ones.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        import nextword
+
+        print(f"nextword {nextword.__version__}")
+        raise typer.Exit
+
+
+app.command()(demo.demo)
+app.command()(train.train)
+app.command()(generate.generate)
+app.command()(score.score)
+app.command()(evaluate.evaluate)
+data.app.command()(prepare.prepare)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Entry point of `nextword`. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; errors of users are printed, bugs keep their traceback."""
+    from nextword.cli.console import show_warnings
+
+    show_warnings()
+    try:
+        result = app(arguments, prog_name="nextword", standalone_mode=False)
+        sys.stdout.flush()
+        return int(result or 0)
+    except NextwordError as error:
+        _complain(str(error))
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "nextword"
+        _complain(f"{error.format_message().rstrip('.')}. See {where} --help")
+        return 2
+    except click.ClickException as error:
+        _complain(error.format_message())
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `nextword ... | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _complain(message: str) -> None:
+    print(f"Error: {message}", file=sys.stderr)

@@ -47,8 +47,16 @@ class State(ABC):
         """A new state of the given rows (N,), repeated, reordered or dropped; this one stays as it is."""
 
     @abstractmethod
+    def tensors(self) -> list[Tensor]:
+        """All that is remembered, `lengths` first: what a checkpoint keeps. Only `with_tensors` knows the layout."""
+
+    @abstractmethod
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
+        """A state of this one's layout that remembers `tensors` instead: the inverse of `tensors()`."""
+
     def detach(self) -> Self:
         """The same memory, cut from the autograd graph (truncated backpropagation through time)."""
+        return self.with_tensors([tensor.detach() for tensor in self.tensors()])
 
     @staticmethod
     def join(states: Sequence[State]) -> State:

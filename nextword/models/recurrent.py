@@ -59,9 +59,16 @@ class RecurrentState(State):
         """The given rows, copied."""
         return type(self)([tuple(t[rows] for t in layer) for layer in self.layers], self.lengths[rows])
 
-    def detach(self) -> Self:
-        """The same memory without its history."""
-        return type(self)([tuple(t.detach() for t in layer) for layer in self.layers], self.lengths)
+    def tensors(self) -> list[Tensor]:
+        """Lengths, then h (and c) of each layer."""
+        return [self.lengths, *(tensor for layer in self.layers for tensor in layer)]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
+        """The inverse of `tensors`."""
+        lengths, *memory = tensors
+        width = len(self.layers[0])
+        layers = [tuple(memory[i : i + width]) for i in range(0, len(memory), width)]
+        return type(self)(layers, lengths)
 
     def _join(self, states: Sequence[Self]) -> Self:
         layers = [

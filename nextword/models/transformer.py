@@ -115,17 +115,23 @@ class TransformerState(State):
         uniform = _common(lengths) if self.uniform is None else self.uniform
         return type(self)([k[rows] for k in self.keys], [v[rows] for v in self.values], lengths, uniform)
 
-    def detach(self) -> Self:
-        """The same memory without its history."""
-        return type(self)(
-            [k.detach() for k in self.keys], [v.detach() for v in self.values], self.lengths, self.uniform
-        )
+    def tensors(self) -> list[Tensor]:
+        """Lengths, then the keys of all layers, then their values."""
+        return [self.lengths, *self.keys, *self.values]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
+        """The inverse of `tensors`."""
+        lengths, *buffers = tensors
+        half = len(buffers) // 2
+        return type(self)(list(buffers[:half]), list(buffers[half:]), lengths, _common(lengths))
 
     def _join(self, states: Sequence[Self]) -> Self:
         lengths = torch.cat([state.lengths for state in states])
         room = max(state.keys[0].size(2) for state in states)
         keys = [torch.cat([_grown(k, room) for k in layer]) for layer in zip(*(s.keys for s in states), strict=True)]
-        values = [torch.cat([_grown(v, room) for v in layer]) for layer in zip(*(s.values for s in states), strict=True)]
+        values = [
+            torch.cat([_grown(v, room) for v in layer]) for layer in zip(*(s.values for s in states), strict=True)
+        ]
         return type(self)(keys, values, lengths, _common(lengths))
 
     def append(self, layer: int, k: Tensor, v: Tensor, positions: Tensor, length: int) -> tuple[Tensor, Tensor]:

@@ -15,10 +15,22 @@ TINY = {
     "rnn": {"type": "rnn", **RECURRENT},
     "gru": {"type": "gru", **RECURRENT},
     "lstm": {"type": "lstm", **RECURRENT},
-    "lstm-tied-projected": {"type": "lstm", **RECURRENT, "embedding_size": 6, "tied": True, "variational": True},
+    "lstm-tied-projected": {
+        "type": "lstm",
+        **RECURRENT,
+        "embedding_size": 6,
+        "tied": True,
+        "variational": True,
+    },
     "transformer": {"type": "transformer", **TRANSFORMER},
     "transformer-gpt2": {"type": "transformer", **TRANSFORMER, **GPT2},
-    "transformer-gqa": {"type": "transformer", **TRANSFORMER, "num_kv_heads": 2, "qk_norm": True, "tied": False},
+    "transformer-gqa": {
+        "type": "transformer",
+        **TRANSFORMER,
+        "num_kv_heads": 2,
+        "qk_norm": True,
+        "tied": False,
+    },
 }
 
 
@@ -117,6 +129,21 @@ def test_a_fork_leaves_the_original_intact(model):
     _, fresh = model(tokens(2, 4), model.init_state(2))
     untouched, _ = model(tokens(2, 3, seed=2), fresh)
     torch.testing.assert_close(after_fork, untouched, rtol=0, atol=0)
+
+
+def test_a_state_survives_as_tensors(model):
+    _, state = model(tokens(2, 4), model.init_state(2))
+    copy = model.init_state(2).with_tensors([tensor.clone() for tensor in state.tensors()])
+    assert copy.lengths.tolist() == [4, 4]
+    torch.testing.assert_close(model(tokens(2, 3), copy)[0], model(tokens(2, 3), state)[0], rtol=0, atol=0)
+
+
+def test_detach_cuts_the_graph_and_keeps_the_memory(model):
+    if model.max_seq_len is not None:
+        pytest.skip("only recurrent models carry gradients through their state")
+    _, state = model(tokens(2, 4), model.init_state(2))
+    assert any(tensor.requires_grad for tensor in state.tensors())
+    assert not any(tensor.requires_grad for tensor in state.detach().tensors())
 
 
 def test_a_spent_state_raises(model):

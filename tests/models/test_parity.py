@@ -11,7 +11,11 @@ from nextword.models.transformer import GPT2
 @pytest.mark.parametrize(("name", "module"), [("rnn", nn.RNN), ("gru", nn.GRU), ("lstm", nn.LSTM)])
 def test_recurrent_equals_embedding_rnn_linear_weight_for_weight(name, module):
     torch.manual_seed(1)
-    embedding, rnn, linear = nn.Embedding(13, 6), module(6, 8, num_layers=2, batch_first=True), nn.Linear(8, 13)
+    embedding, rnn, linear = (
+        nn.Embedding(13, 6),
+        module(6, 8, num_layers=2, batch_first=True),
+        nn.Linear(8, 13),
+    )
     model = build_model(
         model_config({"type": name, "vocab_size": 13, "embedding_size": 6, "hidden_size": 8, "num_layers": 2})
     )
@@ -82,7 +86,13 @@ def test_llama_equals_transformers(kv_heads, tied):
     )
     reference = transformers.LlamaForCausalLM(config).eval()
     _randomize(reference)
-    settings = {"type": "transformer", "vocab_size": 17, "max_seq_len": 32, "hidden_size": 16, "num_layers": 3}
+    settings = {
+        "type": "transformer",
+        "vocab_size": 17,
+        "max_seq_len": 32,
+        "hidden_size": 16,
+        "num_layers": 3,
+    }
     settings |= {"num_heads": 4, "num_kv_heads": kv_heads, "mlp_size": 40, "tied": tied}
     model = build_model(model_config(settings)).eval()
     theirs = reference.state_dict()

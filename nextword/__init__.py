@@ -1,0 +1,46 @@
+"""nextword: train language models on your own text, score any text by the chain rule, generate.
+
+>>> import nextword                                            # doctest: +SKIP
+>>> generator = nextword.load("runs/poems")                    # doctest: +SKIP
+>>> generator.generate("The moon", temperature=0.8).text       # doctest: +SKIP
+
+Names load what they need when they are first used: `import nextword` alone loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nextword.decoding.config import GenerationConfig
+    from nextword.generator import TextGenerator
+
+    __version__: str
+
+__all__ = ["GenerationConfig", "TextGenerator", "__version__", "load"]
+
+_HOMES = {"GenerationConfig": "nextword.decoding.config", "TextGenerator": "nextword.generator"}
+
+
+def load(run: str | Path, device: str = "cpu") -> TextGenerator:
+    """The trained run in folder `run`, ready to score and generate. Raises RunError if it cannot be read."""
+    from nextword.generator import TextGenerator
+
+    return TextGenerator.load(run, device=device)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("nextword")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'nextword' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

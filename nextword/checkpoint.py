@@ -1,0 +1,155 @@
+"""The run folder: all that generating and scoring need, and nothing that can execute.
+
+config.json                what the model is, how it was trained, and what it reached
+model.safetensors          the weights; written last, so a folder that has them is whole
+tokenizer.json             the tokenizer (tokenizer_config.json beside it is for transformers)
+generation_config.json     default settings of `generate`
+README.md                  the model card
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from nextword.config import read_json
+from nextword.errors import RunError, UsageError
+from nextword.files import replacing, write_json
+from nextword.models import LanguageModel, build_model, model_config
+from nextword.tokenizers import Tokenizer
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS, GENERATION = "config.json", "model.safetensors", "generation_config.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder in memory; the model is in evaluation mode."""
+
+    folder: Path
+    config: dict[str, Any]
+    model: LanguageModel
+    tokenizer: Tokenizer
+    generation: dict[str, Any]
+    """Contents of generation_config.json: defaults for `GenerationConfig`."""
+
+
+def save_config(folder: Path, model: LanguageModel, tokenizer: Tokenizer, sections: Mapping[str, Any]) -> None:
+    """Write config.json and the tokenizer; `sections` ("train", "data", "figures", ...) go in beside the model."""
+    values = {"format_version": FORMAT_VERSION, "model": model.config.model_dump(mode="json")}
+    tokens = {
+        "type": tokenizer.kind,
+        "vocab_size": tokenizer.vocab_size,
+        "fingerprint": tokenizer.fingerprint(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(folder)
+    write_json(folder / CONFIG, values | {"tokenizer": tokens} | dict(sections))
+
+
+def save_weights(path: Path, model: LanguageModel) -> None:
+    """Write the weights to a safetensors file, atomically. Tied weights are stored once."""
+    save_tensors(path, weights(model))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write named tensors to a safetensors file, atomically."""
+    with replacing(path) as temporary:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary)
+
+
+def weights(model: LanguageModel) -> dict[str, torch.Tensor]:
+    """The parameters by name, each tensor once: the first name of a tied one counts."""
+    return dict(model.named_parameters())
+
+
+def load_weights(path: Path, model: LanguageModel) -> None:
+    """Fill the model from a safetensors file. Raises RunError if it is damaged or made for another model."""
+    expected = {name: list(tensor.shape) for name, tensor in weights(model).items()}
+    try:
+        with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+            found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        if found != expected:
+            raise RunError(f"{path} does not fit its config.json: {_first_difference(expected, found)}")
+        model.load_state_dict(load_file(path), strict=False)  # strict would ask for tied names twice
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing", hint="Training writes it at its first evaluation") from None
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} is damaged: {error}", hint="Restore the file or train again") from None
+
+
+def _first_difference(expected: dict[str, list[int]], found: dict[str, list[int]]) -> str:
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            return f"tensor {name} is missing"
+        if name not in expected:
+            return f"tensor {name} is not part of this model"
+        if expected[name] != found[name]:
+            return f"tensor {name} has shape {found[name]}, expected {expected[name]}"
+    return "no difference"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checked config.json of a run folder. Raises RunError if `folder` is none, or from a newer nextword."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise RunError(
+            f"{folder} is not a run folder: {'it has no config.json' if folder.is_dir() else 'no such folder'}",
+            hint=f"Train one: nextword train DATA --out {folder}",
+        )
+    try:
+        config = read_json(path)
+    except UsageError as error:
+        raise RunError(f"{error.message}", hint="The run folder is damaged: restore the file or train again") from None
+    version = config.get("format_version")
+    if version != FORMAT_VERSION:
+        raise RunError(f"{path}: format_version {version!r}, this nextword reads {FORMAT_VERSION}")
+    for section in ("model", "tokenizer"):
+        if not isinstance(config.get(section), dict):
+            raise RunError(f"{path} has no section {section!r}", hint="The run folder is damaged: restore it")
+    return config
+
+
+def load_run(folder: str | Path, device: str = "cpu") -> Run:
+    """Read a run folder. Raises RunError naming the file that is missing, damaged or from another run."""
+    folder = Path(folder)
+    config = read_config(folder)
+    try:
+        settings = model_config(config["model"])
+    except UsageError as error:
+        raise RunError(f"{folder / CONFIG}: {error}") from None
+    tokenizer = Tokenizer.load(folder)
+    check_tokenizer(folder, config, tokenizer)
+    with torch.random.fork_rng(devices=[]):  # initial values are overwritten at once; leave the user's rng alone
+        model = build_model(settings)
+    load_weights(folder / WEIGHTS, model)
+    try:
+        generation = json.loads((folder / GENERATION).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        generation = {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder / GENERATION} is damaged: {error}", hint="Delete it to use the defaults") from None
+    return Run(folder, config, model.eval().to(device), tokenizer, generation)
+
+
+def check_tokenizer(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    """Raises RunError if the tokenizer in `folder` is not the one the model was trained with."""
+    wanted = config["tokenizer"]
+    if tokenizer.vocab_size != config["model"]["vocab_size"]:
+        raise RunError(
+            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, but the model was trained with "
+            f"{config['model']['vocab_size']}",
+            hint="Put back the tokenizer.json that was saved with the model",
+        )
+    if tokenizer.fingerprint() != wanted.get("fingerprint"):
+        raise RunError(
+            f"the tokenizer in {folder} is not the one the model was trained with",
+            hint="Put back the tokenizer.json that was saved with the model",
+        )

@@ -1,0 +1,48 @@
+"""How the command line talks: results on stdout, everything else on stderr, progress only where somebody watches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from nextword.data.prepare import Progress as PrepareProgress
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def show_warnings() -> None:
+    """Send what the library logs as warnings to stderr, a line each."""
+    handler = RichHandler(console=err, show_time=False, show_path=False, show_level=False, highlighter=None)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger("nextword").handlers = [handler]
+
+
+@contextmanager
+def preparing() -> Iterator[PrepareProgress]:
+    """A progress callback for `prepare`: one bar for each of its stages, with rate and time left."""
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
+    bars: dict[str, TaskID] = {}
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+
+        def advance(stage: str, count: int, total: int | None) -> None:
+            if stage not in bars:
+                bars[stage] = progress.add_task(stage, total=total, rate="")
+            task = progress.tasks[bars[stage]]
+            speed = f"{task.speed / 1e6:.1f} MB/s" if task.speed else ""
+            progress.update(bars[stage], advance=count, rate=speed)
+
+        yield advance

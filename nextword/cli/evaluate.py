@@ -1,0 +1,62 @@
+"""`nextword evaluate`: what a run makes of a text it has not seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder written by `nextword train`.")],
+    data: Annotated[list[str], typer.Argument(help="Text files, folders or globs, as for `nextword train`.")],
+    documents: Annotated[str, typer.Option(help="block, line or file; left out: as in training.")] = "",
+    errors: Annotated[str, typer.Option(help="Bytes that are no valid text: strict or replace.")] = "strict",
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Perplexity and bits per byte of a text: every token predicted once, each document's end counted.
+
+    Example: nextword evaluate runs/ptb ptb/test.txt
+    """
+    import tempfile
+
+    from nextword.checkpoint import load_run
+    from nextword.cli.console import out as console
+    from nextword.cli.console import preparing
+    from nextword.config import parse
+    from nextword.data.prepare import SplitConfig, prepare
+    from nextword.text.records import ReadConfig
+    from nextword.training.evaluation import evaluate as evaluate_files
+
+    loaded = load_run(run, device)
+    settings = dict(loaded.config.get("data", {})) | {"errors": errors}
+    read = parse(ReadConfig, settings | ({"documents": documents} if documents else {}), "data")
+    with tempfile.TemporaryDirectory(prefix="nextword-") as folder, preparing() as progress:
+        splits = prepare(
+            data,
+            Path(folder) / "data",
+            loaded.tokenizer,
+            read=read,
+            split=SplitConfig(valid=0.0),
+            progress=progress,
+        )
+        files = splits["train"]
+        # One row reads a carried state from end to end; windows do not depend on how many are read at once.
+        result = evaluate_files(loaded.model, files, 1 if loaded.model.max_seq_len is None else 16)
+    figures = result.to_dict() | {"num_documents": files.counts.examples, "unknown": files.counts.unknown_tokens}
+    if as_json:
+        print(json.dumps(figures, ensure_ascii=False, indent=2))
+        return
+    console.print(
+        f"perplexity {result.perplexity:.2f} per token, {result.bits_per_byte:.4f} bits per byte "
+        f"({result.loss:.4f} nats per token)"
+    )
+    console.print(
+        f"{result.tokens:,} tokens, {result.bytes:,} bytes, {files.counts.examples:,} documents; each document's "
+        f"closing boundary token counts; {result.how}"
+    )
+    if files.counts.unknown_tokens:
+        console.print(f"{files.counts.unknown_tokens:,} tokens are unknown to the tokenizer and scored as <unk>")

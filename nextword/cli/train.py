@@ -1,0 +1,160 @@
+"""`nextword train`: text in, a run folder out."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from nextword.models import LanguageModel
+    from nextword.tokenizers import Tokenizer
+    from nextword.training.session import Session
+
+SAMPLE_TOKENS = 80
+
+
+def train(
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Text files (.txt .jsonl .csv .tsv .parquet, also .gz .zst), folders, globs, - for stdin, or a folder "
+            "written by `nextword data prepare`."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    model: Annotated[str, typer.Option(help="transformer, lstm, gru or rnn.")] = "",
+    size: Annotated[str, typer.Option(help="tiny, small, medium or large; left out: by the amount of text.")] = "",
+    tokenizer: Annotated[
+        str, typer.Option(help="char, word, byte, bpe or unigram; left out: by the script and amount of text.")
+    ] = "",
+    vocab_size: Annotated[int, typer.Option(help="Most tokens in the vocabulary; 0 = by the tokenizer.")] = 0,
+    budget: Annotated[str, typer.Option(help="Time for everything: 90s, 10m, 1h30m.")] = "",
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 0,
+    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 0.0,
+    valid: Annotated[list[str] | None, typer.Option(help="Validation text; left out: 5 % of the documents.")] = None,
+    documents: Annotated[str, typer.Option(help="A document in a .txt file: block, line or file.")] = "",
+    errors: Annotated[str, typer.Option(help="Bytes that are no valid text: strict or replace.")] = "",
+    config: Annotated[Path | None, typer.Option(help="Recipe in TOML; options given here go before it.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, such as train.learning_rate=3e-4. Repeatable.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, dropout and the order of the data.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON document.")] = False,
+) -> int:
+    """Train a language model on your text.
+
+    Example: nextword train poems.txt --out runs/poems --model lstm --budget 10m
+    """
+    started = time.monotonic()
+    from nextword.cli import watch
+    from nextword.cli.console import err, preparing
+    from nextword.config import assign, read_toml
+    from nextword.errors import UsageError
+    from nextword.training.recipe import check_sections
+    from nextword.training.session import new_run, resume_run
+
+    if out is None:
+        raise UsageError("--out is missing", hint="Name the folder of the run: --out runs/NAME")
+    values: dict[str, Any] = read_toml(config) if config else {}
+    check_sections(values)
+    flags: list[tuple[str, str, Any]] = [
+        ("model", "type", model),
+        ("tokenizer", "type", tokenizer),
+        ("tokenizer", "vocab_size", vocab_size),
+        ("data", "documents", documents),
+        ("data", "errors", errors),
+        ("train", "seed", seed),
+    ]
+    limits = [("train", "budget", budget), ("train", "steps", steps), ("train", "epochs", epochs)]
+    if any(value for *_, value in limits):
+        for _, key, _ in limits:  # the command line's limit replaces the recipe's, whatever its kind
+            values.get("train", {}).pop(key, None)
+    for section, key, value in [*flags, *limits]:
+        if value not in ("", None, 0):
+            values.setdefault(section, {})[key] = value
+    for assignment in set_ or []:
+        assign(values, assignment)
+    check_sections(values)
+
+    if resume:
+        others = [name for name in values if name != "train"]
+        if data or others:
+            raise UsageError(
+                f"--resume goes on with the data and model of then: {'DATA' if data else f'[{others[0]}]'} cannot change",
+                hint="Give only --out, and how much longer: --steps, --epochs or --budget",
+            )
+        session = resume_run(out, values.get("train"), sample=sample, device=device, started=started)
+        err.print(f"resuming {out} at step {session.trainer.position.step:,}")
+    else:
+        if not data:
+            raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
+        with preparing() as progress:
+            session = new_run(
+                values,
+                data,
+                out,
+                valid=valid or (),
+                size=size,
+                sample=sample,
+                progress=progress,
+                device=device,
+                overwrite=overwrite,
+                started=started,
+            )
+    introduce(session)
+    finished = watch.train(session)
+    figures = session.finish()
+    if as_json:
+        print(json.dumps({"run": str(out), "reason": finished.reason} | figures, ensure_ascii=False, indent=2))
+    else:
+        _conclude(out, finished.reason, figures)
+    return watch.exit_code()
+
+
+def sample(model: LanguageModel, tokenizer: Tokenizer) -> str:
+    """What the model writes from nothing, now: always from the same seed, so that samples can be compared."""
+    from nextword.generator import TextGenerator
+
+    return TextGenerator(model, tokenizer).generate("", temperature=0.8, max_tokens=SAMPLE_TOKENS, seed=0).text
+
+
+def introduce(session: Session) -> None:
+    """Say what will be trained, on what."""
+    from nextword.cli.console import err
+
+    trainer, counts = session.trainer, session.splits["train"].counts
+    settings = trainer.model.config
+    err.print(
+        f"{settings.type}, {trainer.model.num_parameters():,} parameters, {trainer.precision}; "
+        f"{session.tokenizer.kind} tokenizer, {session.tokenizer.vocab_size:,} tokens"
+    )
+    held_out = f", {session.splits['valid'].counts.tokens:,} for validation" if "valid" in session.splits else ""
+    err.print(
+        f"{counts.tokens:,} tokens in {counts.examples:,} documents to train on{held_out}; "
+        f"batches of {trainer.batches.batch_size} x {trainer.batches.context} tokens"
+    )
+
+
+def _conclude(out: Path, reason: str, figures: dict[str, Any]) -> None:
+    """What was reached, and what to do next."""
+    from nextword.cli.console import out as console
+
+    valid = figures.get("validation")
+    reached = (
+        f"validation {valid['loss']:.4f} nats/token, perplexity {valid['perplexity']:.2f}, "
+        f"{valid['bits_per_byte']:.3f} bits/byte at step {valid['step']:,}"
+        if valid
+        else "no validation data"
+    )
+    console.print(f"{reason} after {figures['steps']:,} steps, {figures['seconds']:.0f} s: {reached}")
+    if reason == "interrupted":
+        console.print(f"go on with:  nextword train --resume --out {out}")
+    else:
+        console.print(f'try it:      nextword generate {out} "The"')

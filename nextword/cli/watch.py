@@ -1,0 +1,92 @@
+"""Watching a training run in the terminal: a live line on stderr, and Ctrl-C that saves and ends cleanly."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from nextword.cli.console import err
+
+if TYPE_CHECKING:
+    from nextword.training.session import Session
+    from nextword.training.trainer import Finished, Trainer
+
+_SAMPLE_WIDTH = 300
+
+
+def train(session: Session, label: str = "training", show_samples: bool = True) -> Finished:
+    """Run a session to its end, drawing what happens. Ctrl-C or SIGTERM ends it after the step it is at."""
+    from nextword.training.trainer import Evaluated, Finished, Sampled, Step
+
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[numbers]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    ]
+    finished: Finished | None = None
+    with (
+        _stoppable(session.trainer),
+        Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress,
+    ):
+        bar = progress.add_task(label, total=1.0, numbers="")
+        for event in session.trainer.run():
+            match event:
+                case Step():
+                    numbers = f"step {event.step:,}  loss {event.loss:.3f}  {event.tokens_per_s:,.0f} tokens/s"
+                    progress.update(bar, completed=event.progress, numbers=numbers)
+                case Evaluated(result=result):
+                    mark = "  best" if event.best else ""
+                    err.print(
+                        f"step {event.step:>7,}  validation {result.loss:.4f} nats/token  "
+                        f"{result.bits_per_byte:.3f} bits/byte{mark}"
+                    )
+                case Sampled() if show_samples:
+                    err.print(f"  [dim]{escape(_one_line(event.text))}[/dim]")
+                case Finished():
+                    finished = event
+    assert finished is not None
+    return finished
+
+
+def _one_line(text: str) -> str:
+    text = text.replace("\n", " ⏎ ")
+    return text if len(text) <= _SAMPLE_WIDTH else text[:_SAMPLE_WIDTH] + " …"
+
+
+received: dict[str, int] = {}
+"""The signal that ended the last run, if one did."""
+
+
+@contextmanager
+def _stoppable(trainer: Trainer) -> Iterator[None]:
+    """SIGINT and SIGTERM ask the trainer to stop; a second one ends the process at once."""
+    received.clear()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received["signal"] = number
+        trainer.interrupt()
+        print("\nstopping after this step; once more to quit at once", file=sys.stderr)
+
+    before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def exit_code() -> int:
+    """130 after Ctrl-C, 143 after SIGTERM, 0 otherwise."""
+    return 128 + received["signal"] if received else 0

@@ -1,0 +1,247 @@
+"""Batches of a token stream, in an order that is a pure function of (files, settings, position).
+
+`WindowBatches` gives a Transformer windows in a seeded shuffle; `StreamBatches` lets a recurrent model read B tracks
+of the stream in parallel, each batch going on where the last one stopped. Both go on for ever, and their whole
+state is (epoch, index). `windows_in_order` and `stream_in_order` read a split once for evaluation. In all of them
+every token is predicted exactly once an epoch.
+
+Knows nothing of models, losses or processes. Shapes: B rows, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nextword.data.token_files import Ids, TokenFiles
+from nextword.errors import DataError, RunError, UsageError
+
+IGNORE = -100  # torch.nn.functional.cross_entropy's default ignore_index
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`targets[b, t]` is the token after `inputs[b, t]`, or -100 where there is no loss. Both (B, T) int64."""
+
+    inputs: Tensor
+    targets: Tensor
+    fresh: bool = True
+    """The rows do not continue those of the batch before: reset the state."""
+
+    def to(self, device: torch.device | str) -> Batch:
+        return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), self.fresh)
+
+
+def fit(num_tokens: int, batch_size: int, context: int) -> tuple[int, int, str]:
+    """Batch size and context that `num_tokens` tokens can fill, and a note for the user ("" if they were enough).
+
+    The context shrinks last: long windows teach more than many. Raises DataError below 2 tokens.
+
+    >>> fit(1000, 64, 256)
+    (3, 256, 'only 1,000 tokens: batch size 3 instead of 64')
+    """
+    if num_tokens < 2:
+        raise DataError(
+            f"The text is too small: {num_tokens} token{'s' * (num_tokens != 1)}, and at least 2 are needed",
+            hint="Give more text, or a larger share of it to this split",
+        )
+    fitting_context = min(context, num_tokens)
+    fitting_size = min(batch_size, num_tokens // fitting_context)
+    changes = [f"batch size {fitting_size} instead of {batch_size}"] if fitting_size < batch_size else []
+    changes += [f"context {fitting_context} instead of {context}"] if fitting_context < context else []
+    note = f"only {num_tokens:,} tokens: {', '.join(changes)}" if changes else ""
+    return fitting_size, fitting_context, note
+
+
+class _Order:
+    """An endless, resumable order: `_at(epoch, index)` gives a batch and the position of the next one."""
+
+    def __init__(self, files: TokenFiles, batch_size: int, context: int) -> None:
+        batch_size, context, _ = fit(files.len_tokens, batch_size, context)
+        self.files = files
+        self.batch_size = batch_size
+        self.context = context
+        self._epoch = 0
+        self._index = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, and what it is a position in: plain JSON values."""
+        return {"epoch": self._epoch, "index": self._index} | self._setting()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there. Raises RunError if the data, or the order, is another than then."""
+        for key, value in self._setting().items():
+            if state.get(key) != value:
+                raise RunError(
+                    f"The position in the data cannot be restored: {key} was {state.get(key)}, now {value}",
+                    hint="Resume with the data and settings of then, or start a new run from the weights",
+                )
+        self._epoch, self._index = state["epoch"], state["index"]
+
+    def _setting(self) -> dict[str, Any]:
+        return {"data": self.files.digest, "order": type(self).__name__, "context": self.context}
+
+
+class WindowBatches(_Order):
+    """Windows of `context` tokens, shuffled anew each epoch, for models that read each window from a fresh start.
+
+    The stream is read as a ring (it ends with the <eos> that opens it), cut at a random phase each epoch, so the
+    borders of the windows move. The last window of an epoch may be short: it is filled up, without loss. A batch
+    that an epoch cannot fill goes on with the next epoch, so all have the same shape.
+    """
+
+    def __init__(self, files: TokenFiles, batch_size: int, context: int, seed: int = 0) -> None:
+        """batch_size and context shrink as `fit` says when the stream is too small. Raises DataError as `fit`."""
+        super().__init__(files, batch_size, context)
+        self.seed = seed
+        self._windows = -(-files.len_tokens // self.context)
+        self._starts = self._epoch_starts(0)
+        self._starts_epoch = 0
+
+    @property
+    def batches_per_epoch(self) -> float:
+        """Not whole where an epoch ends within a batch."""
+        return self._windows / self.batch_size
+
+    @property
+    def epoch(self) -> float:
+        """Epochs read so far, such as 1.25."""
+        return self._epoch + self._index / self._windows
+
+    def __next__(self) -> Batch:
+        rows = []
+        for _ in range(self.batch_size):
+            rows.append(self._window(self._index))
+            self._index += 1
+            if self._index == self._windows:
+                self._epoch, self._index = self._epoch + 1, 0
+        return _batch(rows)
+
+    def _window(self, index: int) -> tuple[Ids, Ids]:
+        if self._starts_epoch != self._epoch:
+            self._starts, self._starts_epoch = self._epoch_starts(self._epoch), self._epoch
+        number, phase = self._starts
+        offset = int(number[index]) * self.context
+        inputs, targets = _ring_pair(self.files, (phase + offset) % self.files.len_tokens, self.context)
+        targets[self.files.len_tokens - offset :] = IGNORE  # round the ring: predicted by the first window
+        return inputs, targets
+
+    def _epoch_starts(self, epoch: int) -> tuple[Ids, int]:
+        """The windows' order, and the position where the first one starts."""
+        # RandomState, because NumPy freezes its stream for ever: a resumed run keeps its order under any NumPy.
+        rng = np.random.RandomState([self.seed % 2**32, epoch])
+        return rng.permutation(self._windows), int(rng.randint(self.context))
+
+    def _setting(self) -> dict[str, Any]:
+        return super()._setting() | {"seed": self.seed}
+
+
+class StreamBatches(_Order):
+    """B tracks of the stream side by side, in order: truncated backpropagation through time with a carried state.
+
+    Row b of a batch continues row b of the batch before; `fresh` marks the first batch of an epoch. The tracks'
+    lengths differ by at most one token, and an epoch is cut into batches of nearly equal length, at most
+    `context`: no short batch at its end.
+    """
+
+    @property
+    def batches_per_epoch(self) -> float:
+        return float(_num_chunks(self.files, self.batch_size, self.context))
+
+    @property
+    def epoch(self) -> float:
+        """Epochs read so far, such as 1.25."""
+        return self._epoch + self._index / self.batches_per_epoch
+
+    def __next__(self) -> Batch:
+        batch = _chunk(self.files, self.batch_size, self.context, self._index)
+        self._index += 1
+        if self._index == self.batches_per_epoch:
+            self._epoch, self._index = self._epoch + 1, 0
+        return batch
+
+    def _setting(self) -> dict[str, Any]:
+        return super()._setting() | {"batch_size": self.batch_size}
+
+
+def stream_in_order(files: TokenFiles, batch_size: int, context: int) -> Iterator[Batch]:
+    """The stream once, as one epoch of `StreamBatches`. With batch_size 1 every token has all before it as context.
+
+    Raises DataError below 2 tokens.
+    """
+    batch_size, context, _ = fit(files.len_tokens, batch_size, context)
+    for index in range(_num_chunks(files, batch_size, context)):
+        yield _chunk(files, batch_size, context, index)
+
+
+def windows_in_order(files: TokenFiles, batch_size: int, context: int, stride: int) -> Iterator[Batch]:
+    """The stream once, in windows of `context` that move by `stride`; the tokens seen before carry no loss.
+
+    Each token is scored once, with at least `context - stride` tokens before it (fewer in the first window only).
+    stride = context is fastest, stride = 1 the strictest. Raises UsageError if stride is not in 1 .. context,
+    DataError below 2 tokens.
+    """
+    if not 1 <= stride <= context:
+        raise UsageError(f"stride: expected a number from 1 to the context of {context}, got {stride}")
+    _, context, _ = fit(files.len_tokens, batch_size, context)
+    rows, scored = [], 0
+    while scored < files.len_tokens:
+        stop = min(scored + stride, files.len_tokens) if scored else context
+        inputs, targets = _pair(files, stop - context, context)
+        targets[: scored - (stop - context)] = IGNORE
+        rows.append((inputs, targets))
+        scored = stop
+        if len(rows) == batch_size or scored == files.len_tokens:
+            yield _batch(rows)
+            rows = []
+
+
+def _num_chunks(files: TokenFiles, batch_size: int, context: int) -> int:
+    longest_track = -(-files.len_tokens // batch_size)
+    return -(-longest_track // context)
+
+
+def _chunk(files: TokenFiles, batch_size: int, context: int, index: int) -> Batch:
+    """Batch `index` of the epoch: column by column through `batch_size` tracks."""
+    tokens = files.len_tokens
+    longest_track = -(-tokens // batch_size)
+    chunks = _num_chunks(files, batch_size, context)
+    first, last = index * longest_track // chunks, (index + 1) * longest_track // chunks
+    rows = []
+    for row in range(batch_size):
+        start, stop = row * tokens // batch_size, (row + 1) * tokens // batch_size
+        inputs, targets = _ring_pair(files, (start + first) % tokens, last - first)
+        targets[max(0, stop - start - first) :] = IGNORE  # the column that only longer tracks have
+        rows.append((inputs, targets))
+    return _batch(rows, fresh=index == 0)
+
+
+def _pair(files: TokenFiles, start: int, length: int) -> tuple[Ids, Ids]:
+    """Inputs and targets (length,) that predict the positions from `start`."""
+    ids = files.window(start - 1, length + 1)
+    targets = ids[1:].copy()
+    targets[~files.loss_mask(start, length)] = IGNORE
+    return ids[:-1], targets
+
+
+def _ring_pair(files: TokenFiles, start: int, length: int) -> tuple[Ids, Ids]:
+    """As `_pair`, going on at position 0 after the last token: the stream ends with the <eos> that opens it."""
+    here = min(length, files.len_tokens - start)
+    inputs, targets = _pair(files, start, here)
+    if here < length:
+        more = _pair(files, 0, length - here)
+        inputs, targets = np.concatenate([inputs, more[0]]), np.concatenate([targets, more[1]])
+    return inputs, targets
+
+
+def _batch(rows: list[tuple[Ids, Ids]], fresh: bool = True) -> Batch:
+    inputs, targets = zip(*rows, strict=True)
+    return Batch(torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(targets)), fresh)

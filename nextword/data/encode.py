@@ -1,0 +1,102 @@
+"""Examples to ids, a batch at a time: reading goes on in this thread while another one encodes and writes.
+
+The tokenizers library encodes a batch on all cores and lets go of the interpreter meanwhile, so two threads are
+enough. At most two batches are in memory. Knows nothing of files or splits.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from nextword.data.token_files import TokenWriter
+from nextword.text.records import Example
+
+if TYPE_CHECKING:
+    from nextword.tokenizers import Tokenizer
+
+BATCH_CHARACTERS = 2**19
+PIECE_CHARACTERS = 2**15  # a longer text is encoded in pieces: the library keeps some 100 bytes for each token
+
+
+class _Piece(NamedTuple):
+    writer: TokenWriter
+    text: str
+    is_prompt: bool
+    ends: bool
+    """The last piece of its example."""
+
+
+def encode(examples: Iterable[tuple[str, Example]], tokenizer: Tokenizer, writers: Mapping[str, TokenWriter]) -> None:
+    """Write each (split, example) to the writer of that split, in order. Targets must not be empty."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode") as pool:
+        running: Future[None] | None = None
+        for batch in _batches(_pieces(examples, writers)):
+            if running:
+                running.result()
+            running = pool.submit(_write, batch, tokenizer)
+        if running:
+            running.result()
+
+
+def _write(pieces: list[_Piece], tokenizer: Tokenizer) -> None:
+    encoded = tokenizer.encode_batch([piece.text for piece in pieces])
+    for (writer, text, is_prompt, ends), ids in zip(pieces, encoded, strict=True):
+        if is_prompt:
+            writer.prompt(ids)
+        else:
+            writer.target(ids, num_bytes=len(text.encode()))
+        if ends:
+            writer.end()
+
+
+def _pieces(examples: Iterable[tuple[str, Example]], writers: Mapping[str, TokenWriter]) -> Iterator[_Piece]:
+    for name, example in examples:
+        for text in split_long(example.prompt, PIECE_CHARACTERS):
+            yield _Piece(writers[name], text, is_prompt=True, ends=False)
+        *parts, last = split_long(example.target, PIECE_CHARACTERS)
+        for text in parts:
+            yield _Piece(writers[name], text, is_prompt=False, ends=False)
+        yield _Piece(writers[name], last, is_prompt=False, ends=True)
+
+
+def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
+    batch, size = [], 0
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece.text) + 16  # so that many tiny texts do not make a huge batch
+        if size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def split_long(text: str, size: int) -> Iterator[str]:
+    """Pieces of at most `size` characters that add up to the text; nothing for "".
+
+    A cut goes between a letter and white space, else between a letter and punctuation. Pre-tokenizers, GPT-2's and
+    GPT-4's among them, cut there as well, so the pieces encode as the whole would; only a text that has no such
+    place for `size` / 2 characters is cut anywhere.
+    """
+    start = 0
+    while len(text) - start > size:
+        cut = _last_break(text, start + size // 2, start + size)
+        yield text[start:cut]
+        start = cut
+    if start < len(text):
+        yield text[start:]
+
+
+def _last_break(text: str, low: int, high: int) -> int:
+    for is_break in (str.isspace, _is_punctuation):
+        for at in range(high, low, -1):
+            if text[at - 1].isalpha() and is_break(text[at]):
+                return at
+    return high
+
+
+def _is_punctuation(character: str) -> bool:
+    return unicodedata.category(character)[0] in "PS"

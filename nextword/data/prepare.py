@@ -1,0 +1,329 @@
+"""Text to token files: read, split into train / valid / test, train the tokenizer if need be, encode, write.
+
+The one entry is `prepare`; `nextword data prepare` and `nextword train` both call it. It reads the sources two or
+three times and never holds them: first to see how much text there is (so that splitting can fall back, and a
+mistake in the data shows before any long work), then to train the tokenizer on the training split only, then to
+encode. A prepared folder holds
+
+    train/  valid/  test/     token files; a split that was not asked for is absent
+    tokenizer.json
+
+and appears as a whole or not at all. Prepared again from the same, it is left as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nextword.config import Config
+from nextword.data.encode import encode
+from nextword.data.token_files import INDEX, SHARD_TOKENS, TokenFiles, TokenWriter, source
+from nextword.data.token_files import Source as SourceFile
+from nextword.errors import DataError, RunError
+from nextword.files import replacing_folder
+from nextword.text.records import Example, ReadConfig, Record, Source, read_records, text_example, text_of
+from nextword.text.sources import find_files, source_bytes
+from nextword.text.split import split_of
+
+if TYPE_CHECKING:
+    from nextword.tokenizers import Tokenizer, TokenizerConfig
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "valid", "test")
+TOKENIZER = "tokenizer.json"
+
+Progress = Callable[[str, int, int | None], object]
+"""Told (stage, bytes just read, bytes in all or None), many times a second; never when there is nothing to do."""
+
+
+class SplitConfig(Config):
+    """Which part of the text is held out."""
+
+    by: Literal["document", "tail"] = "document"
+    """By a hash of each document, so that it stays in its split whatever else is added; or the last part of the
+    text, which may cut one document in two."""
+    valid: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the text for validation."""
+    test: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the text for the final test."""
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Self:
+        if self.valid + self.test >= 1:
+            raise ValueError(f"valid {self.valid} and test {self.test} leave nothing to train on")
+        return self
+
+
+class PromptAndTarget(Config):
+    """Examples from two columns: the prompt is read, the target learned."""
+
+    prompt_field: str
+    target_field: str
+
+    def __call__(self, record: Record) -> Example:
+        return Example(text_of(record, self.prompt_field), text_of(record, self.target_field))
+
+
+def prepare(
+    sources: Sequence[Source],
+    out: Path | str,
+    tokenizer: Tokenizer | TokenizerConfig,
+    *,
+    valid_sources: Sequence[Source] = (),
+    test_sources: Sequence[Source] = (),
+    read: ReadConfig | None = None,
+    split: SplitConfig | None = None,
+    example: Callable[[Record], Example] | None = None,
+    progress: Progress | None = None,
+    shard_tokens: int = SHARD_TOKENS,
+) -> dict[str, TokenFiles]:
+    """Make `out` a prepared folder of the sources, unless it is one already; its splits by name.
+
+    A `TokenizerConfig` has a tokenizer trained on the training split. `valid_sources` and `test_sources` are held
+    out whole, in place of that share of `sources`. `example` makes of a record what is learned of it: a
+    `PromptAndTarget`, or a function (default: the text field, without a prompt).
+
+    Raises DataError (sources that cannot be read, or too small to split) and RunError (`out` holds other things,
+    or cannot be written).
+    """
+    out = Path(out).resolve()
+    read, split = read or ReadConfig(), split or SplitConfig()
+    if valid_sources:
+        split = split.model_copy(update={"valid": 0.0})
+    if test_sources:
+        split = split.model_copy(update={"test": 0.0})
+    _refuse_foreign(out)
+    groups: Sequence[Sequence[Source]] = [sources, valid_sources, test_sources]
+    paths = [[Path(file) for file in find_files(group) if not _is_stream(file)] for group in groups]
+    try:
+        files = [source(path) for group in paths for path in group]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror or error}") from None
+    settings = {
+        "tokenizer": tokenizer.model_dump(mode="json") if isinstance(tokenizer, Config) else tokenizer.fingerprint(),
+        "read": read.model_dump(mode="json"),
+        "split": split.model_dump(mode="json"),
+        "example": _describe(example),
+        "files": [len(group) for group in paths],
+        "repeatable": all(isinstance(one, str | Path) and not _is_stream(one) for group in groups for one in group),
+    }
+    if (current := _current(out, files, settings)) is not None:
+        return current
+    with _rereadable(groups) as groups:
+        corpus = _Corpus(groups, read, split, example or (lambda record: text_example(record, read.text_field)))
+        corpus.survey(progress)
+        if isinstance(tokenizer, Config):
+            tokenizer = _train_tokenizer(tokenizer, corpus, progress)
+        try:
+            with replacing_folder(out) as folder:
+                tokenizer.save(folder)
+                writers = {name: TokenWriter(folder / name, tokenizer, shard_tokens) for name in corpus.splits}
+                encode(corpus.routed("encoding", progress), tokenizer, writers)
+                for name, writer in writers.items():
+                    if not writer.len_tokens:
+                        raise corpus.too_small(name)
+                    writer.finish(files, settings)
+        except OSError as error:  # those of reading are DataErrors already
+            raise RunError(f"{out} cannot be written: {error.strerror or error}") from None
+    prepared = open_prepared(out)
+    for name, written in prepared.items():
+        if written.counts.unknown_tokens:
+            share = written.counts.unknown_tokens / written.len_tokens
+            logger.warning("%s: %.2f %% of the tokens are unknown to the tokenizer", name, 100 * share)
+    return prepared
+
+
+def is_prepared(folder: Path | str) -> bool:
+    """Whether this is a prepared folder, rather than text still to be prepared."""
+    return (Path(folder) / "train" / INDEX).is_file()
+
+
+def open_prepared(folder: Path | str, tokenizer: Tokenizer | None = None) -> dict[str, TokenFiles]:
+    """The splits of a prepared folder, by name, after checking that `tokenizer` made them if one is given.
+
+    Raises RunError: not prepared, damaged, made with another tokenizer, or put together from two.
+    """
+    folder = Path(folder)
+    names = [name for name in SPLITS if (folder / name).is_dir()]
+    if "train" not in names or not (folder / TOKENIZER).is_file():
+        raise RunError(f"{folder} is not a prepared folder", hint="Make one: nextword data prepare DATA --out FOLDER")
+    splits = {name: TokenFiles.open(folder / name, tokenizer) for name in names}
+    if len({files.index.tokenizer.fingerprint for files in splits.values()}) > 1:
+        raise RunError(f"{folder}: its splits were made with different tokenizers", hint="Prepare the data again")
+    return splits
+
+
+class _Corpus:
+    """All examples and the split each belongs to, read anew in every pass. `survey` comes first."""
+
+    def __init__(
+        self,
+        groups: Sequence[Sequence[Source]],
+        read: ReadConfig,
+        split: SplitConfig,
+        example: Callable[[Record], Example],
+    ) -> None:
+        self.groups = groups  # the sources of each of SPLITS
+        self.read, self.split, self.example = read, split, example
+        shares = (1.0, split.valid, split.test)
+        self.splits = [name for name, group, share in zip(SPLITS, groups, shares, strict=True) if group or share]
+        self.characters = 0  # of targets, in the sources to be split
+        self._sides = bytearray()  # the split of each document there, an index into SPLITS
+        self.total_bytes = _sum([source_bytes(group) for group in groups if group])
+
+    def survey(self, progress: Progress | None) -> None:
+        """Count, and fall back to splitting by tail where there are too few documents to split by document."""
+        for example in self._examples(self.groups[0], "reading", progress):
+            self.characters += len(example.target)
+            text = f"{example.prompt}\n{example.target}" if example.prompt else example.target
+            self._sides.append(SPLITS.index(split_of(text, valid=self.split.valid, test=self.split.test)))
+        held_out = [name for name in ("valid", "test") if getattr(self.split, name)]
+        missing = [name for name in ("train", *held_out) if SPLITS.index(name) not in self._sides]
+        if self.split.by == "document" and held_out and missing:
+            logger.warning(
+                "%d %s cannot be split by document (%s would be empty): the end of the text is held out instead",
+                len(self._sides),
+                "document" if len(self._sides) == 1 else "documents",
+                " and ".join(missing),
+            )
+            self.split = self.split.model_copy(update={"by": "tail"})
+
+    def routed(self, stage: str, progress: Progress | None) -> Iterator[tuple[str, Example]]:
+        """(split, example) for everything there is to read."""
+        main, *held_out = self.groups
+        examples = self._examples(main, stage, progress)
+        if self.split.by == "tail":
+            yield from self._by_tail(examples)
+        else:
+            yield from ((SPLITS[side], example) for side, example in zip(self._sides, examples, strict=True))
+        for name, group in zip(SPLITS[1:], held_out, strict=True):
+            yield from ((name, example) for example in self._examples(group, stage, progress))
+
+    def too_small(self, name: str) -> DataError:
+        return DataError(
+            f"The {name} split is empty: {self.characters:,} characters in {len(self._sides):,} documents are too few",
+            hint="Give more text, a file of its own for that split, or ask for no such split",
+        )
+
+    def _by_tail(self, examples: Iterator[Example]) -> Iterator[tuple[str, Example]]:
+        """Cut the run of all characters at two borders; an example with a prompt goes whole where it begins."""
+        valid_at = int(self.characters * (1 - self.split.valid - self.split.test))
+        test_at = int(self.characters * (1 - self.split.test))
+        borders = [0, valid_at, test_at, self.characters]
+        position = 0
+        for example in examples:
+            stop = position + len(example.target)
+            for name, low, high in zip(SPLITS, borders, borders[1:], strict=False):
+                if example.prompt:
+                    if low <= position < high:
+                        yield name, example
+                elif max(low, position) < min(high, stop):
+                    target = example.target[max(low, position) - position : min(high, stop) - position]
+                    yield name, Example("", target)
+            position = stop
+
+    def _examples(self, group: Sequence[Source], stage: str, progress: Progress | None) -> Iterator[Example]:
+        """The examples that have a target."""
+        if not group:
+            return
+
+        def advance(count: int) -> None:
+            if progress:
+                progress(stage, count, self.total_bytes)
+
+        for record in read_records(group, self.read, advance):
+            example = self.example(record)
+            if not example.target:
+                continue  # nothing to learn, and nothing to divide by
+            try:
+                example.prompt.encode(), example.target.encode()
+            except UnicodeEncodeError as error:
+                half = f"half a character (\\u{ord(error.object[error.start]):04x})"
+                raise DataError(f"{record.source}: the text holds {half}") from None
+            yield example
+
+
+def _train_tokenizer(config: TokenizerConfig, corpus: _Corpus, progress: Progress | None) -> Tokenizer:
+    from nextword.tokenizers import train_tokenizer
+
+    texts = (
+        text
+        for name, example in corpus.routed("training the tokenizer", progress)
+        if name == "train"
+        for text in (example.prompt, example.target)
+        if text
+    )
+    return train_tokenizer(config, texts)
+
+
+def _current(out: Path, files: list[SourceFile], settings: dict[str, Any]) -> dict[str, TokenFiles] | None:
+    """The splits of `out` if they were made of just these files in just this way, else None."""
+    if not is_prepared(out) or not settings["repeatable"] or settings["example"] is None:
+        return None
+    try:
+        splits = open_prepared(out)
+    except RunError:
+        return None  # damaged: made anew
+    same = all(split.index.sources == files and split.index.settings == settings for split in splits.values())
+    return splits if same else None
+
+
+def _describe(example: Callable[[Record], Example] | None) -> Any:
+    """What tells one way of making examples from another; None for a function that has no name of its own."""
+    if example is None:
+        return "text"
+    if isinstance(example, Config):
+        return example.model_dump(mode="json")
+    name = getattr(example, "__qualname__", "<")
+    return None if "<" in name else f"{example.__module__}.{name}"
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Preparing replaces `out` as a whole, so it must hold nothing else. Raises RunError."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise RunError(f"{out} is a file, expected a folder to write", hint="Give another --out")
+    for path in out.iterdir():
+        ours = path.name == TOKENIZER or (path.name in SPLITS and (path / INDEX).is_file())
+        if not ours:
+            raise RunError(f"{out} holds other things ({path.name}), which would be lost", hint="Give another --out")
+
+
+@contextmanager
+def _rereadable(groups: Sequence[Sequence[Source]]) -> Iterator[list[list[Source]]]:
+    """The same sources, each of which can be read more than once: standard input becomes a temporary file."""
+    with tempfile.TemporaryDirectory(prefix="nextword-") as folder:
+
+        def again(one: Source) -> Source:
+            if not isinstance(one, str | Path):
+                return list(one) if iter(one) is one else one
+            if not _is_stream(one):
+                return one
+            copy = Path(folder) / ("stdin" if one == "-" else Path(one).name)
+            with ExitStack() as stack, copy.open("wb") as file:
+                stream = sys.stdin.buffer if one == "-" else stack.enter_context(Path(one).open("rb"))
+                shutil.copyfileobj(stream, file)
+            return copy
+
+        yield [[again(one) for one in group] for group in groups]
+
+
+def _is_stream(one: str | Path) -> bool:
+    """Standard input or a pipe: readable once."""
+    return one == "-" or (Path(one).exists() and not Path(one).is_file() and not Path(one).is_dir())
+
+
+def _sum(sizes: Sequence[int | None]) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None

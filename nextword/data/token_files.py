@@ -1,0 +1,455 @@
+"""A corpus as token ids on disk: memory-mapped `.npy` shards and an index that says what they are.
+
+A folder holds, for shard 00000 and so on,
+
+    tokens-00000.npy      (n,) ids, uint16 where the vocabulary fits, else uint32
+    examples-00000.npy    (m, 2) int64: start of each example in this shard, number of its prompt tokens
+    index.json            format version, tokenizer, counts, sources, sizes and SHA-256 of the shards
+
+An example is its prompt, its target and `<eos>`. The prompt carries no loss; target and `<eos>` do. An example
+may run over the end of a shard: the next shard then lists it first, with a negative start, so that every shard
+can be read alone. The corpus is one stream of tokens 0, 1, 2, ... opened by an implicit `<eos>` at position -1.
+
+Knows nothing of text, tokenization or batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from nextword.config import Config, parse, read_json
+from nextword.errors import RunError, UsageError
+from nextword.files import sha256, write_json
+
+FORMAT = "nextword tokens"
+VERSION = 1
+INDEX = "index.json"
+SHARD_TOKENS = 2**26  # 128 MiB of uint16
+_FLUSH_TOKENS = 2**18
+
+Ids = NDArray[np.int64]
+
+
+class Vocabulary(Protocol):
+    """What token files need to know of a tokenizer."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def eos_id(self) -> int: ...
+    @property
+    def unk_id(self) -> int | None: ...
+    def fingerprint(self) -> str: ...
+
+
+class TokenizerInfo(Config):
+    """The tokenizer that made the ids."""
+
+    kind: str
+    fingerprint: str
+    vocab_size: int = Field(ge=1)
+    eos_id: int = Field(ge=0)
+    unk_id: int | None
+
+
+class Source(Config):
+    """A file that the tokens were made from, as it was then."""
+
+    path: str
+    """Absolute path."""
+    size: int = Field(ge=0)
+    sha256: str
+
+
+class Counts(Config):
+    """What the stream holds."""
+
+    examples: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    loss_tokens: int = Field(ge=0)
+    """Tokens of targets, and the <eos> of each example."""
+    target_bytes: int = Field(ge=0)
+    """UTF-8 bytes of the targets' text: what bits per byte divide by. <eos> has none."""
+    unknown_tokens: int = Field(ge=0)
+    """Tokens the tokenizer had no name for."""
+
+
+class Shard(Config):
+    """One pair of files: how much they hold, their sizes in bytes and their hashes."""
+
+    tokens: int = Field(ge=1)
+    examples: int = Field(ge=1)
+    """Rows of the examples file: an example running on from the shard before counts here too."""
+    tokens_size: int
+    tokens_sha256: str
+    examples_size: int
+    examples_sha256: str
+
+
+class Index(Config):
+    """index.json."""
+
+    format: str
+    version: int
+    tokenizer: TokenizerInfo
+    counts: Counts
+    shards: list[Shard]
+    sources: list[Source]
+    settings: dict[str, Any]
+    """How the tokens were made; opaque here. Equal settings and sources make equal tokens."""
+
+
+def source(path: Path) -> Source:
+    """The file as it is now. Raises OSError if it cannot be read."""
+    return Source(path=str(path.resolve()), size=path.stat().st_size, sha256=sha256(path))
+
+
+class TokenFiles:
+    """A corpus of token ids, read from a folder that `TokenWriter` wrote. Opening reads the index only."""
+
+    def __init__(self, folder: Path, index: Index) -> None:
+        self.folder = folder
+        self.index = index
+        self._ends = np.cumsum([shard.tokens for shard in index.shards], dtype=np.int64).tolist()
+        self._tokens, self._examples = [], []
+        for number, shard in enumerate(index.shards):
+            tokens, examples = _shard_paths(folder, number)
+            self._tokens.append(_map(tokens, shard.tokens_size, (shard.tokens,)))
+            self._examples.append(_map(examples, shard.examples_size, (shard.examples, 2)))
+
+    @classmethod
+    def open(cls, folder: Path | str, tokenizer: Vocabulary | None = None) -> TokenFiles:
+        """Open a folder of token files, and check that `tokenizer` made them if one is given.
+
+        Raises RunError: no such folder, an index that is damaged or of an unknown version, a shard that is
+        missing or of the wrong size, another tokenizer.
+        """
+        folder = Path(folder)
+        index = _read_index(folder)
+        made = index.tokenizer
+        if tokenizer is not None and tokenizer.fingerprint() != made.fingerprint:
+            raise RunError(
+                f"{folder} was made with another tokenizer ({made.kind}, {made.vocab_size:,} tokens) "
+                f"than the one in use ({tokenizer.kind}, {tokenizer.vocab_size:,} tokens)",
+                hint="Prepare the data again with the tokenizer in use, or load the one beside the data",
+            )
+        return cls(folder, index)
+
+    def __repr__(self) -> str:
+        return f"TokenFiles({str(self.folder)!r}, {self.len_tokens:,} tokens)"
+
+    @property
+    def len_tokens(self) -> int:
+        """Tokens in the stream, the implicit <eos> at position -1 not counted."""
+        return self.index.counts.tokens
+
+    @property
+    def counts(self) -> Counts:
+        return self.index.counts
+
+    @property
+    def eos_id(self) -> int:
+        return self.index.tokenizer.eos_id
+
+    @property
+    def digest(self) -> str:
+        """Names the content: equal for equal tokens, examples and shards."""
+        parts = [shard.tokens_sha256 + shard.examples_sha256 for shard in self.index.shards]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+    def window(self, start: int, length: int) -> Ids:
+        """(length,) ids of positions start, start + 1, ...; position -1 is the implicit <eos>.
+
+        Raises IndexError when the window leaves the stream.
+        """
+        ids = np.empty(length, dtype=np.int64)
+        ids[: max(0, -start)] = self.eos_id
+        for number, first, last, at in self._segments(start, length):
+            ids[at : at + last - first] = self._tokens[number][first:last]
+        return ids
+
+    def loss_mask(self, start: int, length: int) -> NDArray[np.bool_]:
+        """(length,) True where the token at this position carries loss: not in prompts, nor at position -1."""
+        mask = np.ones(length, dtype=np.bool_)
+        mask[: max(0, -start)] = False
+        if self.counts.loss_tokens == self.counts.tokens:
+            return mask
+        for number, first, last, at in self._segments(start, length):
+            rows = self._examples[number]
+            # bisect, not np.searchsorted: the latter copies the whole strided column.
+            low = bisect_right(rows[:, 0], first) - 1
+            rows = rows[low : bisect_left(rows[:, 0], last)]
+            steps = np.zeros(last - first + 1, dtype=np.int64)
+            np.add.at(steps, rows[:, 0].clip(first, last) - first, 1)
+            np.add.at(steps, rows.sum(axis=1).clip(first, last) - first, -1)
+            mask[at : at + last - first] = steps.cumsum()[:-1] == 0
+        return mask
+
+    def examples(self) -> Iterator[tuple[Ids, int]]:
+        """Each example in order: its ids with the closing <eos>, and the number of prompt tokens it opens with."""
+        starts = (
+            (first + int(row[0]), int(row[1]))
+            for first, rows in zip([0, *self._ends], self._examples, strict=False)
+            for row in rows
+            if row[0] >= 0
+        )
+        current = next(starts, None)
+        while current is not None:
+            (start, prompt), current = current, next(starts, None)
+            stop = self.len_tokens if current is None else current[0]
+            yield self.window(start, stop - start), prompt
+
+    def check_sources(self) -> None:
+        """Raises RunError if a source file has changed since; one that is gone is not missed."""
+        for then in self.index.sources:
+            path = Path(then.path)
+            if path.is_file() and (path.stat().st_size != then.size or sha256(path) != then.sha256):
+                raise RunError(
+                    f"{path} has changed since {self.folder} was made from it", hint="Prepare the data again"
+                )
+
+    def verify(self) -> None:
+        """Read everything and compare with the hashes of the index. Raises RunError naming the first damaged file."""
+        for number, shard in enumerate(self.index.shards):
+            hashes = (shard.tokens_sha256, shard.examples_sha256)
+            for path, expected in zip(_shard_paths(self.folder, number), hashes, strict=True):
+                if sha256(path) != expected:
+                    raise RunError(f"{path} is damaged: its SHA-256 is not the one in {INDEX}", hint=_AGAIN)
+
+    def _segments(self, start: int, length: int) -> Iterator[tuple[int, int, int, int]]:
+        """The parts of a window: (shard, first, last in the shard, offset in the window)."""
+        stop = start + length
+        if start < -1 or length < 0 or stop > self.len_tokens:
+            raise IndexError(f"window [{start}, {stop}) leaves the stream [-1, {self.len_tokens})")
+        position = max(start, 0)
+        while position < stop:
+            number = bisect_right(self._ends, position)
+            base = self._ends[number - 1] if number else 0
+            last = min(stop, self._ends[number])
+            yield number, position - base, last - base, position - start
+            position = last
+
+
+class TokenWriter:
+    """Writes token files into a new folder, in bounded memory.
+
+    For each example: `prompt(ids)` and `target(ids, num_bytes)`, each any number of times, then `end()`. Nothing
+    can be opened before `finish` has written the index. To be atomic, write within `files.replacing_folder`.
+    """
+
+    def __init__(self, folder: Path, tokenizer: Vocabulary, shard_tokens: int = SHARD_TOKENS) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.tokenizer = TokenizerInfo(
+            kind=tokenizer.kind,
+            fingerprint=tokenizer.fingerprint(),
+            vocab_size=tokenizer.vocab_size,
+            eos_id=tokenizer.eos_id,
+            unk_id=tokenizer.unk_id,
+        )
+        self.dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
+        self.shard_tokens = shard_tokens
+        self._shards: list[Shard] = []
+        self._open: tuple[_GrowingArray, _GrowingArray] | None = None  # the shard being written
+        self._waiting = array("q")  # ids not written yet
+        self._rows = array("q")  # (start in the stream, prompt tokens) of examples not written yet, flat
+        self._last_row = (0, 0)  # the example written last, which may run on into the next shard
+        self._written = 0
+        self._start = 0  # of the example at hand
+        self._prompt = 0
+        self._in_target = False
+        self._examples = self._prompt_tokens = self._target_bytes = self._unknown = 0
+
+    @property
+    def len_tokens(self) -> int:
+        """Tokens taken so far."""
+        return self._written + len(self._waiting)
+
+    def prompt(self, ids: Sequence[int]) -> None:
+        """Tokens of the example at hand that carry no loss; before any of its target."""
+        assert not self._in_target, "a prompt comes before its target"
+        self._waiting.extend(ids)
+        self._prompt += len(ids)
+
+    def target(self, ids: Sequence[int], num_bytes: int) -> None:
+        """Tokens of the example at hand that carry loss, and the UTF-8 bytes of their text."""
+        self._begin_target()
+        self._waiting.extend(ids)
+        self._target_bytes += num_bytes
+        if len(self._waiting) >= _FLUSH_TOKENS:
+            self._flush()
+
+    def end(self) -> None:
+        """Close the example at hand with <eos>."""
+        self._begin_target()
+        self._waiting.append(self.tokenizer.eos_id)
+        self._examples += 1
+        self._start, self._prompt, self._in_target = self.len_tokens, 0, False
+
+    def finish(self, sources: Sequence[Source] = (), settings: dict[str, Any] | None = None) -> None:
+        """Write what is left, and the index."""
+        assert not self._in_target, "the last example has no end"
+        self._flush()
+        self._close_shard()
+        index = Index(
+            format=FORMAT,
+            version=VERSION,
+            tokenizer=self.tokenizer,
+            counts=Counts(
+                examples=self._examples,
+                tokens=self._written,
+                loss_tokens=self._written - self._prompt_tokens,
+                target_bytes=self._target_bytes,
+                unknown_tokens=self._unknown,
+            ),
+            shards=self._shards,
+            sources=list(sources),
+            settings=settings or {},
+        )
+        write_json(self.folder / INDEX, index.model_dump())
+
+    def _begin_target(self) -> None:
+        """The prompt is over: now, and not before, the example's row is known."""
+        if not self._in_target:
+            self._in_target = True
+            self._rows.extend((self._start, self._prompt))
+            self._prompt_tokens += self._prompt
+
+    def _flush(self) -> None:
+        ids = np.array(self._waiting, dtype=np.int64)
+        rows = np.array(self._rows, dtype=np.int64).reshape(-1, 2)
+        self._waiting, self._rows = array("q"), array("q")
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.tokenizer.vocab_size:
+            raise AssertionError(f"the tokenizer gave an id outside 0 .. {self.tokenizer.vocab_size - 1}")
+        if self.tokenizer.unk_id is not None:
+            self._unknown += int((ids == self.tokenizer.unk_id).sum())
+        while ids.size:
+            room = self.shard_tokens - self._written % self.shard_tokens
+            here = np.searchsorted(rows[:, 0], self._written + room)
+            self._write(ids[:room], rows[:here])
+            ids, rows = ids[room:], rows[here:]
+        self._rows.extend(rows.ravel().tolist())  # an example whose first token is still to come
+
+    def _write(self, ids: Ids, rows: Ids) -> None:
+        """Append to the open shard, which has room; close it when it is full."""
+        base = self._written - self._written % self.shard_tokens
+        if self._open is None:
+            if not rows.size or rows[0, 0] > self._written:  # the shard begins inside an example
+                rows = np.concatenate([np.array([self._last_row]), rows])
+            tokens, examples = _shard_paths(self.folder, len(self._shards))
+            self._open = _GrowingArray(tokens, self.dtype), _GrowingArray(examples, np.int64, (2,))
+        self._open[0].append(ids)
+        self._open[1].append(rows - [base, 0])
+        if rows.size:
+            self._last_row = (int(rows[-1, 0]), int(rows[-1, 1]))
+        self._written += len(ids)
+        if self._written % self.shard_tokens == 0:
+            self._close_shard()
+
+    def _close_shard(self) -> None:
+        if self._open is None:
+            return
+        tokens, examples = self._open
+        tokens.close()
+        examples.close()
+        self._shards.append(
+            Shard(
+                tokens=tokens.length,
+                examples=examples.length,
+                tokens_size=tokens.path.stat().st_size,
+                tokens_sha256=sha256(tokens.path),
+                examples_size=examples.path.stat().st_size,
+                examples_sha256=sha256(examples.path),
+            )
+        )
+        self._open = None
+
+
+class _GrowingArray:
+    """A `.npy` file whose first axis grows. NumPy pads the header so that the length can be filled in at the end."""
+
+    def __init__(self, path: Path, dtype: Any, row_shape: tuple[int, ...] = ()) -> None:
+        self.path = path
+        self.length = 0
+        self._dtype = np.dtype(dtype)
+        self._row_shape = row_shape
+        self._file = path.open("wb")
+        self._write_header()
+
+    def append(self, values: NDArray[Any]) -> None:
+        self._file.write(values.astype(self._dtype).tobytes())
+        self.length += len(values)
+
+    def close(self) -> None:
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def _write_header(self) -> None:
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self._dtype),
+                "fortran_order": False,
+                "shape": (self.length, *self._row_shape),
+            },
+        )
+
+
+_AGAIN = "Prepare the data again: nextword data prepare DATA --out FOLDER"
+
+
+def _shard_paths(folder: Path, number: int) -> tuple[Path, Path]:
+    return folder / f"tokens-{number:05}.npy", folder / f"examples-{number:05}.npy"
+
+
+def _read_index(folder: Path) -> Index:
+    path = folder / INDEX
+    if not path.is_file():
+        raise RunError(f"{folder} holds no token files: it has no {INDEX}", hint=_AGAIN)
+    try:
+        values = read_json(path)
+    except UsageError as error:
+        raise RunError(f"{path} is damaged: {error}", hint=_AGAIN) from None
+    if values.get("format") != FORMAT:
+        raise RunError(f"{path} is not an index of token files", hint=_AGAIN)
+    if values.get("version") != VERSION:
+        raise RunError(
+            f"{path} is of version {json.dumps(values.get('version'))}, this nextword reads {VERSION}",
+            hint=_AGAIN,
+        )
+    try:
+        index = parse(Index, values)
+    except UsageError as error:
+        raise RunError(f"{path} is damaged: {error}", hint=_AGAIN) from None
+    if sum(shard.tokens for shard in index.shards) != index.counts.tokens:
+        raise RunError(f"{path} is damaged: the shards do not add up to {index.counts.tokens} tokens", hint=_AGAIN)
+    return index
+
+
+def _map(path: Path, size: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Memory-map a shard. Raises RunError if it is missing, cut short or something else."""
+    if not path.is_file():
+        raise RunError(f"{path} is missing", hint=_AGAIN)
+    if path.stat().st_size != size:
+        raise RunError(f"{path} is damaged: {path.stat().st_size:,} bytes instead of {size:,}", hint=_AGAIN)
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise RunError(f"{path} is damaged: {error}", hint=_AGAIN) from None
+    if values.shape != shape or values.dtype.kind not in "ui":
+        raise RunError(f"{path} is damaged: it holds {values.dtype} {values.shape} instead of ids {shape}", hint=_AGAIN)
+    # A plain view of the same mapping: slicing the memmap class is several times slower.
+    return np.asarray(values)

@@ -1,0 +1,204 @@
+"""How likely is a text? The chain rule, token by token: P(text) = product of P(token | all tokens before).
+
+The first token is conditioned on the boundary token, so every token of the text has a probability. What a figure
+depends on (boundary, `<eos>` at the end, window and stride) is stated in the result, so that figures can be compared.
+
+Shapes: N scored tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from nextword.errors import RunError, UsageError
+from nextword.loss import CHUNK_ELEMENTS, token_log_probs
+from nextword.models.base import LanguageModel, State
+
+if TYPE_CHECKING:
+    from nextword.tokenizers import Tokenizer
+
+CARRIED = 1024  # tokens read at a time by a model without a context limit; its state is carried over
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """One token given all before it."""
+
+    text: str
+    """The token by itself, readable."""
+    id: int
+    log_prob: float
+    """ln P(token | before), in nats."""
+    prob: float
+    rank: int
+    """1 = the likeliest of all tokens at this place; ties share the better rank."""
+    entropy: float
+    """Of the model's whole prediction at this place, in nats: how open the choice was."""
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """A scored text. Printing it gives the summary in words."""
+
+    text: str
+    tokens: list[TokenScore]
+    pieces: list[str]
+    """What each token adds to the text: "" for a token that ends inside a character. They join to the text."""
+    bos: str
+    """The boundary token, on which the first token is conditioned."""
+    include_eos: bool
+    """Whether the end of the text, `<eos>`, is one of the tokens."""
+    window: int | None
+    """Tokens the model sees at once; None = all before."""
+    stride: int | None
+    """Tokens between windows where the text is longer than one: then each token sees at least window - stride
+    tokens before it. None = the text fits, and every token sees all before it."""
+
+    @property
+    def log_prob(self) -> float:
+        """ln P(text), in nats."""
+        return math.fsum(token.log_prob for token in self.tokens)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens scored."""
+        return len(self.tokens)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the text in UTF-8."""
+        return len(self.text.encode())
+
+    @property
+    def perplexity(self) -> float:
+        """exp(-log_prob / num_tokens): as uncertain as a choice among so many equal tokens."""
+        try:
+            return math.exp(-self.log_prob / self.num_tokens)
+        except OverflowError:
+            return math.inf
+
+    @property
+    def bits_per_byte(self) -> float:
+        """-log2 P(text) / num_bytes: comparable between tokenizers."""
+        return -self.log_prob / math.log(2) / self.num_bytes
+
+    @property
+    def conditions(self) -> str:
+        """What the figures depend on, in one sentence."""
+        end = f"the end {self.bos} is counted" if self.include_eos else "the end of the text is not counted"
+        sight = "each token sees all before it"
+        if self.stride is not None:
+            assert self.window is not None
+            sight = (
+                f"windows of {self.window} tokens, stride {self.stride}: "
+                f"each token sees at least {self.window - self.stride} before it, or all there are"
+            )
+        return f"The first token is conditioned on {self.bos}; {end}; {sight}."
+
+    def __str__(self) -> str:
+        return (
+            f"log-probability {self.log_prob:.4f} nats, perplexity {self.perplexity:.4f} per token "
+            f"({self.num_tokens} tokens), {self.bits_per_byte:.4f} bits per byte ({self.num_bytes} bytes). "
+            f"{self.conditions}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {
+            "tokens": [asdict(token) for token in self.tokens],
+            "log_prob": self.log_prob,
+            "num_tokens": self.num_tokens,
+            "num_bytes": self.num_bytes,
+            "perplexity": self.perplexity,
+            "bits_per_byte": self.bits_per_byte,
+            "bos": self.bos,
+            "include_eos": self.include_eos,
+            "window": self.window,
+            "stride": self.stride,
+        }
+
+
+def score_text(model: LanguageModel, tokenizer: Tokenizer, text: str, include_eos: bool = False) -> TextScore:
+    """Score `text`; with `include_eos`, also that it ends there.
+
+    A text longer than the model's context is read in overlapping windows, each from a fresh start, with a stride of
+    half the context; only tokens not yet scored count. A recurrent model carries its state instead. Memory does not
+    grow with the text, but for the result.
+
+    Raises UsageError for an empty text, RunError if the model's logits are not numbers.
+    """
+    if not text:
+        raise UsageError("nothing to score: the text is empty")
+    boundary = boundary_id(tokenizer)
+    ids = tokenizer.encode(text)
+    targets = torch.tensor(ids + [tokenizer.eos_id] * include_eos, device=model.device)
+    inputs = torch.tensor([boundary, *ids], device=model.device)[: len(targets)]
+    with torch.inference_mode():
+        columns = [torch.cat(parts).tolist() for parts in zip(*_score_tokens(model, inputs, targets), strict=True)]
+    log_probs, ranks, entropies = columns
+    if any(map(math.isnan, log_probs)):
+        raise RunError("the model's logits are not finite numbers", hint="Its training has diverged")
+    scores = [
+        TokenScore(tokenizer.token_text(id), id, log_prob, math.exp(log_prob), rank, entropy)
+        for id, log_prob, rank, entropy in zip(targets.tolist(), log_probs, ranks, entropies, strict=True)
+    ]
+    limit = model.max_seq_len
+    stride = _stride(limit) if limit is not None and len(inputs) > limit else None
+    pieces = _pieces(tokenizer, ids) + [""] * include_eos
+    return TextScore(text, scores, pieces, tokenizer.token_text(boundary), include_eos, limit, stride)
+
+
+def boundary_id(tokenizer: Tokenizer) -> int:
+    """The token before the first: the tokenizer's own `<bos>`, where it has one, else `<eos>`."""
+    return tokenizer.eos_id if tokenizer.bos_id is None else tokenizer.bos_id
+
+
+def _score_tokens(model: LanguageModel, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """(N,) inputs and targets -> log-probabilities, ranks and entropies, in pieces whose logits fit in memory."""
+    rows = max(1, CHUNK_ELEMENTS // model.output.out_features)
+    start = 0
+    for features in _read(model, inputs):
+        for part in features.split(rows):
+            wanted = targets[start : start + len(part)]
+            logits = model.output(part).float()  # (n, V)
+            log_probs = token_log_probs(logits, wanted)
+            ranks = 1 + (logits > logits.gather(-1, wanted[:, None])).sum(-1)
+            entropies = torch.special.entr(logits.softmax(-1)).sum(-1)
+            yield log_probs, ranks, entropies
+            start += len(part)
+
+
+def _read(model: LanguageModel, inputs: Tensor) -> Iterator[Tensor]:
+    """(N,) ids -> features (n, C) in order, each position once."""
+    limit = model.max_seq_len
+    if limit is None:
+        state: State | None = model.init_state(1)
+        for chunk in inputs.split(CARRIED):
+            features, state = model.features(chunk[None], state)
+            yield features[0]
+        return
+    done = 0
+    for start in range(0, len(inputs), _stride(limit)):
+        features, _ = model.features(inputs[None, start : start + limit])
+        yield features[0, done - start :]
+        done = min(start + limit, len(inputs))
+        if done == len(inputs):
+            return
+
+
+def _stride(limit: int) -> int:
+    return max(1, limit // 2)
+
+
+def _pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
+    stream = tokenizer.stream()
+    pieces = [stream.step(id) for id in ids]
+    if pieces:
+        pieces[-1] += stream.flush()
+    return pieces

@@ -1,0 +1,279 @@
+"""Read anything as a stream of records: text, JSON lines, tables, folders, globs, standard input, datasets.
+
+A `Record` is one row as a dict that knows where it came from; an `Example` is what a model learns from it.
+Reading holds one document at a time, so a file may be larger than memory. Every mistake in a file is one
+`DataError` that names the file and the line. Knows nothing of cleaning, tokens or models.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copyfileobj
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from nextword.config import Config
+from nextword.errors import DataError, MissingExtra
+from nextword.text.sources import Progress, decoded_lines, file_format, find_files, open_bytes, source_bytes
+
+__all__ = [
+    "Example", "Progress", "ReadConfig", "Record", "Source",
+    "find_files", "read_records", "source_bytes", "text_example", "text_of",
+]  # fmt: skip
+
+Source = str | Path | Iterable[Mapping[str, Any]]
+"""A file, folder or glob, "-" for standard input, or rows: a Hugging Face Dataset, a list of dicts."""
+
+LONGEST = 2**24
+"""Bytes of a .txt document after which it is cut, at a line end if there is one: memory stays bounded."""
+
+
+class Record(dict[str, Any]):
+    """One row of data; `source` says where it came from, as file:line.
+
+    >>> Record({"text": "床前明月光"}, "poems.txt:1").source
+    'poems.txt:1'
+    """
+
+    __slots__ = ("source",)
+    source: str
+
+    def __init__(self, fields: Mapping[str, Any], source: str) -> None:
+        super().__init__(fields)
+        self.source = source
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a model learns from a record: loss and metrics concern `target`. Plain text: empty prompt."""
+
+    prompt: str
+    target: str
+
+
+def text_example(record: Record, field: str = "text") -> Example:
+    """The text of a record as an example with an empty prompt. Raises DataError if `field` is not there."""
+    return Example(prompt="", target=text_of(record, field))
+
+
+def text_of(record: Record, field: str) -> str:
+    """The text of a record; a list of strings counts as its lines.
+
+    Raises DataError if the field is missing (naming the columns that exist) or holds something else.
+    """
+    value = record.get(field)
+    if isinstance(value, str):
+        return value
+    if field not in record:
+        columns = ", ".join(map(str, record)) or "none"
+        raise DataError(f"{record.source}: no column {field!r}", f"Columns: {columns}. Choose with --text-field")
+    if isinstance(value, list | tuple) and all(isinstance(line, str) for line in value):
+        return "\n".join(value)
+    raise DataError(f"{record.source}: {field!r} should be text, got {type(value).__name__} {str(value)[:40]!r}")
+
+
+class ReadConfig(Config):
+    """How sources become records."""
+
+    documents: Literal["block", "line", "file"] = "block"
+    """What one document is in a .txt file: a block between blank lines, a line, or the whole file."""
+    text_field: str = "text"
+    """The column that holds the text; "" = rows as they are, unchecked."""
+    encoding: str = "utf-8"
+    """Encoding of text files: utf-8, or one that extends ASCII, such as gb18030 (GBK), big5, latin-1."""
+    errors: Literal["strict", "replace"] = "strict"
+    """A byte that is not valid in the encoding: an error, or the replacement character U+FFFD."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            codec = codecs.lookup(name).name
+            extends_ascii = "\n".encode(codec) == b"\n"  # lines are found before they are decoded
+        except (LookupError, TypeError, ValueError):
+            raise ValueError(f"unknown encoding {name!r}. Common ones: utf-8, gb18030, big5, latin-1") from None
+        if not extends_ascii:
+            raise ValueError(f"{name} does not extend ASCII. Convert the file: iconv -f {name} -t UTF-8")
+        return codec
+
+
+def read_records(
+    sources: Sequence[Source], config: ReadConfig | None = None, progress: Progress | None = None
+) -> Iterator[Record]:
+    """Stream the records of all sources, in order.
+
+    .txt gives {text_field: document}; .jsonl, .json (a list of objects, held whole), .csv, .tsv and .parquet
+    give their rows; a file of unknown extension is read as .txt; all may be compressed (.gz, .zst).
+    Windows line ends become "\\n" and a byte order mark is dropped. A .txt document longer than `LONGEST`
+    bytes is cut, unless documents = "file".
+
+    Raises DataError at once for sources that do not exist; while reading, for what is not what it should be,
+    and at the end if there was no record at all.
+    """
+    config, progress = config or ReadConfig(), progress or (lambda _: None)
+    streams = [  # find_files looks at all sources before the first is read
+        _read_files(find_files([source]), config, progress) if isinstance(source, str | Path) else _read_rows(source)
+        for source in sources
+    ]
+    names = ", ".join(str(source) for source in sources if isinstance(source, str | Path))
+    return _checked(streams, config, names or "the data")
+
+
+def _checked(streams: Iterable[Iterator[Record]], config: ReadConfig, names: str) -> Iterator[Record]:
+    """All records, each with a text that can be used. Raises DataError if there is none."""
+    record = None
+    for records in streams:
+        for record in records:
+            if field := config.text_field:
+                record[field] = _encodable(text_of(record, field), record.source, config.errors)
+            yield record
+    if record is None:
+        raise DataError(f"{names}: empty, there is no text to read")
+
+
+def _read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Record]:
+    """Rows of a Hugging Face Dataset, or of any iterable of dicts."""
+    if isinstance(rows, Mapping):
+        raise DataError(f"a set of splits is no data: {', '.join(map(str, rows))}", "Pass one: dataset['train']")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise DataError(f"row {number} of {type(rows).__name__}: expected a dict, got {type(row).__name__}")
+        yield Record(row, getattr(row, "source", f"{type(rows).__name__}:{number}"))
+
+
+def _read_files(files: Sequence[str | Path], config: ReadConfig, progress: Progress) -> Iterator[Record]:
+    for path in files:
+        kind = file_format(Path(path))[0]
+        name = "stdin" if path == "-" else str(path)
+        with open_bytes(path, progress) as file:
+            if kind == "parquet":
+                yield from _read_parquet(file, name)
+                continue
+            cut = kind in ("text", "") and config.documents != "file"
+            lines = decoded_lines(file, name, config.encoding, config.errors, LONGEST if cut else -1)
+            match kind:
+                case "jsonl":
+                    yield from _read_jsonl(lines, name)
+                case "json":
+                    yield from _read_json(lines, name)
+                case "csv" | "tsv":
+                    yield from _read_csv(lines, name, delimiter="\t" if kind == "tsv" else ",")
+                case _:
+                    for number, document in _documents(lines, config.documents):
+                        yield Record({config.text_field or "text": document}, f"{name}:{number}")
+
+
+def _encodable(text: str, source: str, errors: str) -> str:
+    """The text, if UTF-8 can hold it: JSON's \\ud800 escapes can smuggle in half a character."""
+    try:
+        if not text.isascii():
+            text.encode()
+        return text
+    except UnicodeEncodeError as error:
+        if errors == "replace":
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        half = f"half a character (\\u{ord(text[error.start]):04x})"
+        raise DataError(f"{source}: the text holds {half}", "Read it with --errors replace") from None
+
+
+def _documents(lines: Iterator[tuple[int, str]], documents: str) -> Iterator[tuple[int, str]]:
+    """(first line number, text) of each document that is not blank."""
+    start, size = 1, 0
+    block: list[str] = []
+    for number, line in lines:
+        blank = not line.strip()  # also the ideographic space U+3000
+        if documents == "line":
+            if not blank:
+                yield number, line.rstrip("\n")
+            continue
+        if not block:
+            if blank and documents == "block":
+                continue
+            start = number
+        block.append(line)
+        size += len(line)
+        if documents == "block" and (blank or size >= LONGEST // 4):
+            yield start, "".join(block[:-1] if blank else block).rstrip("\n")
+            block, size = [], 0
+    text = "".join(block)
+    if text.strip():
+        yield start, text if documents == "file" else text.rstrip("\n")
+
+
+def _read_jsonl(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Record]:
+    for number, line in lines:
+        if line.strip():
+            row = _parse_json(line, f"{name}:{number}")
+            if not isinstance(row, dict):
+                got = f"{type(row).__name__} {line.strip()[:40]!r}"
+                raise DataError(f'{name}:{number}: expected an object such as {{"text": "..."}}, got {got}')
+            yield Record(row, f"{name}:{number}")
+
+
+def _read_json(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Record]:
+    text = "".join(line for _, line in lines)
+    if not text.strip():
+        return
+    rows = _parse_json(text, name)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{name}: expected a list of objects", "One object a line is called .jsonl")
+    for number, row in enumerate(rows, 1):
+        yield Record(row, f"{name}[{number}]")
+
+
+def _parse_json(text: str, source: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno} column {error.colno}"
+        raise DataError(f"{source}: not valid JSON: {error.msg} at {place}: {text.strip()[:40]!r}") from None
+    except (RecursionError, ValueError) as error:  # nested too deep; a number of too many digits
+        raise DataError(f"{source}: not valid JSON: {error}") from None
+
+
+def _read_csv(lines: Iterator[tuple[int, str]], name: str, delimiter: str) -> Iterator[Record]:
+    csv.field_size_limit(LONGEST)  # also ends the hunt for a closing quote that never comes
+    rows = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    start = 1  # a quoted field may span lines
+    try:
+        for row in rows:
+            if header is None:
+                header = [column.strip() for column in row]
+            elif row and len(row) != len(header):
+                columns = f"the header has {len(header)} ({', '.join(header)[:80]})"
+                hint = f'A field that holds "{delimiter}" or a line end must be quoted' if delimiter == "," else ""
+                raise DataError(f"{name}:{start}: {len(row)} fields, but {columns}", hint)
+            elif row:
+                yield Record(dict(zip(header, row, strict=True)), f"{name}:{start}")
+            start = rows.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{name}:{start}: not valid {'TSV' if delimiter == chr(9) else 'CSV'}: {error}") from None
+
+
+def _read_parquet(file: io.BufferedReader[Any], name: str) -> Iterator[Record]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingExtra("pyarrow", "parquet", "reading .parquet files") from None
+    with tempfile.TemporaryFile() as unpacked:
+        if not file.seekable():  # compressed, or a pipe; but Parquet is read from its end
+            copyfileobj(file, unpacked)
+        try:
+            table = pq.ParquetFile(file if file.seekable() else unpacked, buffer_size=2**20, pre_buffer=False)
+            number = 0
+            for batch in table.iter_batches(batch_size=256):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield Record(row, f"{name}:{number}")
+        except pa.ArrowException as error:
+            raise DataError(f"{name}: not a valid Parquet file: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,41 @@
+"""An exponential moving average of the weights: smoother than any single step's, and usually better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from nextword.models.base import LanguageModel
+
+
+class WeightAverage:
+    """average <- d * average + (1 - d) * weights after each step.
+
+    d grows from 0.1 to `decay` as (1 + t) / (10 + t), so that the random start is soon forgotten.
+    """
+
+    def __init__(self, model: LanguageModel, decay: float) -> None:
+        self.decay = decay
+        self.weights: dict[str, Tensor] = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: LanguageModel, step: int) -> None:
+        """Take in the weights after the step numbered from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        current = [parameter.detach() for parameter in model.parameters()]
+        torch._foreach_lerp_(list(self.weights.values()), current, 1 - decay)
+
+    @contextmanager
+    def applied(self, model: LanguageModel) -> Iterator[None]:
+        """The model has the average as its weights within the block."""
+        own = {name: parameter.data for name, parameter in model.named_parameters()}
+        try:
+            for name, parameter in model.named_parameters():
+                parameter.data = self.weights[name]
+            yield
+        finally:
+            for name, parameter in model.named_parameters():
+                parameter.data = own[name]

@@ -1,0 +1,109 @@
+"""The settings of a training run: section [train] of a recipe. Knows no torch, so that help and checks are instant."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from nextword.config import Config
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def parse_duration(value: Any) -> float:
+    """Seconds from a number or a text such as "90", "15s", "10m", "1.5h", "1h30m". Raises ValueError.
+
+    >>> parse_duration("1h30m")
+    5400.0
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        text = str(value).strip().lower()
+        parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", text)
+        if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
+            raise ValueError(f"expected a duration such as 15s, 10m or 1h30m, got {value!r}")
+        seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
+    if seconds < 0 or seconds != seconds or seconds == float("inf"):
+        raise ValueError(f"expected a duration of at least 0, got {value!r}")
+    return seconds
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+
+
+class TrainConfig(Config):
+    """How a model is trained. One of `budget`, `steps` and `epochs` says how long."""
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Of initial weights, dropout and the order of the data."""
+    budget: Duration = 0.0
+    """Wall-clock time, evaluation included: "10m". The learning rate reaches its end as time runs out."""
+    steps: int = Field(default=0, ge=0)
+    """Optimizer steps."""
+    epochs: float = Field(default=0.0, ge=0)
+    """Passes over the training data."""
+    batch_size: int = Field(default=32, ge=1)
+    """Rows of a batch."""
+    context: int = Field(default=0, ge=0)
+    """Tokens of a row; 0 = the model's context, or 64 for a recurrent model."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches whose gradients make one step."""
+    carry_state: bool | None = None
+    """Read the corpus as contiguous streams and carry the state from batch to batch (truncated BPTT);
+    left out: yes for recurrent models."""
+    optimizer: Literal["sgd", "adam", "adamw", "muon"] = "adamw"
+    """muon: Muon (Jordan et al. 2024) for the hidden matrices, AdamW for the rest."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Its peak."""
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    """Of sgd."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Of adam and adamw: decay of the running mean and of the running square."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled (AdamW, Muon) or L2 (sgd, adam), on matrices only: never on biases and norms."""
+    clip_norm: float = Field(default=1.0, ge=0)
+    """Gradients longer than this are scaled down to it (Pascanu et al. 2013); 0 = off."""
+    schedule: Literal["constant", "linear", "cosine", "inverse_sqrt", "wsd", "plateau"] = "cosine"
+    """wsd: warm up, stay, decay over the last `decay_share`. plateau: halve when validation stops improving."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps in which the learning rate rises linearly from near 0."""
+    final_lr: float = Field(default=0.0, ge=0, le=1)
+    """Where linear, cosine and wsd end, as a share of the peak."""
+    decay_share: float = Field(default=0.2, gt=0, le=1)
+    """Of wsd: the share of the run spent decaying."""
+    decay: Literal["linear", "sqrt", "exponential"] = "linear"
+    """Of wsd: the shape of the decay; sqrt is 1 - sqrt(x) (Hägele et al. 2024); exponential needs final_lr > 0."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target's probability spread over the vocabulary."""
+    z_loss: float = Field(default=0.0, ge=0)
+    """Weight of (log Z)^2."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay per step of an exponential moving average of the weights, which is what is evaluated and kept; 0 = off."""
+    eval_every: int = Field(default=0, ge=0)
+    """Steps between evaluations; 0 = ten in the run."""
+    checkpoint_every: int = Field(default=0, ge=0)
+    """Steps between checkpoints; 0 = at each evaluation."""
+    sample_every: int = Field(default=0, ge=0)
+    """Steps between samples; 0 = at each evaluation."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between lines of metrics.jsonl."""
+    patience: int = Field(default=0, ge=0)
+    """Stop after this many evaluations without a new best (early stopping); 0 = never."""
+    plateau_patience: int = Field(default=1, ge=1)
+    """Of plateau: evaluations without a new best before the learning rate halves."""
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Arithmetic of matrix products; auto = bfloat16 where a short measurement shows that it pays."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        given = [name for name in ("budget", "steps", "epochs") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: give one of budget, steps and epochs, not several")
+        if self.schedule == "wsd" and self.decay == "exponential" and not self.final_lr:
+            raise ValueError("decay = exponential needs final_lr greater than 0: it never reaches 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas: expected numbers from 0 to below 1, got {list(self.betas)}")
+        return self

@@ -1,0 +1,96 @@
+"""The loss over a whole split: every token predicted exactly once, and it is said how.
+
+A model without a context limit reads the split as one stream and carries its state; a model with one reads windows
+that overlap, so that each counted token has at least half a context before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nextword.data.batches import Batch, stream_in_order, windows_in_order
+from nextword.data.token_files import TokenFiles
+from nextword.loss import IGNORE, next_token_loss
+from nextword.models.base import LanguageModel
+
+_CARRIED_CONTEXT = 256  # tokens read at once with a carried state: no influence on the figures, only on memory
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model makes of a split."""
+
+    nats: float
+    """-ln P of all target tokens, each document's closing <eos> included."""
+    tokens: int
+    bytes: int
+    """UTF-8 bytes of the target text."""
+    how: str
+    """How context was given, in words."""
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the loss."""
+        return math.exp(min(self.loss, 700.0))
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Comparable across tokenizers, for the same text."""
+        return self.nats / math.log(2) / max(self.bytes, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "loss": self.loss,
+            "perplexity": self.perplexity,
+            "bits_per_byte": self.bits_per_byte,
+            "num_tokens": self.tokens,
+            "num_bytes": self.bytes,
+            "how": self.how,
+        }
+
+
+def evaluate(model: LanguageModel, files: TokenFiles, batch_size: int, context: int = 0) -> Evaluation:
+    """The loss over all of `files`.
+
+    With a carried state, `batch_size` tracks are read side by side, each from a fresh start; 1 is the whole split in
+    one go. `context` limits a window (0 = the model's own limit); it does not limit a carried state.
+    """
+    batches: Iterable[Batch]
+    if model.max_seq_len is None:
+        batches = stream_in_order(files, batch_size, _CARRIED_CONTEXT)
+        how = "state carried over the whole split" + (f", in {batch_size} tracks" if batch_size > 1 else "")
+    else:
+        window = min(context or model.max_seq_len, model.max_seq_len)
+        stride = max(1, window // 2)
+        batches = windows_in_order(files, batch_size, window, stride)
+        how = f"windows of {window} tokens, stride {stride}"
+    nats, tokens = total_loss(model, batches)
+    return Evaluation(nats, tokens, files.counts.target_bytes, how)
+
+
+@torch.no_grad()
+def total_loss(model: LanguageModel, batches: Iterable[Batch]) -> tuple[float, int]:
+    """-ln P summed over the batches, and the number of tokens; the state is carried where batches go on."""
+    was_training = model.training
+    model.eval()
+    nats, tokens, state = 0.0, 0, None
+    for batch in batches:
+        batch = batch.to(model.device)
+        if model.max_seq_len is None and (batch.fresh or state is None):
+            state = model.init_state(batch.inputs.size(0))
+        loss, state = next_token_loss(model, batch.inputs, batch.targets, state)
+        nats += loss.item()
+        tokens += int((batch.targets != IGNORE).sum())
+    model.train(was_training)
+    return nats, tokens

@@ -1,0 +1,89 @@
+"""Optimizers by name, all of them torch's own, behind two or three calls.
+
+Biases and norm gains never decay. Muon takes the hidden matrices; embeddings, output layer, biases and norms go to
+AdamW, as its authors advise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nextword.models.base import LanguageModel
+from nextword.training.config import TrainConfig
+
+
+class Optimizers:
+    """One or two torch optimizers that step together, at one learning rate."""
+
+    def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
+        self.parts = parts
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Takes effect at the next step, in every parameter group."""
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = learning_rate
+
+    def step(self) -> None:
+        """Update the weights from their gradients, and forget the gradients."""
+        for part in self.parts:
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that a resumed run needs: tensors by name, and plain values by name."""
+        tensors: dict[str, Tensor] = {}
+        values: dict[str, Any] = {}
+        for name, parameter, key, value in self._entries():
+            del parameter
+            (tensors if isinstance(value, Tensor) else values)[f"{name}.{key}"] = value
+        return tensors, values
+
+    def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Put back what `state` gave, for the same model and settings."""
+        for i, part in enumerate(self.parts):
+            for j, parameter in enumerate(_parameters(part)):
+                prefix = f"{i}.{j}."
+                known = {k.removeprefix(prefix): v for k, v in (tensors | values).items() if k.startswith(prefix)}
+                if known:
+                    part.state[parameter] = known
+
+    def _entries(self) -> Iterator[tuple[str, Tensor, str, Any]]:
+        for i, part in enumerate(self.parts):
+            for j, parameter in enumerate(_parameters(part)):
+                for key, value in part.state.get(parameter, {}).items():
+                    yield f"{i}.{j}", parameter, key, value
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def build_optimizers(model: LanguageModel, config: TrainConfig) -> Optimizers:
+    """The optimizer that `config` names, over all trainable parameters of `model`."""
+    parameters = [p for p in model.parameters() if p.requires_grad]  # tied weights come once
+    lr, decay = config.learning_rate, config.weight_decay
+    parts: list[torch.optim.Optimizer] = []
+    if config.optimizer == "muon":
+        lookups = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)} | {id(model.output.weight)}
+        hidden = [p for p in parameters if p.dim() == 2 and id(p) not in lookups]
+        chosen = {id(p) for p in hidden}
+        parameters = [p for p in parameters if id(p) not in chosen]
+        # match_rms_adamw scales Muon's update to AdamW's usual size, so that one learning rate serves both.
+        parts.append(torch.optim.Muon(hidden, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        parts.append(torch.optim.SGD(groups, lr=lr, momentum=config.momentum))
+    elif config.optimizer == "adam":
+        parts.append(torch.optim.Adam(groups, lr=lr, betas=config.betas, fused=True))
+    else:
+        parts.append(torch.optim.AdamW(groups, lr=lr, betas=config.betas, fused=True))
+    return Optimizers(parts)

@@ -1,0 +1,126 @@
+"""A recipe: all settings of a run, from a TOML file, from the command line, and from defaults that suit the model.
+
+    [data]       how text is read          (nextword.text.records.ReadConfig)
+    [split]      what is held out          (nextword.data.prepare.SplitConfig)
+    [tokenizer]  how it is cut into tokens (nextword.tokenizers.TokenizerConfig)
+    [model]      the network               (nextword.models)
+    [train]      how it is trained         (TrainConfig)
+
+What a recipe leaves open is filled in by `complete`, from the kind of model and the text at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nextword.config import parse
+from nextword.data.prepare import SplitConfig
+from nextword.errors import UsageError, did_you_mean
+from nextword.models import model_config
+from nextword.text.records import ReadConfig
+from nextword.text.scripts import share_in
+from nextword.tokenizers import TokenizerConfig
+from nextword.training.config import TrainConfig
+
+SECTIONS = ("data", "split", "tokenizer", "model", "train")
+
+SIZES: dict[str, dict[str, dict[str, int]]] = {
+    "transformer": {
+        "tiny": {"num_layers": 2, "hidden_size": 128, "num_heads": 4, "max_seq_len": 128},
+        "small": {"num_layers": 4, "hidden_size": 256, "num_heads": 4, "max_seq_len": 128},
+        "medium": {"num_layers": 6, "hidden_size": 384, "num_heads": 6, "max_seq_len": 256},
+        "large": {"num_layers": 12, "hidden_size": 768, "num_heads": 12, "max_seq_len": 512},
+    },
+    "recurrent": {
+        "tiny": {"num_layers": 1, "hidden_size": 256},
+        "small": {"num_layers": 1, "hidden_size": 512},
+        "medium": {"num_layers": 2, "hidden_size": 768},
+        "large": {"num_layers": 3, "hidden_size": 1152},
+    },
+}
+"""What --size sets in section [model]."""
+
+# Measured on two cores with Moby Dick and Tang poems; see LOG.md.
+TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
+    "transformer": {"optimizer": "muon", "learning_rate": 3e-3, "warmup_steps": 40, "batch_size": 16},
+    "recurrent": {"optimizer": "adamw", "learning_rate": 4e-3, "warmup_steps": 40, "batch_size": 32, "context": 64},
+}
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {"transformer": {}, "recurrent": {"tied": True}}
+
+DEFAULT_BUDGET = 300.0  # seconds, when nothing says how long
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Checked settings; `model` becomes a ModelConfig once the vocabulary is known."""
+
+    data: ReadConfig
+    split: SplitConfig
+    tokenizer: TokenizerConfig
+    model: dict[str, Any]
+    train: TrainConfig
+
+    def sections(self) -> dict[str, Any]:
+        """For config.json, where `recipe` reads it back."""
+        return {
+            "data": self.data.model_dump(mode="json"),
+            "split": self.split.model_dump(mode="json"),
+            "train": self.train.model_dump(mode="json"),
+        }
+
+
+def family(model_type: str) -> str:
+    """transformer or recurrent: which row of the tables above."""
+    return model_type if model_type in SIZES else "recurrent"
+
+
+def check_sections(values: Mapping[str, Any]) -> None:
+    """Raises UsageError for a section no recipe has, and for a section that is not a table."""
+    for name, section in values.items():
+        if name not in SECTIONS:
+            raise UsageError(f"[{name}]: unknown section. {did_you_mean(name, SECTIONS)}")
+        if not isinstance(section, Mapping):
+            raise UsageError(f"{name}: expected a section [{name}], got {section!r}")
+
+
+def complete(values: Mapping[str, Mapping[str, Any]], sample: str, size: str = "") -> Recipe:
+    """Fill in what `values` leaves open, and check everything.
+
+    `sample` is some of the training text (a megabyte is plenty); `size` is a name in SIZES. Raises UsageError.
+    """
+    check_sections(values)
+    given = dict(values.get("model", {}))
+    kind = given.get("type", "transformer")
+    row = family(kind)
+    if size and size not in SIZES[row]:
+        raise UsageError(f"--size: unknown size {size!r}. {did_you_mean(size, SIZES[row])}")
+    preset = SIZES[row][size or _size_for(sample)]
+    model = {"type": kind} | MODEL_DEFAULTS.get(row, {}) | preset | given
+    train = TRAIN_DEFAULTS[row] | dict(values.get("train", {}))
+    if not any(train.get(limit) for limit in ("budget", "steps", "epochs")):
+        train["budget"] = DEFAULT_BUDGET
+    if row == "transformer" and "max_seq_len" not in given and train.get("context"):
+        model["max_seq_len"] = train["context"]
+    model_config(model)  # a mistake shows before the data is read
+    return Recipe(
+        data=parse(ReadConfig, values.get("data", {}), "data"),
+        split=parse(SplitConfig, values.get("split", {}), "split"),
+        tokenizer=parse(TokenizerConfig, values.get("tokenizer") or _tokenizer_for(sample), "tokenizer"),
+        model=model,
+        train=parse(TrainConfig, train, "train"),
+    )
+
+
+def _size_for(sample: str) -> str:
+    """A size that learns from this much text rather than memorises it."""
+    return "tiny" if len(sample.encode()) < 200_000 else "small"
+
+
+def _tokenizer_for(sample: str) -> dict[str, Any]:
+    """Characters for Chinese and for very little text; else a BPE vocabulary that grows with the text."""
+    size = len(sample.encode())
+    if size < 100_000 or share_in(sample, ["Han"]) > 0.3:
+        return {"type": "char"}
+    return {"type": "bpe", "vocab_size": 1024 if size < 1_000_000 else 4096}

