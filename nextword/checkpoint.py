@@ -27,6 +27,8 @@ from nextword.tokenizers import Tokenizer
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, GENERATION = "config.json", "model.safetensors", "generation_config.json"
+GENERATION_DEFAULTS = {"temperature": 0.8, "top_p": 0.95, "max_tokens": 200}
+"""What `generate` does unless told otherwise; the file is the user's to change."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def save_config(folder: Path, model: LanguageModel, tokenizer: Tokenizer, sectio
     }
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder)
+    if not (folder / GENERATION).exists():
+        write_json(folder / GENERATION, GENERATION_DEFAULTS)
     write_json(folder / CONFIG, values | {"tokenizer": tokens} | dict(sections))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +26,12 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
     )
 
 
@@ -48,7 +53,8 @@ def _explain(error: ValidationError, cls: type[Config], section: str) -> str:
     value, context = first.get("input"), first.get("ctx", {})
     match first["type"]:
         case "extra_forbidden":
-            return f"{key}: unknown key. {did_you_mean(str(first['loc'][-1]), cls.model_fields)}"
+            known = _section(cls, first["loc"][:-1]).model_fields
+            return f"{key}: unknown key. {did_you_mean(str(first['loc'][-1]), known)}"
         case "missing":
             return f"{key}: required, but not given"
         case "value_error":
@@ -57,7 +63,20 @@ def _explain(error: ValidationError, cls: type[Config], section: str) -> str:
             return f"{key}: expected {_EXPECTED.get(kind, first['msg']).format(**context)}, got {value!r}"
 
 
+def _section(cls: type[Config], path: Iterable[int | str]) -> type[Config]:
+    """The class of a nested section; the outer one where the way is not plain (a list, a union)."""
+    for part in path:
+        field = cls.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Config)):
+            return cls
+        cls = field.annotation
+    return cls
+
+
 _EXPECTED = {
+    "model_type": "a section",
+    "model_attributes_type": "a section",
+    "finite_number": "a finite number",
     "int_type": "an integer",
     "int_from_float": "an integer",
     "float_type": "a number",
@@ -88,7 +107,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _read(path: Path, language: str, loads: Any) -> Any:
     try:
-        return loads(path.read_text(encoding="utf-8"))
+        return loads(path.read_text(encoding="utf-8-sig"))  # Windows may put a mark first
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, JSONDecodeError, UnicodeDecodeError
@@ -105,7 +124,7 @@ def assign(values: dict[str, Any], assignment: str) -> None:
     """
     path, separator, text = assignment.partition("=")
     *sections, key = path.strip().split(".")
-    if not separator or not key:
+    if not separator or not key or not all(sections):
         raise UsageError(f"--set {assignment!r}: expected section.key=value, such as train.learning_rate=3e-4")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -113,4 +132,6 @@ def assign(values: dict[str, Any], assignment: str) -> None:
         value = text.strip()
     for section in sections:
         values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {assignment!r}: {section} is a value, not a section")
     values[key] = value

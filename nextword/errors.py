@@ -54,6 +54,7 @@ class MissingExtra(NextwordError):
             f"{purpose} needs the library {library}, which is not installed",
             hint=f'Install it: pip install "nextword[{extra}]"',
         )
+        self.args = (library, extra, purpose)  # what pickle makes it from, on the way between processes
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

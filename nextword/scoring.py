@@ -49,7 +49,8 @@ class TextScore:
     text: str
     tokens: list[TokenScore]
     pieces: list[str]
-    """What each token adds to the text: "" for a token that ends inside a character. They join to the text."""
+    """What each token adds to the text: "" for a token that ends inside a character.
+    They join to the text, as far as the tokenizer can give it back."""
     bos: str
     """The boundary token, on which the first token is conditioned."""
     include_eos: bool
@@ -91,7 +92,7 @@ class TextScore:
     @property
     def conditions(self) -> str:
         """What the figures depend on, in one sentence."""
-        end = f"the end {self.bos} is counted" if self.include_eos else "the end of the text is not counted"
+        end = "its end is counted as a token" if self.include_eos else "its end is not counted"
         sight = "each token sees all before it"
         if self.stride is not None:
             assert self.window is not None
@@ -99,7 +100,7 @@ class TextScore:
                 f"windows of {self.window} tokens, stride {self.stride}: "
                 f"each token sees at least {self.window - self.stride} before it, or all there are"
             )
-        return f"The first token is conditioned on {self.bos}; {end}; {sight}."
+        return f"The first token of the text is conditioned on {self.bos}; {end}; {sight}."
 
     def __str__(self) -> str:
         return (
@@ -131,12 +132,13 @@ def score_text(model: LanguageModel, tokenizer: Tokenizer, text: str, include_eo
     half the context; only tokens not yet scored count. A recurrent model carries its state instead. Memory does not
     grow with the text, but for the result.
 
-    Raises UsageError for an empty text, RunError if the model's logits are not numbers.
+    Raises UsageError for a text without a token (empty, or white space alone for a word tokenizer), RunError if the
+    model's logits are not numbers.
     """
-    if not text:
-        raise UsageError("nothing to score: the text is empty")
-    boundary = boundary_id(tokenizer)
-    ids = tokenizer.encode(text)
+    boundary, ids = boundary_id(tokenizer), tokenizer.encode(text)
+    if not ids:
+        what = f"{text[:20]!r} has no token" if text else "the text is empty"
+        raise UsageError(f"nothing to score: {what}")
     targets = torch.tensor(ids + [tokenizer.eos_id] * include_eos, device=model.device)
     inputs = torch.tensor([boundary, *ids], device=model.device)[: len(targets)]
     with torch.inference_mode():

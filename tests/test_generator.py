@@ -2,15 +2,21 @@ import random
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Bag, ByteTokenizer, CharTokenizer, Recital, random_table
 
+import nextword
+from nextword.checkpoint import GENERATION, WEIGHTS, save_config, save_weights
 from nextword.decoding.config import GenerationConfig
 from nextword.errors import UsageError
 from nextword.generator import StopStrings, TextGenerator
+from nextword.models import build_model, model_config
+from nextword.tokenizers import TokenizerConfig, train_tokenizer
 
 LETTERS = CharTokenizer("abcdefgh")
 BYTES = ByteTokenizer()
@@ -189,7 +195,94 @@ def test_import_nextword_loads_no_torch() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    import nextword
-
     with pytest.raises(AttributeError, match="nope"):
         nextword.nope  # noqa: B018
+
+
+TINY = [
+    {"type": "rnn", "hidden_size": 16},
+    {"type": "gru", "hidden_size": 16, "num_layers": 2},
+    {"type": "lstm", "hidden_size": 16, "tied": True},
+    {"type": "transformer", "hidden_size": 16, "num_heads": 2, "num_layers": 2, "max_seq_len": 12},
+    {
+        "type": "transformer",
+        "hidden_size": 16,
+        "num_heads": 2,
+        "num_layers": 2,
+        "max_seq_len": 12,
+        "positions": "learned",
+    },
+]
+
+
+@pytest.fixture(params=TINY, ids=lambda values: f"{values['type']}-{values.get('positions', '')}".rstrip("-"))
+def real(request: pytest.FixtureRequest) -> TextGenerator:
+    """A real architecture with random weights, loud enough to prefer some tokens."""
+    torch.manual_seed(0)
+    model = build_model(model_config(request.param | {"vocab_size": LETTERS.vocab_size})).eval()
+    model.output.weight.data *= 20
+    return TextGenerator(model, LETTERS)
+
+
+def test_real_models_score_what_the_forward_pass_says(real: TextGenerator) -> None:
+    text = "abcdefghab"
+    ids = LETTERS.encode(text)
+    with torch.inference_mode():
+        logits, _ = real.model(torch.tensor([[LETTERS.eos_id, *ids]]))
+    expected = logits[0].log_softmax(-1)[range(len(ids) + 1), [*ids, LETTERS.eos_id]].double().sum()
+    assert real.score(text, include_eos=True).log_prob == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_real_models_generate_what_they_score(real: TextGenerator) -> None:
+    for g in real.generate_many("abc", num_samples=5, seed=1, max_tokens=8):
+        ids = [LETTERS.eos_id, *LETTERS.encode("abc"), *g.token_ids]
+        with torch.inference_mode():
+            log_probs = real.model(torch.tensor([ids[:-1]]))[0][0, 3:].log_softmax(-1)
+        expected = log_probs[range(len(g.token_ids)), g.token_ids].double().sum()
+        assert g.log_prob == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_real_models_say_the_same_alone_and_together_and_beyond_their_context(real: TextGenerator) -> None:
+    settings = {"seed": 3, "max_tokens": 50, "ignore_eos": True}
+    many = real.generate_many("ab", num_samples=4, **settings)
+    for i, generation in enumerate(many):
+        alone = real.generate("ab", **(settings | {"seed": 3 + i}))
+        assert alone.token_ids == generation.token_ids
+        assert alone.log_prob == pytest.approx(generation.log_prob, abs=1e-3)
+        assert "".join(real.stream("ab", **(settings | {"seed": 3 + i}))) == generation.text
+    assert {len(generation.token_ids) for generation in many} == {50}
+
+
+TEXTS = ["The whale swam, and the moon shone on the whale.", "床前明月光，疑是地上霜。举头望明月，低头思故乡。🌙"] * 3
+
+
+@pytest.mark.parametrize("kind", ["char", "word", "byte", "bpe", "unigram"])
+def test_a_run_folder_speaks_through_every_tokenizer(kind: str, tmp_path: Path) -> None:
+    """The prompt, then the text: together what decoding all ids at once gives, so no space is lost between them."""
+    tokenizer = train_tokenizer(TokenizerConfig(type=kind, vocab_size=0 if kind in ("char", "byte") else 300), TEXTS)
+    torch.manual_seed(0)
+    model = build_model(model_config({"type": "gru", "hidden_size": 16, "vocab_size": tokenizer.vocab_size}))
+    model.output.weight.data *= 10
+    save_config(tmp_path, model, tokenizer, {})
+    save_weights(tmp_path / WEIGHTS, model)
+    (tmp_path / GENERATION).write_text('{"max_tokens": 25, "stop": ["。"]}', encoding="utf-8")
+
+    generator = nextword.load(tmp_path)
+    assert generator.config == GenerationConfig(max_tokens=25, stop=("。",))
+    for seed, prompt in enumerate(["", "The whale", "明月"]):
+        for generation in generator.generate_many(prompt, seed=seed, num_samples=5, stop=()):
+            before = tokenizer.encode(prompt)
+            assert tokenizer.decode(before + generation.token_ids) == tokenizer.decode(before) + generation.text
+        assert "".join(generator.stream(prompt, seed=seed)) == generator.generate(prompt, seed=seed).text
+    score = generator.score(TEXTS[1])
+    assert "".join(score.pieces) == tokenizer.decode(tokenizer.encode(TEXTS[1]))
+
+
+def test_a_run_with_impossible_settings_names_the_file(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(TokenizerConfig(type="byte"), TEXTS)
+    model = build_model(model_config({"type": "rnn", "hidden_size": 4, "vocab_size": tokenizer.vocab_size}))
+    save_config(tmp_path, model, tokenizer, {})
+    save_weights(tmp_path / WEIGHTS, model)
+    (tmp_path / GENERATION).write_text('{"top_p": 7}', encoding="utf-8")
+    with pytest.raises(UsageError, match=r"generation_config.json.top_p.*at most 1"):
+        nextword.load(tmp_path)

@@ -109,10 +109,14 @@ def test_json_has_exactly_these_keys() -> None:
     assert list(values["tokens"][0]) == ["text", "id", "log_prob", "prob", "rank", "entropy"]
 
 
-def test_an_empty_text_and_broken_logits_are_errors() -> None:
+def test_an_empty_text_and_broken_logits_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Bigram(random_table(V))
     with pytest.raises(UsageError, match="empty"):
         score_text(model, LETTERS, "")
+    monkeypatch.setattr(LETTERS, "encode", lambda text: [])  # as words do with white space
+    with pytest.raises(UsageError, match="' ' has no token"):
+        score_text(model, LETTERS, " ")
+    monkeypatch.undo()
     model.output.weight.data[0] = torch.nan
     with pytest.raises(RunError, match="not finite"):
         score_text(model, LETTERS, "ab")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from nextword.cli import data, demo, evaluate, generate, prepare, score, train
 from nextword.errors import NextwordError
+
+# click's exceptions, wherever this version of typer keeps its click
+_UsageError: Any = typer.BadParameter.__base__
+_ClickException: Any = _UsageError.__base__
 
 app = typer.Typer(
     name="nextword",
@@ -22,15 +25,19 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         import nextword
 
         print(f"nextword {nextword.__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """What comes before a command."""
 
 
 app.command()(demo.demo)
@@ -59,17 +66,17 @@ def run(arguments: list[str]) -> int:
     except NextwordError as error:
         _complain(str(error))
         return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
-        return 2
-    except click.UsageError as error:
+    except _UsageError as error:
         where = error.ctx.command_path if error.ctx else "nextword"
-        _complain(f"{error.format_message().rstrip('.')}. See {where} --help")
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)
+        else:
+            _complain(f"{error.format_message().rstrip('.')}. See {where} --help")
         return 2
-    except click.ClickException as error:
+    except _ClickException as error:
         _complain(error.format_message())
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+        return int(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
         print(file=sys.stderr)
         return 130
     except BrokenPipeError:  # `nextword ... | head`: whoever read has seen enough

@@ -280,5 +280,6 @@ def _print_clean(report: CleanReport, out: Path) -> None:
         console.print(examples)
     console.print(
         f"{out}: {report.kept:,} of {report.read:,} documents, "
-        f"{report.characters_kept:,} of {report.characters_read:,} characters"
+        f"{report.characters_kept:,} of {report.characters_read:,} characters",
+        soft_wrap=True,
     )

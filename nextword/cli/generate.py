@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nextword.cli.inputs import closed_pipe_is_fine, read_text, warn_unknown
+from nextword.cli.inputs import read_text, warn_unknown
 
 if TYPE_CHECKING:
     from nextword.generator import TextGenerator
@@ -66,13 +66,12 @@ def generate(
         prompt = read_text(None)
     generator = TextGenerator.load(run, device=device)
     warn_unknown(generator.tokenizer, prompt or "")
-    with closed_pipe_is_fine():
-        if as_json:
-            _print_json(generator, prompt or "", settings)
-        elif settings.get("num_samples", generator.config.num_samples) == 1:
-            _stream(generator, prompt or "", settings)
-        else:
-            _print_samples(generator, prompt or "", settings)
+    if as_json:
+        _print_json(generator, prompt or "", settings)
+    elif settings.get("num_samples", generator.config.num_samples) == 1:
+        _stream(generator, prompt or "", settings)
+    else:
+        _print_samples(generator, prompt or "", settings)
 
 
 def _stream(generator: TextGenerator, prompt: str, settings: dict[str, Any]) -> None:

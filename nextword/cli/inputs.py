@@ -1,11 +1,8 @@
-"""What commands that take a text share: reading it, telling of characters the model has never seen, a closed pipe."""
+"""What commands that take a text share: reading it, and telling of what the model has never seen."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,20 +34,15 @@ def read_text(source: str | Path | None) -> str:
 
 
 def warn_unknown(tokenizer: Tokenizer, text: str) -> None:
-    """Say on stderr which characters or words of `text` the tokenizer does not know, and how often each occurs."""
-    unknown = tokenizer.unknown(text)
+    """Say on stderr which characters or words of `text` the tokenizer does not know, and how often each occurs.
+
+    Raises UsageError if the text is not Unicode: an argument in another encoding, say.
+    """
+    from nextword.generator import as_unicode
+
+    unknown = tokenizer.unknown(as_unicode(text))
     if not unknown:
         return
     named = ", ".join(f"{what!r} ×{count}" for what, count in unknown.most_common(MOST_NAMED))
     more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
     print(f"Warning: not in the vocabulary, read as <unk>: {named}{more}", file=sys.stderr)
-
-
-@contextmanager
-def closed_pipe_is_fine() -> Iterator[None]:
-    """`nextword ... | head` ends quietly when head has seen enough."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not complain

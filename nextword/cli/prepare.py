@@ -28,8 +28,10 @@ def prepare(
         str, typer.Option(help="char, word, byte, bpe or unigram; or a folder that holds a tokenizer.json.")
     ] = "bpe",
     vocab_size: Annotated[int, typer.Option(help="Most tokens in the vocabulary; 0 = by the tokenizer.")] = 0,
-    valid: Annotated[list[str] | None, typer.Option(help="Validation: a share such as 0.05, or files.")] = None,
-    test: Annotated[list[str] | None, typer.Option(help="Test: a share such as 0.05, or files.")] = None,
+    valid: Annotated[
+        list[str] | None, typer.Option(help="Validation: a share, 0.05 if left out, or a file. Repeatable.")
+    ] = None,
+    test: Annotated[list[str] | None, typer.Option(help="Test: a share, 0 if left out, or a file. Repeatable.")] = None,
     split: Annotated[str, typer.Option(help="Hold out whole documents (document) or the end of the text (tail).")] = (
         "document"
     ),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nextword.cli.inputs import closed_pipe_is_fine, read_text, warn_unknown
-from nextword.errors import UsageError
+from nextword.cli.inputs import read_text, warn_unknown
+from nextword.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from nextword.scoring import TextScore
@@ -49,22 +49,27 @@ def score(
     if html is not None:
         from nextword.report.heatmap import write_heatmap
 
-        write_heatmap(result, html)
-    with closed_pipe_is_fine():
-        if as_json:
-            print(json.dumps(result.to_dict(), ensure_ascii=False, indent=2))
-        elif html is not None:
-            print(html)
-        else:
-            _print_table(result)
+        try:
+            write_heatmap(result, html)
+        except OSError as error:
+            raise DataError(
+                f"cannot write {html}: {error.strerror}", hint="Choose another place: --html FILE"
+            ) from None
+    if as_json:
+        print(json.dumps(result.to_dict(), ensure_ascii=False, indent=2))
+    elif html is not None:
+        print(html)
+    else:
+        print_table(result)
 
 
-def _print_table(result: TextScore) -> None:
+def print_table(result: TextScore) -> None:
+    """Print the tokens of a score as a table, and below it their product and what follows from it."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from nextword.cli.console import out
     from nextword.report.heatmap import figure, probability, visible
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -76,9 +81,8 @@ def _print_table(result: TextScore) -> None:
         total += token.log_prob
         cells = (probability(token.log_prob), f"{token.log_prob:.4f}", f"{token.rank:,}", f"{total:.4f}")
         table.add_row(Text(visible(token.text)), *cells)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"P(text)          {probability(result.log_prob)}  = exp({result.log_prob:.4f})")
-    console.print(f"perplexity       {figure(result.perplexity)} per token, {result.num_tokens:,} tokens")
-    console.print(f"bits per byte    {result.bits_per_byte:.4f}, {result.num_bytes:,} bytes")
-    console.print(Text(result.conditions, style="dim"))
+    out.print(table)
+    out.print(f"P(text)          {probability(result.log_prob)}  = exp({result.log_prob:.4f})")
+    out.print(f"perplexity       {figure(result.perplexity)} per token, {result.num_tokens:,} tokens")
+    out.print(f"bits per byte    {result.bits_per_byte:.4f}, {result.num_bytes:,} bytes")
+    out.print(Text(result.conditions, style="dim"))

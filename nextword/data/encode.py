@@ -56,10 +56,12 @@ def _pieces(examples: Iterable[tuple[str, Example]], writers: Mapping[str, Token
     for name, example in examples:
         for text in split_long(example.prompt, PIECE_CHARACTERS):
             yield _Piece(writers[name], text, is_prompt=True, ends=False)
-        *parts, last = split_long(example.target, PIECE_CHARACTERS)
-        for text in parts:
+        rest = split_long(example.target, PIECE_CHARACTERS)
+        text = next(rest)
+        for following in rest:
             yield _Piece(writers[name], text, is_prompt=False, ends=False)
-        yield _Piece(writers[name], last, is_prompt=False, ends=True)
+            text = following
+        yield _Piece(writers[name], text, is_prompt=False, ends=True)
 
 
 def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:

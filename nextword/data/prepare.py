@@ -26,8 +26,9 @@ from pydantic import Field, model_validator
 
 from nextword.config import Config
 from nextword.data.encode import encode
-from nextword.data.token_files import INDEX, SHARD_TOKENS, TokenFiles, TokenWriter, source
-from nextword.data.token_files import Source as SourceFile
+from nextword.data.token_files import SHARD_TOKENS, TokenFiles, TokenWriter
+from nextword.data.token_index import INDEX, source
+from nextword.data.token_index import Source as SourceFile
 from nextword.errors import DataError, RunError
 from nextword.files import replacing_folder
 from nextword.text.records import Example, ReadConfig, Record, Source, read_records, text_example, text_of
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 TOKENIZER = "tokenizer.json"
+HASHED_CHARACTERS = 2**20  # normalising a longer document only to choose its split would cost gigabytes
 
 Progress = Callable[[str, int, int | None], object]
 """Told (stage, bytes just read, bytes in all or None), many times a second; never when there is nothing to do."""
@@ -120,7 +122,7 @@ def prepare(
     if (current := _current(out, files, settings)) is not None:
         return current
     with _rereadable(groups) as groups:
-        corpus = _Corpus(groups, read, split, example or (lambda record: text_example(record, read.text_field)))
+        corpus = _Corpus(groups, read, split, example)
         corpus.survey(progress)
         if isinstance(tokenizer, Config):
             tokenizer = _train_tokenizer(tokenizer, corpus, progress)
@@ -133,6 +135,11 @@ def prepare(
                     if not writer.len_tokens:
                         raise corpus.too_small(name)
                     writer.finish(files, settings)
+                for file in files:
+                    if Path(file.path).stat().st_size != file.size:
+                        raise DataError(
+                            f"{file.path} changed while it was read", hint="Start again when it is complete"
+                        )
         except OSError as error:  # those of reading are DataErrors already
             raise RunError(f"{out} cannot be written: {error.strerror or error}") from None
     prepared = open_prepared(out)
@@ -171,7 +178,7 @@ class _Corpus:
         groups: Sequence[Sequence[Source]],
         read: ReadConfig,
         split: SplitConfig,
-        example: Callable[[Record], Example],
+        example: Callable[[Record], Example] | None,
     ) -> None:
         self.groups = groups  # the sources of each of SPLITS
         self.read, self.split, self.example = read, split, example
@@ -185,8 +192,7 @@ class _Corpus:
         """Count, and fall back to splitting by tail where there are too few documents to split by document."""
         for example in self._examples(self.groups[0], "reading", progress):
             self.characters += len(example.target)
-            text = f"{example.prompt}\n{example.target}" if example.prompt else example.target
-            self._sides.append(SPLITS.index(split_of(text, valid=self.split.valid, test=self.split.test)))
+            self._sides.append(SPLITS.index(self._side(example)))
         held_out = [name for name in ("valid", "test") if getattr(self.split, name)]
         missing = [name for name in ("train", *held_out) if SPLITS.index(name) not in self._sides]
         if self.split.by == "document" and held_out and missing:
@@ -205,15 +211,21 @@ class _Corpus:
         if self.split.by == "tail":
             yield from self._by_tail(examples)
         else:
-            yield from ((SPLITS[side], example) for side, example in zip(self._sides, examples, strict=True))
+            yield from ((SPLITS[side], example) for side, example in zip(self._sides, examples, strict=False))
         for name, group in zip(SPLITS[1:], held_out, strict=True):
             yield from ((name, example) for example in self._examples(group, stage, progress))
 
     def too_small(self, name: str) -> DataError:
         return DataError(
-            f"The {name} split is empty: {self.characters:,} characters in {len(self._sides):,} documents are too few",
+            f"The {name} split is empty: there is too little text (characters: {self.characters:,})",
             hint="Give more text, a file of its own for that split, or ask for no such split",
         )
+
+    def _side(self, example: Example) -> str:
+        if self.split.by == "tail" or not self.split.valid + self.split.test:
+            return "train"
+        text = f"{example.prompt}\n{example.target}" if example.prompt else example.target
+        return split_of(text[:HASHED_CHARACTERS], valid=self.split.valid, test=self.split.test)
 
     def _by_tail(self, examples: Iterator[Example]) -> Iterator[tuple[str, Example]]:
         """Cut the run of all characters at two borders; an example with a prompt goes whole where it begins."""
@@ -242,15 +254,22 @@ class _Corpus:
                 progress(stage, count, self.total_bytes)
 
         for record in read_records(group, self.read, advance):
-            example = self.example(record)
-            if not example.target:
-                continue  # nothing to learn, and nothing to divide by
-            try:
-                example.prompt.encode(), example.target.encode()
-            except UnicodeEncodeError as error:
-                half = f"half a character (\\u{ord(error.object[error.start]):04x})"
-                raise DataError(f"{record.source}: the text holds {half}") from None
-            yield example
+            if self.example is None:
+                example = text_example(record, self.read.text_field)
+            else:
+                example = self.example(record)
+                _check_unicode(example, record)  # the text field was checked in reading
+            if example.target:  # else there is nothing to learn
+                yield example
+
+
+def _check_unicode(example: Example, record: Record) -> None:
+    """Raises DataError for what UTF-8 cannot hold: JSON's \\ud800 escapes can smuggle in half a character."""
+    try:
+        example.prompt.encode(), example.target.encode()
+    except UnicodeEncodeError as error:
+        half = f"half a character (\\u{ord(error.object[error.start]):04x})"
+        raise DataError(f"{record.source}: the text holds {half}") from None
 
 
 def _train_tokenizer(config: TokenizerConfig, corpus: _Corpus, progress: Progress | None) -> Tokenizer:

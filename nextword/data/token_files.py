@@ -16,104 +16,36 @@ Knows nothing of text, tokenization or batches.
 from __future__ import annotations
 
 import hashlib
-import json
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from nextword.config import Config, parse, read_json
-from nextword.errors import RunError, UsageError
+from nextword.data.token_index import (
+    AGAIN,
+    FORMAT,
+    INDEX,
+    VERSION,
+    Counts,
+    Index,
+    Shard,
+    Source,
+    TokenizerInfo,
+    Vocabulary,
+    read_index,
+    shard_paths,
+)
+from nextword.errors import RunError
 from nextword.files import sha256, write_json
 
-FORMAT = "nextword tokens"
-VERSION = 1
-INDEX = "index.json"
 SHARD_TOKENS = 2**26  # 128 MiB of uint16
 _FLUSH_TOKENS = 2**18
 
 Ids = NDArray[np.int64]
-
-
-class Vocabulary(Protocol):
-    """What token files need to know of a tokenizer."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def eos_id(self) -> int: ...
-    @property
-    def unk_id(self) -> int | None: ...
-    def fingerprint(self) -> str: ...
-
-
-class TokenizerInfo(Config):
-    """The tokenizer that made the ids."""
-
-    kind: str
-    fingerprint: str
-    vocab_size: int = Field(ge=1)
-    eos_id: int = Field(ge=0)
-    unk_id: int | None
-
-
-class Source(Config):
-    """A file that the tokens were made from, as it was then."""
-
-    path: str
-    """Absolute path."""
-    size: int = Field(ge=0)
-    sha256: str
-
-
-class Counts(Config):
-    """What the stream holds."""
-
-    examples: int = Field(ge=0)
-    tokens: int = Field(ge=0)
-    loss_tokens: int = Field(ge=0)
-    """Tokens of targets, and the <eos> of each example."""
-    target_bytes: int = Field(ge=0)
-    """UTF-8 bytes of the targets' text: what bits per byte divide by. <eos> has none."""
-    unknown_tokens: int = Field(ge=0)
-    """Tokens the tokenizer had no name for."""
-
-
-class Shard(Config):
-    """One pair of files: how much they hold, their sizes in bytes and their hashes."""
-
-    tokens: int = Field(ge=1)
-    examples: int = Field(ge=1)
-    """Rows of the examples file: an example running on from the shard before counts here too."""
-    tokens_size: int
-    tokens_sha256: str
-    examples_size: int
-    examples_sha256: str
-
-
-class Index(Config):
-    """index.json."""
-
-    format: str
-    version: int
-    tokenizer: TokenizerInfo
-    counts: Counts
-    shards: list[Shard]
-    sources: list[Source]
-    settings: dict[str, Any]
-    """How the tokens were made; opaque here. Equal settings and sources make equal tokens."""
-
-
-def source(path: Path) -> Source:
-    """The file as it is now. Raises OSError if it cannot be read."""
-    return Source(path=str(path.resolve()), size=path.stat().st_size, sha256=sha256(path))
 
 
 class TokenFiles:
@@ -125,7 +57,7 @@ class TokenFiles:
         self._ends = np.cumsum([shard.tokens for shard in index.shards], dtype=np.int64).tolist()
         self._tokens, self._examples = [], []
         for number, shard in enumerate(index.shards):
-            tokens, examples = _shard_paths(folder, number)
+            tokens, examples = shard_paths(folder, number)
             self._tokens.append(_map(tokens, shard.tokens_size, (shard.tokens,)))
             self._examples.append(_map(examples, shard.examples_size, (shard.examples, 2)))
 
@@ -137,7 +69,7 @@ class TokenFiles:
         missing or of the wrong size, another tokenizer.
         """
         folder = Path(folder)
-        index = _read_index(folder)
+        index = read_index(folder)
         made = index.tokenizer
         if tokenizer is not None and tokenizer.fingerprint() != made.fingerprint:
             raise RunError(
@@ -224,9 +156,9 @@ class TokenFiles:
         """Read everything and compare with the hashes of the index. Raises RunError naming the first damaged file."""
         for number, shard in enumerate(self.index.shards):
             hashes = (shard.tokens_sha256, shard.examples_sha256)
-            for path, expected in zip(_shard_paths(self.folder, number), hashes, strict=True):
+            for path, expected in zip(shard_paths(self.folder, number), hashes, strict=True):
                 if sha256(path) != expected:
-                    raise RunError(f"{path} is damaged: its SHA-256 is not the one in {INDEX}", hint=_AGAIN)
+                    raise RunError(f"{path} is damaged: its SHA-256 is not the one in {INDEX}", hint=AGAIN)
 
     def _segments(self, start: int, length: int) -> Iterator[tuple[int, int, int, int]]:
         """The parts of a window: (shard, first, last in the shard, offset in the window)."""
@@ -348,7 +280,7 @@ class TokenWriter:
         if self._open is None:
             if not rows.size or rows[0, 0] > self._written:  # the shard begins inside an example
                 rows = np.concatenate([np.array([self._last_row]), rows])
-            tokens, examples = _shard_paths(self.folder, len(self._shards))
+            tokens, examples = shard_paths(self.folder, len(self._shards))
             self._open = _GrowingArray(tokens, self.dtype), _GrowingArray(examples, np.int64, (2,))
         self._open[0].append(ids)
         self._open[1].append(rows - [base, 0])
@@ -408,48 +340,17 @@ class _GrowingArray:
         )
 
 
-_AGAIN = "Prepare the data again: nextword data prepare DATA --out FOLDER"
-
-
-def _shard_paths(folder: Path, number: int) -> tuple[Path, Path]:
-    return folder / f"tokens-{number:05}.npy", folder / f"examples-{number:05}.npy"
-
-
-def _read_index(folder: Path) -> Index:
-    path = folder / INDEX
-    if not path.is_file():
-        raise RunError(f"{folder} holds no token files: it has no {INDEX}", hint=_AGAIN)
-    try:
-        values = read_json(path)
-    except UsageError as error:
-        raise RunError(f"{path} is damaged: {error}", hint=_AGAIN) from None
-    if values.get("format") != FORMAT:
-        raise RunError(f"{path} is not an index of token files", hint=_AGAIN)
-    if values.get("version") != VERSION:
-        raise RunError(
-            f"{path} is of version {json.dumps(values.get('version'))}, this nextword reads {VERSION}",
-            hint=_AGAIN,
-        )
-    try:
-        index = parse(Index, values)
-    except UsageError as error:
-        raise RunError(f"{path} is damaged: {error}", hint=_AGAIN) from None
-    if sum(shard.tokens for shard in index.shards) != index.counts.tokens:
-        raise RunError(f"{path} is damaged: the shards do not add up to {index.counts.tokens} tokens", hint=_AGAIN)
-    return index
-
-
 def _map(path: Path, size: int, shape: tuple[int, ...]) -> NDArray[Any]:
     """Memory-map a shard. Raises RunError if it is missing, cut short or something else."""
     if not path.is_file():
-        raise RunError(f"{path} is missing", hint=_AGAIN)
+        raise RunError(f"{path} is missing", hint=AGAIN)
     if path.stat().st_size != size:
-        raise RunError(f"{path} is damaged: {path.stat().st_size:,} bytes instead of {size:,}", hint=_AGAIN)
+        raise RunError(f"{path} is damaged: {path.stat().st_size:,} bytes instead of {size:,}", hint=AGAIN)
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise RunError(f"{path} is damaged: {error}", hint=_AGAIN) from None
+        raise RunError(f"{path} is damaged: {error}", hint=AGAIN) from None
     if values.shape != shape or values.dtype.kind not in "ui":
-        raise RunError(f"{path} is damaged: it holds {values.dtype} {values.shape} instead of ids {shape}", hint=_AGAIN)
+        raise RunError(f"{path} is damaged: it holds {values.dtype} {values.shape} instead of ids {shape}", hint=AGAIN)
     # A plain view of the same mapping: slicing the memmap class is several times slower.
     return np.asarray(values)

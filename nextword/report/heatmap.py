@@ -34,8 +34,8 @@ def write_heatmap(score: TextScore, out: Path) -> None:
         Template(_resource("heatmap.html")).substitute(
             title=escape(f"{shorten(' '.join(score.text[:99].split()), 40)} · score"),
             style=_resource("plot.css") + _resource("heatmap.css"),
-            lead=f"Perplexity {perplexity}: at each token the model was as unsure as before {perplexity} equally "
-            "likely ones. The darker a token, the less it was expected.",
+            lead=f"Perplexity {perplexity}: at each token the model was as unsure as in a choice among "
+            f"{perplexity} equally likely ones. The stronger the colour, the less a token was expected.",
             figures=_figures(score),
             ticks="".join(f"<li>{tick}</li>" for tick in TICKS),
             lang=_lang(score.text),

@@ -22,8 +22,9 @@ def normalised(text: str) -> str:
     >>> normalised("Ｔhe  Moon\\n") == normalised("the moon")
     True
     """
-    if not text.isascii():  # case folding may undo NFKC, so once more
-        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    if not text.isascii():  # folding case and dropping spaces may undo NFKC, so once more
+        text = "".join(unicodedata.normalize("NFKC", text).casefold().split())
+        text = unicodedata.normalize("NFKC", text)
     return "".join(text.casefold().split())
 
 

@@ -191,18 +191,20 @@ class _Characters:
 
         kinds = self._odd[codes]
         for number in np.unique(kinds[kinds > 0]) if kinds.any() else ():
-            self._note(list(ODD)[number - 1], text, int(np.argmax(kinds == number)))
+            self._note(list(ODD)[number - 1], int(np.argmax(kinds == number)))
         for match in () if text.isascii() else MOJIBAKE.finditer(text):
             self._mojibake += 1
-            self._note("mojibake", text, match.start())
+            self._note("mojibake", match.start())
         self._texts, self._sources, self._pending = [], [], 0
 
-    def _note(self, kind: str, text: str, position: int) -> None:
+    def _note(self, kind: str, position: int) -> None:
         """Keep where the first character of this kind is."""
         if kind not in self._first:
             ends = np.cumsum([len(document) + 1 for document in self._texts])
-            source = self._sources[int(np.searchsorted(ends, position, side="right"))]
-            self._first[kind] = source, _excerpt(text, max(0, position - 10))
+            index = int(np.searchsorted(ends, position, side="right"))
+            document = self._texts[index]
+            start = max(0, position - (int(ends[index]) - 1 - len(document)) - 10)
+            self._first[kind] = self._sources[index], _excerpt(document, start)
 
     def finish(self, report: CorpusReport) -> None:
         """Write what the counts say into the report."""

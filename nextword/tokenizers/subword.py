@@ -29,7 +29,7 @@ PATTERN = (
 # 48 MB of Chinese took 4.9 GB (tokenizers issue 1681). Encoding does not cut there, so no piece depends on where
 # in a sentence it stands.
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
-_RUNS = rf"{_UNSPACED}{{1,4}}|[\p{{L}}\p{{M}}]{{1,32}}|[^\s\p{{L}}\p{{M}}]{{1,16}}|\s{{1,16}}"
+_RUNS = rf" ?{_UNSPACED}{{1,4}}| ?[\p{{L}}\p{{M}}]{{1,32}}| ?[^\s\p{{L}}\p{{M}}]{{1,16}}|\s{{1,16}}"
 
 # Learning stops gaining long before memory stops growing, so it reads a sample of at most this many bytes.
 BPE_SAMPLE_BYTES = 128_000_000

@@ -25,8 +25,8 @@ class WeightAverage:
     def update(self, model: LanguageModel, step: int) -> None:
         """Take in the weights after the step numbered from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        current = [parameter.detach() for parameter in model.parameters()]
-        torch._foreach_lerp_(list(self.weights.values()), current, 1 - decay)
+        for name, parameter in model.named_parameters():
+            self.weights[name].lerp_(parameter.detach(), 1 - decay)
 
     @contextmanager
     def applied(self, model: LanguageModel) -> Iterator[None]:

@@ -60,7 +60,7 @@ class TrainConfig(Config):
     """Its peak."""
     momentum: float = Field(default=0.0, ge=0, lt=1)
     """Of sgd."""
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.99)
     """Of adam and adamw: decay of the running mean and of the running square."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled (AdamW, Muon) or L2 (sgd, adam), on matrices only: never on biases and norms."""

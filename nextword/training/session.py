@@ -91,7 +91,8 @@ def new_run(
     recipe = complete(values, "" if prepared else _peek(values, sources), size)
     if prepared:
         folder = Path(str(sources[0]))
-        splits = open_prepared(folder)
+        splits = open_prepared(folder, Tokenizer.load(folder))
+        splits["train"].check_sources()
     else:
         folder = out / "data"
         splits = prepare(
@@ -137,7 +138,7 @@ def resume_run(
     before = dict(config["train"])
     if any(changes.get(limit) for limit in ("budget", "steps", "epochs")):
         before |= {"budget": 0.0, "steps": 0, "epochs": 0.0}
-    train = parse(TrainConfig, before | {"betas": tuple(before["betas"])} | changes, "train")
+    train = parse(TrainConfig, before | changes, "train")
     trainer = _trainer(model, tokenizer, splits, train, out, sample, started)
     trainer.resume()
     sections = {name: config[name] for name in ("data", "split", "corpus") if name in config}

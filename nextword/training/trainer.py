@@ -31,6 +31,7 @@ from nextword.training.precision import autocast, choose_precision
 from nextword.training.schedules import lr_factor
 
 EVALUATIONS = 10  # in a run, unless eval_every says otherwise
+PAUSE_SHARE = 0.1  # of a time budget: pauses that would take more are left out, but for the last
 DEFAULT_BPTT = 64  # tokens of a row when a recurrent model's context is left to us
 
 
@@ -156,7 +157,8 @@ class Trainer:
         self.state: State | None = None
         self.best: Evaluation | None = None
         self._started = time.monotonic() if started is None else started
-        self._pause_cost = 0.0  # seconds of the last evaluation, sample and save: what the end of the run needs
+        self._pause_cost = 0.0  # seconds of an evaluation, a sample and a save: what the end of the run needs
+        self._paused = 0.0  # seconds of all pauses
         self._rate = 0.0  # tokens per second, smoothed over some ten steps
         self._interrupted = False
 
@@ -265,7 +267,9 @@ class Trainer:
             yield Sampled(step.step, text)
         if self._due("checkpoint", step.progress) or last:
             self.save()
-        self._pause_cost = max(self._pause_cost * 0.5, time.monotonic() - began)
+        took = time.monotonic() - began
+        self._pause_cost = max(self._pause_cost / 2, took)
+        self._paused += took
 
     def _evaluate(self, files: TokenFiles, step: Step, logger: RunLogger) -> Evaluated:
         """Read the validation split, and keep the weights if it was never better."""
@@ -318,6 +322,8 @@ class Trainer:
         every = getattr(self.config, f"{what}_every")
         if every:
             return self.position.step % every == 0
+        if self.config.budget and self._paused > PAUSE_SHARE * self._seconds():
+            return False
         return int(progress * EVALUATIONS) > self.position.marks.get(what, 0)
 
     def _due(self, what: str, progress: float) -> bool:

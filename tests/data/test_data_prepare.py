@@ -148,6 +148,22 @@ def test_a_long_text_is_cut_where_words_end():
     assert all(piece[0] in "床，" for piece in split_long("床前明月光，" * 50, 100))
 
 
+ENGLISH = "It's a truth (universally acknowledged), that 1,234 men don't  want\n\nthe\tsame: e.g. naïve café. " * 20
+CHINESE = "床前明月光，疑是地上霜。\n举头望明月，“低头”思故乡！　　" * 20
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "word", "bpe", "unigram"])
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE])
+def test_pieces_encode_as_the_whole_would(kind, text):
+    from nextword.tokenizers import TokenizerConfig, train_tokenizer
+
+    learned = {} if kind == "byte" else {"vocab_size": 400}
+    tokenizer = train_tokenizer(TokenizerConfig(type=kind, **learned), [text])
+    (whole,) = tokenizer.encode_batch([text])
+    for size in (60, 100, 333):
+        assert [id for ids in tokenizer.encode_batch(list(split_long(text, size))) for id in ids] == whole
+
+
 def test_unknown_characters_are_reported(poems, tmp_path, caplog):
     splits = make([poems], tmp_path / "out", tokenizer=CodePoints(60_000))
     assert splits["train"].counts.unknown_tokens > 0
@@ -254,7 +270,7 @@ def test_bad_text_raises_and_leaves_nothing_behind(tmp_path, bad):
 
 def test_text_too_small_to_split_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(DataError, match=r"split is empty: 1 characters in 1 documents"):
+    with pytest.raises(DataError, match=r"train split is empty: there is too little text \(characters: 1\)"):
         make([tmp_path / "a.txt"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -282,6 +298,17 @@ def test_a_mistake_while_encoding_reaches_the_caller_and_leaves_the_old_folder(p
         make([poems], tmp_path / "out", tokenizer=Broken())
     assert stamps(tmp_path / "out") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "poems.txt"]
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(poems, tmp_path):
+    def example(record):
+        with poems.open("a") as file:
+            file.write("x")
+        return Example("", record["text"])
+
+    with pytest.raises(DataError, match=r"poems\.txt changed while it was read"):
+        make([poems], tmp_path / "out", example=example)
+    assert not (tmp_path / "out").exists()
 
 
 def test_shares_must_leave_something_to_train_on():

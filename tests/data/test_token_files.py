@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextword.data import token_files
-from nextword.data.token_files import TokenFiles, TokenWriter, source
+from nextword.data.token_files import TokenFiles, TokenWriter
+from nextword.data.token_index import source
 from nextword.errors import RunError
 
 ids = st.integers(2, 39_999)

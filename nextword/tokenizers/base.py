@@ -1,0 +1,248 @@
+"""One interface over every tokenizer, and the folder layout the Hugging Face ecosystem reads.
+
+All rules and the vocabulary lie in `tokenizer.json`; `tokenizer_config.json` beside it names the special tokens, so
+that `transformers.AutoTokenizer` loads the folder and gives the same ids. Ours have one boundary token, `<eos>`,
+which ends a document and begins the next. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator
+
+from nextword.config import Config
+from nextword.errors import DataError, RunError, UsageError
+from nextword.files import write_json, write_text
+from nextword.tokenizers.byte import byte_alphabet, byte_tokenizer
+from nextword.tokenizers.char import UNK, train_char
+from nextword.tokenizers.stream import StreamDecoder
+from nextword.tokenizers.subword import train_bpe, train_unigram
+from nextword.tokenizers.word import MARK, train_words
+
+if TYPE_CHECKING:
+    import tokenizers
+
+EOS = "<eos>"
+FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+DEFAULT_SIZE = {"word": 20_000, "bpe": 4096, "unigram": 4096}
+_BOUNDARIES = ("<eos>", "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>")  # of files that name none
+
+
+class TokenizerConfig(Config):
+    """How text is cut into tokens: section [tokenizer] of a recipe."""
+
+    type: Literal["char", "word", "byte", "bpe", "unigram"] = "bpe"
+    """char: code points. word: Unicode words, Chinese by jieba. byte: UTF-8 bytes. bpe, unigram: pieces learned."""
+    vocab_size: int = Field(default=0, ge=0)
+    """Most tokens, special ones included; 0 = 20,000 words, 4,096 pieces, or every character. byte: always 257."""
+    min_frequency: int = Field(default=1, ge=1)
+    """Rarer characters, words and pairs are left out of the vocabulary."""
+    split: Literal["unicode", "whitespace"] = "unicode"
+    """Of word: by Unicode's words, or at white space only, for text that is tokenized already."""
+    special_tokens: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Further tokens that no text can spell."""
+
+    @field_validator("special_tokens")
+    @classmethod
+    def _distinct(cls, tokens: tuple[str, ...]) -> tuple[str, ...]:
+        if len({*tokens, EOS, UNK, ""}) < len(tokens) + 3:
+            raise ValueError(f"special_tokens: expected different names other than {EOS} and {UNK}, got {list(tokens)}")
+        return tokens
+
+
+def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
+    """Learn a vocabulary from texts, in one pass; the same texts give the same tokenizer.
+
+    A corpus too small for the size asked for gives a smaller vocabulary. Raises DataError if there is no text, and
+    UsageError if `vocab_size` is too small for the type.
+    """
+    special = [EOS, *config.special_tokens]
+    size = (config.vocab_size or DEFAULT_SIZE.get(config.type, 0)) - len(special)
+    least = 257 if config.type in ("bpe", "unigram") else 2
+    if config.vocab_size and config.type != "byte" and size < least:
+        raise UsageError(
+            f"tokenizer.vocab_size: expected at least {least + len(special)} for {config.type}, got {config.vocab_size}"
+        )
+    texts = _some(texts)
+    match config.type:
+        case "char":
+            backend = train_char(texts, size if config.vocab_size else None, config.min_frequency)
+        case "word":
+            backend = train_words(texts, size, config.min_frequency, config.split)
+        case "byte":
+            backend = byte_tokenizer()
+        case "bpe":
+            backend = train_bpe(texts, size, config.min_frequency)
+        case "unigram":
+            backend = train_unigram(texts, size)
+    unknown = [UNK] if backend.token_to_id(UNK) is not None else []
+    backend.add_special_tokens([*unknown, *special])
+    return Tokenizer(backend, config.type, EOS, EOS)
+
+
+def _some(texts: Iterable[str]) -> Iterable[str]:
+    """The same texts. Raises DataError on the way if all of them are empty."""
+    found = False
+    for text in texts:
+        found = found or bool(text)
+        yield text
+    if not found:
+        raise DataError("There is no text to learn a vocabulary from")
+
+
+class Tokenizer:
+    """Text <-> ids. Made by `train_tokenizer` or `load`.
+
+    >>> tokenizer = train_tokenizer(TokenizerConfig(type="char"), ["banana"])
+    >>> tokenizer.decode(tokenizer.encode("nab"))
+    'nab'
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, kind: str, eos: str, bos: str) -> None:
+        """`eos` and `bos` are tokens of `backend`; `kind` is a name for people."""
+        # A user who types "<eos>" means these five characters. The setting is not part of tokenizer.json.
+        backend.encode_special_tokens = True
+        backend.no_truncation()
+        backend.no_padding()
+        self.backend, self.kind = backend, kind
+        self.vocab_size = backend.get_vocab_size()
+        self.eos_id, self.bos_id = backend.token_to_id(eos), backend.token_to_id(bos)
+        rules = json.loads(backend.to_str())
+        unknown = rules["model"].get("unk_token")
+        if unknown is None and rules["model"].get("unk_id") is not None:
+            unknown = backend.id_to_token(rules["model"]["unk_id"])
+        self.unk_id: int | None = None if unknown is None else backend.token_to_id(unknown)
+        added = {token["id"] for token in rules.get("added_tokens", []) if token["special"]}
+        self.special_ids = frozenset(added - {self.unk_id} | {self.eos_id, self.bos_id})
+        decoders = json.dumps(rules.get("decoder"))
+        self.is_byte_level = '"ByteLevel"' in decoders
+        self._has_fallback = '"ByteFallback"' in decoders
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text; no special token is added, and none is found in it."""
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, on all cores."""
+        return [found.ids for found in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids: special tokens are left out, an unknown one shows as `<unk>`."""
+        return self.backend.decode([id for id in ids if id not in self.special_ids], skip_special_tokens=False)
+
+    def stream(self) -> StreamDecoder:
+        """A decoder for ids that come one by one."""
+        return StreamDecoder(self)
+
+    def token_text(self, id: int) -> str:
+        """One token for people: its text, or `<0xE4>` for each byte that is no character by itself."""
+        token = self.backend.id_to_token(id)
+        if id in self.special_ids or id == self.unk_id:
+            return token
+        if not self.is_byte_level:
+            return self.backend.decode([id]) or token
+        found = self.token_bytes(id)
+        try:
+            return found.decode()
+        except UnicodeDecodeError:
+            return "".join(chr(byte) if byte < 0x80 else f"<0x{byte:02X}>" for byte in found)
+
+    def token_bytes(self, id: int) -> bytes:
+        """The bytes of one token of a byte-level vocabulary."""
+        return bytes(self._byte_of[character] for character in self.backend.id_to_token(id))
+
+    def is_fallback_byte(self, id: int) -> bool:
+        """Whether a token stands for one byte in a vocabulary that falls back to bytes (Llama 2's kind)."""
+        token = self.backend.id_to_token(id)
+        return self._has_fallback and len(token) == 6 and token.startswith("<0x") and token.endswith(">")
+
+    def unknown(self, text: str) -> Counter[str]:
+        """What in a text has no token of its own, with counts; empty if all is known."""
+        if self.unk_id is None:
+            return Counter()
+        found = self.backend.encode(text, add_special_tokens=False)
+        name = self.backend.id_to_token(self.unk_id)
+        return Counter(
+            text[slice(*span)] if token == name else token.strip(MARK)  # the library may tell, or only where it stood
+            for id, token, span in zip(found.ids, found.tokens, found.offsets, strict=True)
+            if id == self.unk_id
+        )
+
+    def fingerprint(self) -> str:
+        """A hash of the vocabulary and the rules: equal fingerprints give equal ids."""
+        rules = json.dumps(json.loads(self.backend.to_str()), sort_keys=True)
+        boundary = f"{self.backend.id_to_token(self.bos_id)} {self.backend.id_to_token(self.eos_id)}"
+        return hashlib.sha256(f"{rules} {boundary}".encode()).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json into a folder."""
+        settings: dict[str, Any] = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": self.backend.id_to_token(self.bos_id),
+            "eos_token": self.backend.id_to_token(self.eos_id),
+            "clean_up_tokenization_spaces": False,
+            "split_special_tokens": True,
+            "nextword_type": self.kind,
+        }
+        if self.unk_id is not None:
+            settings["unk_token"] = self.backend.id_to_token(self.unk_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / FILE, self.backend.to_str(pretty=False))
+        write_json(folder / SETTINGS, settings)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """From a folder, or from a tokenizer.json; also one that came from elsewhere.
+
+        Raises RunError if it is missing or damaged, or if no boundary token can be found.
+        """
+        from tokenizers import Tokenizer as Backend
+
+        path = Path(path)
+        file = path / FILE if path.is_dir() else path
+        try:
+            backend = Backend.from_str(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RunError(f"{file}: {error.strerror or error}", hint="A run needs the tokenizer it was made with") from None
+        except BaseException as error:  # the library answers some damage with a Rust panic, which is no Exception
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise RunError(f"{file} is damaged: {reason}", hint="Restore the file that was saved with the run") from None
+        settings = _settings(file.with_name(SETTINGS))
+        eos = _named(settings, "eos_token") or next((t for t in _BOUNDARIES if backend.token_to_id(t) is not None), None)
+        bos = _named(settings, "bos_token") or eos
+        for name, token in (("eos", eos), ("bos", bos)):
+            if token is None or backend.token_to_id(token) is None:
+                raise RunError(f"{file}: its {name} token {token!r} is not in the vocabulary")
+        assert eos is not None
+        assert bos is not None
+        kind = settings.get("nextword_type") or type(backend.model).__name__.lower()
+        return cls(backend, str(kind), eos, bos)
+
+    @cached_property
+    def _byte_of(self) -> dict[str, int]:
+        return {character: byte for byte, character in enumerate(byte_alphabet())}
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} is damaged: {error}", hint="Restore the file that was saved with the run") from None
+    return settings if isinstance(settings, dict) else {}
+
+
+def _named(settings: dict[str, Any], key: str) -> str | None:
+    """A token by its name in tokenizer_config.json: a string, or an object with its content."""
+    token = settings.get(key)
+    return token.get("content") if isinstance(token, dict) else token

@@ -1,0 +1,82 @@
+"""Optimizers: which parameters decay, which go to Muon, and that they step as torch's own do."""
+
+import pytest
+import torch
+
+from nextword.models import build_model, model_config
+from nextword.training.config import TrainConfig
+from nextword.training.optimizers import build_optimizers
+
+
+def tiny(tied: bool = True):
+    torch.manual_seed(0)
+    settings = {"type": "transformer", "num_layers": 1, "hidden_size": 8, "num_heads": 2, "vocab_size": 11}
+    return build_model(model_config(settings | {"tied": tied, "bias": True, "qkv_bias": True}))
+
+
+def groups(model, **settings):
+    """name of parameter -> (optimizer class, weight decay)"""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        names[id(parameter)]: (type(part).__name__, group["weight_decay"])
+        for part in build_optimizers(model, TrainConfig(**settings)).parts
+        for group in part.param_groups
+        for parameter in group["params"]
+    }
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_every_parameter_is_in_just_one_group(optimizer, tied):
+    model = tiny(tied)
+    assert set(groups(model, optimizer=optimizer)) == {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
+def test_only_matrices_decay(optimizer):
+    model = tiny()
+    found = groups(model, optimizer=optimizer, weight_decay=0.1)
+    for name, parameter in model.named_parameters():
+        assert found[name][1] == (0.1 if parameter.dim() >= 2 else 0.0), name
+
+
+def test_muon_takes_hidden_matrices_only():
+    model = tiny(tied=False)
+    found = groups(model, optimizer="muon")
+    for name, parameter in model.named_parameters():
+        hidden = parameter.dim() == 2 and not name.startswith(("embedding", "output"))
+        assert found[name][0] == ("Muon" if hidden else "AdamW"), name
+
+
+def test_sgd_with_momentum_follows_its_formula():
+    model = tiny()
+    optimizers = build_optimizers(model, TrainConfig(optimizer="sgd", learning_rate=0.1, momentum=0.9))
+    weight = model.blocks[0].mlp.up.weight
+    start, gradient = weight.detach().clone(), torch.ones_like(weight)
+    for _ in range(3):
+        weight.grad = gradient.clone()
+        optimizers.step()
+    # velocities 1, 1.9, 2.71
+    torch.testing.assert_close(weight.detach(), start - 0.1 * (1 + 1.9 + 2.71))
+    assert weight.grad is None
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
+def test_state_goes_through_tensors_and_plain_values(optimizer):
+    def step(model, optimizers):
+        for i, parameter in enumerate(model.parameters()):
+            parameter.grad = torch.full_like(parameter, 0.01 * (i + 1))
+        optimizers.step()
+
+    config = TrainConfig(optimizer=optimizer, momentum=0.9, learning_rate=0.05)
+    model, other = tiny(), tiny()
+    optimizers, others = build_optimizers(model, config), build_optimizers(other, config)
+    step(model, optimizers)
+    other.load_state_dict(model.state_dict())
+    tensors, values = optimizers.state()
+    others.load_state({name: tensor.clone() for name, tensor in tensors.items()}, values)
+    for _ in range(2):
+        step(model, optimizers)
+        step(other, others)
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
