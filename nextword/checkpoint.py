@@ -125,6 +125,7 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
     """Read a run folder. Raises RunError naming the file that is missing, damaged or from another run."""
     folder = Path(folder)
     config = read_config(folder)
+    place = check_device(device)
     try:
         settings = model_config(config["model"])
     except UsageError as error:
@@ -140,7 +141,16 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
         generation = {}
     except (OSError, ValueError) as error:
         raise RunError(f"{folder / GENERATION} is damaged: {error}", hint="Delete it to use the defaults") from None
-    return Run(folder, config, model.eval().to(device), tokenizer, generation)
+    return Run(folder, config, model.eval().to(place), tokenizer, generation)
+
+
+def check_device(name: str) -> torch.device:
+    """The device of that name. Raises UsageError if torch knows none, or if it is not there."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(f"--device {name!r} cannot be used: {reason}", hint="Use cpu, cuda, cuda:1 or mps") from None
 
 
 def check_tokenizer(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer) -> None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def show_warnings() -> None:
     """Send what the library logs as warnings to stderr, a line each."""
-    handler = RichHandler(console=err, show_time=False, show_path=False, show_level=False, highlighter=None)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("Warning: %(message)s"))
     logging.getLogger("nextword").handlers = [handler]
 
 

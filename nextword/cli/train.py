@@ -122,7 +122,12 @@ def sample(model: LanguageModel, tokenizer: Tokenizer) -> str:
     """What the model writes from nothing, now: always from the same seed, so that samples can be compared."""
     from nextword.generator import TextGenerator
 
-    return TextGenerator(model, tokenizer).generate("", temperature=0.8, max_tokens=SAMPLE_TOKENS, seed=0).text
+    training = model.training
+    try:
+        generator = TextGenerator(model.eval(), tokenizer)
+        return generator.generate("", temperature=0.8, max_tokens=SAMPLE_TOKENS, seed=0).text
+    finally:
+        model.train(training)
 
 
 def introduce(session: Session) -> None:

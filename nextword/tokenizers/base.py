@@ -113,7 +113,8 @@ class Tokenizer:
         backend.no_padding()
         self.backend, self.kind = backend, kind
         self.vocab_size = backend.get_vocab_size()
-        self.eos_id, self.bos_id = backend.token_to_id(eos), backend.token_to_id(bos)
+        self.eos_id: int = backend.token_to_id(eos)
+        self.bos_id: int = backend.token_to_id(bos)
         rules = json.loads(backend.to_str())
         unknown = rules["model"].get("unk_token")
         if unknown is None and rules["model"].get("unk_id") is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from nextword.checkpoint import WEIGHTS, check_tokenizer, load_weights, read_config, save_config
+from nextword.checkpoint import WEIGHTS, check_device, check_tokenizer, load_weights, read_config, save_config
 from nextword.config import parse
 from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare
 from nextword.data.token_files import TokenFiles
@@ -86,6 +86,7 @@ def new_run(
     DataError, and RunError if `out` holds another run and `overwrite` is not set.
     """
     started = time.monotonic() if started is None else started
+    place = check_device(device)
     _clear(out, overwrite)
     prepared = len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0])
     recipe = complete(values, "" if prepared else _peek(values, sources), size)
@@ -106,7 +107,7 @@ def new_run(
         )
     tokenizer = Tokenizer.load(folder)
     torch.manual_seed(recipe.train.seed)
-    model = build_model(model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})).to(device)
+    model = build_model(model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})).to(place)
     described = {"folder": str(folder.resolve()), "sources": [s.path for s in splits["train"].index.sources]}
     sections = recipe.sections() | {"corpus": described}
     trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started)
@@ -133,7 +134,7 @@ def resume_run(
     splits = open_prepared(config["corpus"]["folder"])
     tokenizer = Tokenizer.load(out)
     check_tokenizer(out, config, tokenizer)
-    model = build_model(model_config(config["model"])).to(device)
+    model = build_model(model_config(config["model"])).to(check_device(device))
     changes = dict(changes or {})
     before = dict(config["train"])
     if any(changes.get(limit) for limit in ("budget", "steps", "epochs")):
