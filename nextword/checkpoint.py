@@ -78,7 +78,7 @@ def load_weights(path: Path, model: LanguageModel) -> None:
     """Fill the model from a safetensors file. Raises RunError if it is damaged or made for another model."""
     expected = {name: list(tensor.shape) for name, tensor in weights(model).items()}
     try:
-        with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, "pt") as file:
             found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         if found != expected:
             raise RunError(f"{path} does not fit its config.json: {_first_difference(expected, found)}")

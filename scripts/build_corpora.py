@@ -41,9 +41,7 @@ def moby_dick(text: str) -> str:
 
 def tang(lines: list[str]) -> str:
     """The jueju as JSON lines."""
-    return "".join(
-        json.dumps(poem, ensure_ascii=False, separators=(",", ":")) + "\n" for poem in jueju(lines)
-    )
+    return "".join(json.dumps(poem, ensure_ascii=False, separators=(",", ":")) + "\n" for poem in jueju(lines))
 
 
 def jueju(lines: list[str]) -> Iterator[dict[str, object]]:

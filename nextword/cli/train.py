@@ -87,7 +87,7 @@ def train(
         others = [name for name in values if name != "train"]
         if data or others:
             raise UsageError(
-                f"--resume goes on with the data and model of then: {'DATA' if data else f'[{others[0]}]'} cannot change",
+                f"--resume keeps its data and model: {'DATA' if data else f'[{others[0]}]'} cannot change",
                 hint="Give only --out, and how much longer: --steps, --epochs or --budget",
             )
         session = resume_run(out, values.get("train"), sample=sample, device=device, started=started)

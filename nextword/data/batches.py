@@ -34,6 +34,7 @@ class Batch:
     """The rows do not continue those of the batch before: reset the state."""
 
     def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
         return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), self.fresh)
 
 

@@ -6,7 +6,7 @@ mistake in the data shows before any long work), then to train the tokenizer on 
 encode. A prepared folder holds
 
     train/  valid/  test/     token files; a split that was not asked for is absent
-    tokenizer.json
+    tokenizer.json, tokenizer_config.json
 
 and appears as a whole or not at all. Prepared again from the same, it is left as it is.
 """
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 TOKENIZER = "tokenizer.json"
+TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json")
 HASHED_CHARACTERS = 2**20  # normalising a longer document only to choose its split would cost gigabytes
 
 Progress = Callable[[str, int, int | None], object]
@@ -314,7 +315,7 @@ def _refuse_foreign(out: Path) -> None:
     if not out.is_dir():
         raise RunError(f"{out} is a file, expected a folder to write", hint="Give another --out")
     for path in out.iterdir():
-        ours = path.name == TOKENIZER or (path.name in SPLITS and (path / INDEX).is_file())
+        ours = path.name in TOKENIZER_FILES or (path.name in SPLITS and (path / INDEX).is_file())
         if not ours:
             raise RunError(f"{out} holds other things ({path.name}), which would be lost", hint="Give another --out")
 

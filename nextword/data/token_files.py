@@ -89,10 +89,12 @@ class TokenFiles:
 
     @property
     def counts(self) -> Counts:
+        """What the stream holds."""
         return self.index.counts
 
     @property
     def eos_id(self) -> int:
+        """The boundary token."""
         return self.index.tokenizer.eos_id
 
     @property

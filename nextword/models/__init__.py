@@ -42,7 +42,7 @@ def build_model(config: ModelConfig) -> LanguageModel:
     """A freshly initialised model, drawn from torch's global rng."""
     if config.vocab_size < 1:
         raise UsageError("model.vocab_size: expected the tokenizer's size, got 0")
-    return MODELS[config.type].model(config)  # type: ignore[call-arg]
+    return MODELS[config.type].model(config)
 
 
 __all__ = ["MODELS", "LanguageModel", "ModelConfig", "State", "build_model", "model_config"]

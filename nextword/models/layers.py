@@ -25,7 +25,7 @@ class LockedDropout(nn.Module):
 
 
 class TokenDropout(nn.Module):
-    """Zeroes the embedding of whole tokens of the vocabulary, wherever they stand in the batch (Gal & Ghahramani 2016)."""
+    """Zeroes the embedding of some tokens of the vocabulary, wherever they stand (Gal & Ghahramani 2016)."""
 
     def __init__(self, p: float) -> None:
         super().__init__()

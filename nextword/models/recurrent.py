@@ -6,7 +6,7 @@ Shapes: B rows, T new tokens, E embedding size, C hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Self
 
 import torch
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from nextword.models.base import LanguageModel, ModelConfig, State
 from nextword.models.layers import LockedDropout, TokenDropout
 
-LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-CELLS = {"rnn": torch.rnn_tanh, "gru": torch.gru, "lstm": torch.lstm}
+LAYERS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+CELLS: dict[str, Callable[..., tuple[Tensor, ...]]] = {"rnn": torch.rnn_tanh, "gru": torch.gru, "lstm": torch.lstm}
 
 
 class RecurrentConfig(ModelConfig):
@@ -109,7 +109,7 @@ class RecurrentModel(LanguageModel):
             if config.type == "lstm":  # remember by default: forget gate open at the start (Jozefowicz et al. 2015)
                 for layer in self.layers:
                     C = config.hidden_size
-                    layer.bias_hh_l0.data[C : 2 * C] += 1.0
+                    layer.get_parameter("bias_hh_l0").data[C : 2 * C] += 1.0
         if config.tied:
             self.output.weight = self.embedding.weight
 
@@ -140,10 +140,10 @@ class RecurrentModel(LanguageModel):
         x = self.projection(x)
         return x, None if state is None else RecurrentState(after, before.lengths + tokens.size(1))
 
-    def _layer(self, layer: nn.RNNBase, x: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _layer(self, layer: nn.Module, x: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One layer over all T steps: PyTorch's own fused loop, called directly so that its weights may be dropped."""
-        w_ih, w_hh, b_ih, b_hh = layer._flat_weights
-        w_hh = F.dropout(w_hh, self.config.recurrent_dropout, self.training)
+        w_ih, recurrent, b_ih, b_hh = layer.parameters()
+        w_hh = F.dropout(recurrent, self.config.recurrent_dropout, self.training)
         hidden = tuple(t.unsqueeze(0) for t in memory)  # (1, B, C): the leading 1 is the layer
         first = hidden if len(hidden) == 2 else hidden[0]
         cell = CELLS[self.config.type]

@@ -113,8 +113,7 @@ class Tokenizer:
         backend.no_padding()
         self.backend, self.kind = backend, kind
         self.vocab_size = backend.get_vocab_size()
-        self.eos_id: int = backend.token_to_id(eos)
-        self.bos_id: int = backend.token_to_id(bos)
+        self.eos_id, self.bos_id = self._id(eos), self._id(bos)
         rules = json.loads(backend.to_str())
         unknown = rules["model"].get("unk_token")
         if unknown is None and rules["model"].get("unk_id") is not None:
@@ -144,7 +143,7 @@ class Tokenizer:
 
     def token_text(self, id: int) -> str:
         """One token for people: its text, or `<0xE4>` for each byte that is no character by itself."""
-        token = self.backend.id_to_token(id)
+        token = self._token(id)
         if id in self.special_ids or id == self.unk_id:
             return token
         if not self.is_byte_level:
@@ -157,11 +156,11 @@ class Tokenizer:
 
     def token_bytes(self, id: int) -> bytes:
         """The bytes of one token of a byte-level vocabulary."""
-        return bytes(self._byte_of[character] for character in self.backend.id_to_token(id))
+        return bytes(self._byte_of[character] for character in self._token(id))
 
     def is_fallback_byte(self, id: int) -> bool:
         """Whether a token stands for one byte in a vocabulary that falls back to bytes (Llama 2's kind)."""
-        token = self.backend.id_to_token(id)
+        token = self._token(id)
         return self._has_fallback and len(token) == 6 and token.startswith("<0x") and token.endswith(">")
 
     def unknown(self, text: str) -> Counter[str]:
@@ -211,14 +210,20 @@ class Tokenizer:
         try:
             backend = Backend.from_str(file.read_text(encoding="utf-8"))
         except OSError as error:
-            raise RunError(f"{file}: {error.strerror or error}", hint="A run needs the tokenizer it was made with") from None
+            raise RunError(
+                f"{file}: {error.strerror or error}", hint="A run needs the tokenizer it was made with"
+            ) from None
         except BaseException as error:  # the library answers some damage with a Rust panic, which is no Exception
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise RunError(f"{file} is damaged: {reason}", hint="Restore the file that was saved with the run") from None
+            raise RunError(
+                f"{file} is damaged: {reason}", hint="Restore the file that was saved with the run"
+            ) from None
         settings = _settings(file.with_name(SETTINGS))
-        eos = _named(settings, "eos_token") or next((t for t in _BOUNDARIES if backend.token_to_id(t) is not None), None)
+        eos = _named(settings, "eos_token") or next(
+            (t for t in _BOUNDARIES if backend.token_to_id(t) is not None), None
+        )
         bos = _named(settings, "bos_token") or eos
         for name, token in (("eos", eos), ("bos", bos)):
             if token is None or backend.token_to_id(token) is None:
@@ -227,6 +232,18 @@ class Tokenizer:
         assert bos is not None
         kind = settings.get("nextword_type") or type(backend.model).__name__.lower()
         return cls(backend, str(kind), eos, bos)
+
+    def _id(self, token: str) -> int:
+        id = self.backend.token_to_id(token)
+        if id is None:
+            raise ValueError(f"no token {token!r} in the vocabulary")
+        return id
+
+    def _token(self, id: int) -> str:
+        token = self.backend.id_to_token(id)
+        if token is None:
+            raise ValueError(f"no token has the id {id}; the vocabulary ends at {self.vocab_size - 1}")
+        return token
 
     @cached_property
     def _byte_of(self) -> dict[str, int]:

@@ -28,7 +28,9 @@ _APOSTROPHE = "\u02bc"  # the modifier letter: inside a word it is a letter, as 
 
 def train_words(texts: Iterable[str], size: int, min_frequency: int, split: str) -> tokenizers.Tokenizer:
     """At most `size` entries, `<unk>` (id 0) included. `split` is "unicode" or "whitespace"."""
-    return _train_whitespace(texts, size, min_frequency) if split == "whitespace" else _train(texts, size, min_frequency)
+    return (
+        _train_whitespace(texts, size, min_frequency) if split == "whitespace" else _train(texts, size, min_frequency)
+    )
 
 
 def _train_whitespace(texts: Iterable[str], size: int, min_frequency: int) -> tokenizers.Tokenizer:
@@ -43,7 +45,7 @@ def _train_whitespace(texts: Iterable[str], size: int, min_frequency: int) -> to
 
 
 def _train(texts: Iterable[str], size: int, min_frequency: int) -> tokenizers.Tokenizer:
-    import regex
+    import regex  # type: ignore[import-untyped]
     from tokenizers import Tokenizer, models
 
     tokenizer = Tokenizer(models.Unigram([(UNK, 0.0)], unk_id=0))

@@ -1,8 +1,8 @@
 """From sources and a recipe to a trained run folder: what `nextword train`, `--resume` and `nextword demo` share.
 
-    session = new_run(recipe, sources, out)
-    for event in session.trainer.run(): ...
-    session.finish()
+session = new_run(recipe, sources, out)
+for event in session.trainer.run(): ...
+session.finish()
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def resume_run(
     train = parse(TrainConfig, before | changes, "train")
     trainer = _trainer(model, tokenizer, splits, train, out, sample, started)
     trainer.resume()
-    sections = {name: config[name] for name in ("data", "split", "corpus") if name in config}
+    sections: dict[str, Any] = {name: config[name] for name in ("data", "split", "corpus") if name in config}
     sections["train"] = train.model_dump(mode="json")
     return Session(out, tokenizer, splits, sections, trainer)
 
@@ -194,7 +194,8 @@ def _clear(out: Path, overwrite: bool) -> None:
     if (out / "config.json").is_file():
         if not overwrite:
             raise RunError(
-                f"{out} already holds a run", hint="Go on with it by --resume, replace it by --overwrite, or give another --out"
+                f"{out} already holds a run",
+                hint="Go on with it by --resume, replace it by --overwrite, or give another --out",
             )
         for path in out.iterdir():
             if path.name != "data":  # token files that are still current are used again

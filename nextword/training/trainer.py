@@ -247,7 +247,7 @@ class Trainer:
         return TrainingError(
             f"the {what} is not a finite number at step {step} (epoch {self.batches.epoch:.2f}); the weights of step "
             f"{step - 1} are untouched",
-            hint=f"Try train.learning_rate={self.config.learning_rate / 3:.1g}, or a smaller train.clip_norm, and resume",
+            hint=f"Try train.learning_rate={self.config.learning_rate / 3:.1g} or a smaller train.clip_norm",
         )
 
     # -- pauses: evaluate, sample, save ----------------------------------------------------------------------------

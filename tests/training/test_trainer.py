@@ -220,5 +220,5 @@ def test_a_transformer_cannot_carry_its_state(files, tmp_path):
 
 
 def test_a_context_longer_than_the_model_is_refused(files, tmp_path):
-    with pytest.raises(TrainingError, match="train.context is 9"):
+    with pytest.raises(TrainingError, match=r"train\.context is 9"):
         trainer("transformer", files, tmp_path / "run", steps=1, context=9)
