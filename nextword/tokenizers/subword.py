@@ -28,12 +28,16 @@ PATTERN = (
 # While learning only, what is written without spaces is cut further. Otherwise each sentence is a "word" of its own:
 # 48 MB of Chinese took 4.9 GB (tokenizers issue 1681). Encoding does not cut there, so no piece depends on where
 # in a sentence it stands.
-_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
-_RUNS = rf" ?{_UNSPACED}{{1,4}}| ?[\p{{L}}\p{{M}}]{{1,32}}| ?[^\s\p{{L}}\p{{M}}]{{1,16}}|\s{{1,16}}"
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
+_BEFORE = r"[^\p{L}\p{M}]?"  # the space, quote or bracket that PATTERN keeps with a word
+_RUNS = (
+    rf"{_BEFORE}[{_UNSPACED}]{{1,4}}|{_BEFORE}[[\p{{L}}\p{{M}}]&&[^{_UNSPACED}]]{{1,32}}"
+    r"|[^\p{L}\p{M}]{1,16}"
+)
 
 # Learning stops gaining long before memory stops growing, so it reads a sample of at most this many bytes.
-BPE_SAMPLE_BYTES = 128_000_000
-UNIGRAM_SAMPLE_BYTES = 32_000_000
+BPE_SAMPLE_BYTES = 32_000_000
+UNIGRAM_SAMPLE_BYTES = 8_000_000
 
 
 def train_bpe(texts: Iterable[str], size: int, min_frequency: int) -> tokenizers.Tokenizer:

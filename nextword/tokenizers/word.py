@@ -1,11 +1,16 @@
-"""Words as tokens: Unicode words and single punctuation marks; Chinese words as jieba finds them.
+"""Words as tokens: Unicode words, punctuation, line breaks; Chinese words as jieba finds them.
 
-jieba reads the training text only. What it found becomes a unigram model, whose best path through a line of Chinese
-is what jieba's own dictionary look-up computes: the segmentation with the highest product of word frequencies. So
-the saved tokenizer.json segments alike wherever the `tokenizers` library runs.
+jieba reads the training text only. The words it found become a unigram model, whose best path through a stretch of
+Chinese is what jieba computes too: the segmentation with the highest product of word frequencies. So the saved
+tokenizer.json segments alike wherever the `tokenizers` library runs, without jieba. jieba's guesses at words outside
+its dictionary (its HMM) are left out, since no table of words can repeat them: such names become characters.
 
-Other words carry a mark on both sides. The unigram model can then match a word as a whole or not at all, never a part
-of it, and what it can't match becomes one `<unk>`. Letters that are not Han are taken to be written with spaces.
+Two marks in the vocabulary do the rest. Every other word is written `▁word▁`, so the unigram model matches it as a
+whole or not at all, and what it can't match becomes one `<unk>`. Punctuation has a mark on the side where the text
+has white space: `,▁`, `▁(`, `-`. Where two marks meet, decoding writes a space. So text comes back with its spacing,
+except that runs of white space become one space, and spaces beside Han characters or full-width marks go.
+
+Japanese and Thai, which write no spaces either, have no dictionary here: use `bpe` for them.
 """
 
 from __future__ import annotations
@@ -22,29 +27,38 @@ if TYPE_CHECKING:
     import tokenizers
 
 MARK = "▁"
-_LETTER = r"[[\p{L}\p{M}\p{N}]&&[^\p{Han}]]"
-_APOSTROPHE = "\u02bc"  # the modifier letter: inside a word it is a letter, as in don't
+# Inside a word an apostrophe is a letter, so that the mark `'` can't match a part of an unknown word.
+APOSTROPHES = {"'": "\u02bc", "’": "\ua78c"}
+
+_JOINERS = "\ufe00-\ufe0f\u20e3🏻-🏿"  # what follows an emoji and belongs to it
+_LETTER = rf"[[\p{{L}}\p{{M}}\p{{N}}]&&[^\p{{Han}}{_JOINERS}]]"
+_SPACED = rf"[^\s\p{{L}}\p{{M}}\p{{N}}\p{{Han}}\u3000-\u303f\uff00-\uffef{_JOINERS}\u200d{MARK}]"  # may have marks
+_SYMBOL = rf"(?:[🇦-🇿]{{2}}|([^\s{MARK}])(?:[{_JOINERS}]|\u200d[^\s{MARK}])+|([^\s{MARK}])\2*)"  # 👩‍🚀 and ... are one
+_TOKEN = rf"{MARK}{_LETTER}+{MARK}|\p{{Han}}+|\n|{MARK}?{_SYMBOL}(?:{MARK}(?!{_LETTER}))?"
+_EDGE = rf"(?<!{_LETTER})(?={_LETTER})|(?<={_LETTER})(?!{_LETTER})|(?<!\S)(?={_SPACED})|(?<={_SPACED})(?!\S)"
 
 
-def train_words(texts: Iterable[str], size: int, min_frequency: int, split: str) -> tokenizers.Tokenizer:
-    """At most `size` entries, `<unk>` (id 0) included. `split` is "unicode" or "whitespace"."""
-    return (
-        _train_whitespace(texts, size, min_frequency) if split == "whitespace" else _train(texts, size, min_frequency)
-    )
+def train_whitespace(
+    texts: Iterable[str], size: int, min_frequency: int, reserved: Iterable[str]
+) -> tokenizers.Tokenizer:
+    """Words are what stands between white space, at most `size` with `<unk>` (id 0): for text tokenized already.
 
-
-def _train_whitespace(texts: Iterable[str], size: int, min_frequency: int) -> tokenizers.Tokenizer:
+    `<unk>` in the text is the unknown word. `reserved` names of special tokens are no words, even if the text has them.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text.split())
+    for name in reserved:
+        del counts[name]
     tokenizer = Tokenizer(models.WordLevel(rank(counts, size, min_frequency), unk_token=UNK))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return tokenizer  # without a decoder, tokens are joined by single spaces
 
 
-def _train(texts: Iterable[str], size: int, min_frequency: int) -> tokenizers.Tokenizer:
+def train_words(texts: Iterable[str], size: int, min_frequency: int) -> tokenizers.Tokenizer:
+    """At most `size` words, marks and `<unk>` (id 0), the most frequent first."""
     import regex  # type: ignore[import-untyped]
     from tokenizers import Tokenizer, models
 
@@ -56,23 +70,44 @@ def _train(texts: Iterable[str], size: int, min_frequency: int) -> tokenizers.To
     for text in texts:
         for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
             (runs if han.match(piece) else counts)[piece] += 1
-    for run, count in runs.items():
-        for word in _segment(run):
-            counts[word] += count
-    del counts[MARK]
-    words = rank(counts, size, min_frequency)
-    # A rare Chinese word falls apart into characters that are known from elsewhere.
-    total = counts.total() or 1
-    scores = [(word, round(math.log(counts[word] / total), 6) if word in counts else 0.0) for word in words]
-    tokenizer.model = models.Unigram(scores, unk_id=0)
+    chinese = _chinese_words(runs)
+    counts.update(chinese)
+    kept = rank(counts, size, min_frequency)
+    # A Chinese word too rare for the vocabulary falls apart into characters, which are the more frequent for it.
+    for word in chinese.keys() - kept.keys():
+        for character in word if len(word) > 1 else ():
+            counts[character] += chinese[word]
+    kept = rank(counts, size, min_frequency)
+    tokenizer.model = models.Unigram(_scores(kept, chinese), unk_id=0)
     return tokenizer
 
 
-def _segment(run: str) -> list[str]:
+def _chinese_words(runs: Counter[str]) -> Counter[str]:
+    """Stretches of Chinese with counts -> their words with counts."""
+    if not runs:
+        return Counter()
     import jieba
 
     jieba.setLogLevel(logging.ERROR)  # it announces on stderr that it loads its dictionary
-    return list(jieba.cut(run))
+    words: Counter[str] = Counter()
+    for run, count in runs.items():
+        for word in jieba.lcut(run, HMM=False):
+            words[word] += count
+    return words
+
+
+def _scores(vocab: Iterable[str], chinese: Counter[str]) -> list[tuple[str, float]]:
+    """Log-probabilities: of Chinese words those of jieba's dictionary, so that the best path is jieba's.
+
+    Anything else has one path only, whatever its score. Rounded, so that the file is the same on every machine.
+    """
+    dictionary: dict[str, int] = {}
+    if chinese:
+        import jieba
+
+        dictionary = jieba.dt.FREQ
+    total = sum(dictionary.values()) or 1
+    return [(word, round(math.log((dictionary.get(word) or 1) / total), 6)) for word in vocab]
 
 
 def _set_rules(tokenizer: tokenizers.Tokenizer) -> None:
@@ -81,15 +116,18 @@ def _set_rules(tokenizer: tokenizers.Tokenizer) -> None:
 
     tokenizer.normalizer = normalizers.Sequence(
         [
-            normalizers.Replace(Regex(rf"(?<={_LETTER})['’](?={_LETTER})"), _APOSTROPHE),
-            normalizers.Replace(Regex(rf"(?<!{_LETTER})(?={_LETTER})"), MARK),
-            normalizers.Replace(Regex(rf"(?<={_LETTER})(?!{_LETTER})"), MARK),
+            normalizers.Replace(MARK, "_"),
+            *(
+                normalizers.Replace(Regex(rf"(?<={_LETTER}){mark}(?={_LETTER})"), letter)
+                for mark, letter in APOSTROPHES.items()
+            ),
+            normalizers.Replace(Regex(_EDGE), MARK),
         ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\s+"), "removed"),
-            pre_tokenizers.Split(Regex(rf"{MARK}{_LETTER}+{MARK}|\p{{Han}}+|[\s\S]"), "isolated"),
+            pre_tokenizers.Split(Regex(r"[^\S\n]+"), "removed"),
+            pre_tokenizers.Split(Regex(_TOKEN), "isolated"),
         ]
     )
     tokenizer.decoder = decoders.Sequence(
@@ -97,9 +135,7 @@ def _set_rules(tokenizer: tokenizers.Tokenizer) -> None:
             decoders.Replace(UNK, f"{MARK}{UNK}{MARK}"),
             decoders.Fuse(),
             decoders.Replace(MARK + MARK, " "),
-            decoders.Replace(Regex(rf"(?<=[,.;:!?%)\]}}…]){MARK}"), " "),  # a word after what closes
-            decoders.Replace(Regex(rf"{MARK}(?=[(\[{{])"), " "),  # what opens, after a word
             decoders.Replace(MARK, ""),
-            decoders.Replace(_APOSTROPHE, "'"),
+            *(decoders.Replace(letter, mark) for mark, letter in APOSTROPHES.items()),
         ]
     )
