@@ -24,7 +24,7 @@ from nextword.tokenizers.byte import byte_alphabet, byte_tokenizer
 from nextword.tokenizers.char import UNK, train_char
 from nextword.tokenizers.stream import StreamDecoder
 from nextword.tokenizers.subword import train_bpe, train_unigram
-from nextword.tokenizers.word import MARK, train_words
+from nextword.tokenizers.word import MARK, train_whitespace, train_words
 
 if TYPE_CHECKING:
     import tokenizers
@@ -61,7 +61,7 @@ def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
     """Learn a vocabulary from texts, in one pass; the same texts give the same tokenizer.
 
     A corpus too small for the size asked for gives a smaller vocabulary. Raises DataError if there is no text, and
-    UsageError if `vocab_size` is too small for the type.
+    UsageError if `vocab_size` is too small for the type, or if the text itself has a token of a special one's name.
     """
     special = [EOS, *config.special_tokens]
     size = (config.vocab_size or DEFAULT_SIZE.get(config.type, 0)) - len(special)
@@ -74,14 +74,21 @@ def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
     match config.type:
         case "char":
             backend = train_char(texts, size if config.vocab_size else None, config.min_frequency)
+        case "word" if config.split == "whitespace":
+            backend = train_whitespace(texts, size, config.min_frequency, reserved=special)
         case "word":
-            backend = train_words(texts, size, config.min_frequency, config.split)
+            backend = train_words(texts, size, config.min_frequency)
         case "byte":
             backend = byte_tokenizer()
         case "bpe":
             backend = train_bpe(texts, size, config.min_frequency)
         case "unigram":
             backend = train_unigram(texts, size)
+    for token in special:
+        if backend.token_to_id(token) is not None:
+            raise UsageError(
+                f"tokenizer.special_tokens: {token!r} is a token of the text, too", hint="Choose a name like <name>"
+            )
     unknown = [UNK] if backend.token_to_id(UNK) is not None else []
     backend.add_special_tokens([*unknown, *special])
     return Tokenizer(backend, config.type, EOS, EOS)
@@ -112,7 +119,7 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self.backend, self.kind = backend, kind
-        self.vocab_size = backend.get_vocab_size()
+        self.vocab_size = max(backend.get_vocab().values(), default=0) + 1  # a foreign file may leave ids unused
         self.eos_id, self.bos_id = self._id(eos), self._id(bos)
         rules = json.loads(backend.to_str())
         unknown = rules["model"].get("unk_token")
@@ -156,7 +163,11 @@ class Tokenizer:
 
     def token_bytes(self, id: int) -> bytes:
         """The bytes of one token of a byte-level vocabulary."""
-        return bytes(self._byte_of[character] for character in self._token(id))
+        token = self._token(id)
+        try:
+            return bytes(self._byte_of[character] for character in token)
+        except KeyError:  # added to the vocabulary as plain text
+            return token.encode()
 
     def is_fallback_byte(self, id: int) -> bool:
         """Whether a token stands for one byte in a vocabulary that falls back to bytes (Llama 2's kind)."""
@@ -263,4 +274,5 @@ def _settings(file: Path) -> dict[str, Any]:
 def _named(settings: dict[str, Any], key: str) -> str | None:
     """A token by its name in tokenizer_config.json: a string, or an object with its content."""
     token = settings.get(key)
-    return token.get("content") if isinstance(token, dict) else token
+    token = token.get("content") if isinstance(token, dict) else token
+    return token if isinstance(token, str) else None

@@ -8,12 +8,11 @@ Sources: Sennrich et al. 2016 (BPE), Kudo 2018 (unigram), Radford et al. 2019 (b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import xxhash
-
 from nextword.tokenizers.byte import byte_alphabet
+from nextword.tokenizers.sample import sample
 
 if TYPE_CHECKING:
     import tokenizers
@@ -88,37 +87,3 @@ def _in_fixed_order(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
     floor = min((score for piece, score in pieces if len(piece) > 1), default=0.0)
     scores = {piece: round(score, 6) if score >= floor else round(floor - 1, 6) for piece, score in pieces}
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-
-
-def sample(texts: Iterable[str], budget: int) -> Iterator[str]:
-    """All of `texts` while they fit in `budget` bytes of UTF-8, else an even sample of their passages, in order.
-
-    One pass and never more than `budget` in memory. A passage is drawn by the hash of its number, so the same
-    corpus gives the same sample.
-    """
-    kept: list[tuple[int, bytes]] = []
-    size, limit = 0, 1 << 64
-    for number, passage in enumerate(_passages(texts)):
-        draw = xxhash.xxh3_64_intdigest(number.to_bytes(8, "little"))
-        if draw >= limit:
-            continue
-        kept.append((draw, passage.encode()))
-        size += len(kept[-1][1])
-        while size > budget:
-            limit //= 2
-            kept = [(draw, passage) for draw, passage in kept if draw < limit]
-            size = sum(len(passage) for _, passage in kept)
-    return (passage.decode() for _, passage in kept)
-
-
-def _passages(texts: Iterable[str], length: int = 4096) -> Iterator[str]:
-    """The texts, long ones cut near every `length` characters, after a newline where there is one."""
-    for text in texts:
-        start = 0
-        while len(text) - start > length:
-            newline = text.rfind("\n", start, start + length)
-            end = newline + 1 if newline >= start else start + length
-            yield text[start:end]
-            start = end
-        if start < len(text):
-            yield text[start:]

@@ -54,6 +54,9 @@ class TrainConfig(Config):
     carry_state: bool | None = None
     """Read the corpus as contiguous streams and carry the state from batch to batch (truncated BPTT);
     left out: yes for recurrent models."""
+    fresh_share: float = Field(default=0.02, ge=0, le=1)
+    """With a carried state: share of rows that start a batch from nothing, as every prompt does later.
+    A model that only ever carries on has not learned to begin, and writes nonsense at the start of a text."""
     optimizer: Literal["sgd", "adam", "adamw", "muon"] = "adamw"
     """muon: Muon (Jordan et al. 2024) for the hidden matrices, AdamW for the rest."""
     learning_rate: float = Field(default=1e-3, gt=0)

@@ -238,9 +238,14 @@ class Trainer:
         """The state a batch starts from: None for windows, carried without its history for streams."""
         if isinstance(self.batches, WindowBatches):
             return None
+        rows = batch.inputs.size(0)
         if batch.fresh or self.state is None:
-            return self.model.init_state(batch.inputs.size(0))
-        return self.state.detach()
+            return self.model.init_state(rows)
+        fresh = torch.rand(rows) < self.config.fresh_share
+        if not fresh.any():
+            return self.state.detach()
+        both = State.join([self.state.detach(), self.model.init_state(rows)])
+        return both.select((torch.arange(rows) + rows * fresh).to(self.device))
 
     def _not_finite(self, what: str) -> TrainingError:
         step = self.position.step + 1

@@ -222,3 +222,20 @@ def test_a_transformer_cannot_carry_its_state(files, tmp_path):
 def test_a_context_longer_than_the_model_is_refused(files, tmp_path):
     with pytest.raises(TrainingError, match=r"train\.context is 9"):
         trainer("transformer", files, tmp_path / "run", steps=1, context=9)
+
+
+def test_some_rows_start_from_nothing_and_the_others_carry_on(files, tmp_path):
+    """Half the rows fresh: a row's state either continues the one before or is that of a first batch."""
+    run = trainer("lstm", files, tmp_path / "run", steps=10, fresh_share=0.5)
+    batch = next(run.batches)
+    fresh = run._state_for(batch)
+    assert not fresh.tensors()[1].any()
+    _, run.state = run.model(batch.inputs, fresh)
+    carried = run.state.tensors()[1].clone()
+    seen = set()
+    for _ in range(20):
+        hidden = run._state_for(next(run.batches)).tensors()[1]
+        for row in range(4):
+            assert torch.equal(hidden[row], carried[row]) or not hidden[row].any()
+            seen.add(bool(hidden[row].any()))
+    assert seen == {True, False}
