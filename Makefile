@@ -35,7 +35,7 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not medium" -x
+	$(BIN)/python -m pytest -m "not slow" -x
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .

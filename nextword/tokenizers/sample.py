@@ -1,4 +1,4 @@
-"""An even sample of a corpus: a vocabulary learned from it is as good, where all of it takes too much memory or time."""
+"""An even sample of a corpus, where learning a vocabulary from all of it would take too much memory or time."""
 
 from __future__ import annotations
 
