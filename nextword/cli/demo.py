@@ -186,4 +186,5 @@ def _summary(part: Part, folder: Path, figures: dict[str, Any]) -> RunSummary:
             "steps": figures["steps"],
         },
         {name: config[name] for name in ("model", "tokenizer", "train")},
+        text="Moby Dick" if part.corpus == "moby-dick" else "Tang poems",
     )

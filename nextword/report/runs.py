@@ -42,6 +42,8 @@ class RunSummary:
     """Keys of FIGURES (those left out are taken from the metrics if they are there), or any others."""
     config: dict[str, Any] = field(default_factory=dict)
     """The configuration, nested as in its TOML file."""
+    text: str = ""
+    """What it was trained on. Only runs on the same text are compared with each other."""
 
 
 def figures(run: RunSummary) -> dict[str, Any]:
@@ -63,7 +65,10 @@ def figures(run: RunSummary) -> dict[str, Any]:
 
 
 def lead(runs: Sequence[RunSummary]) -> str:
-    """One sentence that says what came out."""
+    """One sentence that says what came out, of the first run and of those on the same text."""
+    others = [run for run in runs if run.text != runs[0].text]
+    runs = [run for run in runs if run.text == runs[0].text]
+    on = f" on {runs[0].text}" if others else ""
     table = [(run.name, figures(run)) for run in runs]
     key = next((k for k in ("bits_per_byte", "valid_loss") if all(f[k] is not None for _, f in table)), None)
     if key is None:
@@ -71,7 +76,7 @@ def lead(runs: Sequence[RunSummary]) -> str:
     name, best = min(table, key=lambda item: item[1][key])
     values = [f"{best[k]:.3f} {FIGURES[k][0]}" for k in ("valid_loss", "bits_per_byte") if best[k] is not None]
     time = f" after {duration(best['seconds'])} of training" if best["seconds"] else ""
-    subject = f"Of {len(runs)} runs, {name} came lowest: " if len(runs) > 1 else ""
+    subject = f"Of {len(runs)} runs{on}, {name} came lowest: " if len(runs) > 1 else ""
     return escape(f"{subject or 'Validation loss '}{' or '.join(values)}{time}.")
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from nextword.errors import UsageError
 from nextword.report.curves import MAX_POINTS, RunSummary, loss_plot_svg, thin, write_report
+from nextword.report.runs import lead
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -236,3 +237,11 @@ def test_the_lone_svg_holds_its_style_and_both_lines() -> None:
     assert "prefers-color-scheme: dark" in "".join(drawing.find(f"{SVG}style").itertext())
     labels = [text.text or "" for text in drawing.iter(f"{SVG}text") if text.get("class") == "label"]
     assert sorted(labels) == ["train 2.250", "valid 2.350"]
+
+
+def test_only_runs_on_the_same_text_are_compared():
+    def run(name: str, text: str, bits: float) -> RunSummary:
+        return RunSummary(name, Path(), [], figures={"valid_loss": 1.0, "bits_per_byte": bits}, text=text)
+
+    sentence = lead([run("a", "novel", 2.0), run("b", "novel", 1.5), run("c", "poems", 1.0)])
+    assert sentence.startswith("Of 2 runs on novel, b came lowest")
