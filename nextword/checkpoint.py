@@ -9,7 +9,6 @@ README.md                  the model card
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +21,14 @@ from safetensors.torch import load_file, save_file
 from nextword.config import read_json
 from nextword.errors import RunError, UsageError
 from nextword.files import replacing, write_json
-from nextword.models import LanguageModel, build_model, model_config
+from nextword.models import LanguageModel, ModelConfig, build_model, model_config
 from nextword.tokenizers import Tokenizer
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, GENERATION = "config.json", "model.safetensors", "generation_config.json"
 GENERATION_DEFAULTS = {"temperature": 0.8, "top_p": 0.95, "max_tokens": 200}
 """What `generate` does unless told otherwise; the file is the user's to change."""
+MOST_TABLES = 2**32  # bytes of what a model computes from its settings alone, such as rotary angles
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,49 @@ def weights(model: LanguageModel) -> dict[str, torch.Tensor]:
 
 def load_weights(path: Path, model: LanguageModel) -> None:
     """Fill the model from a safetensors file. Raises RunError if it is damaged or made for another model."""
-    expected = {name: list(tensor.shape) for name, tensor in weights(model).items()}
+    _compare(path, model, _shapes(path))
+    try:
+        model.load_state_dict(load_file(path), strict=False)  # strict would ask for tied names twice
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} is damaged: {error}", hint="Restore the file or train again") from None
+
+
+def check_weights(path: Path, config: ModelConfig) -> None:
+    """Compare a safetensors file with a model that takes no memory: a damaged size must not ask for terabytes.
+
+    Raises RunError if the file is damaged or made for another model.
+    """
+    found = _shapes(path)
+    num_layers = getattr(config, "num_layers", 0)
+    if num_layers > len(found):
+        raise RunError(f"{path} does not fit its {CONFIG}: {num_layers:,} layers, but {len(found)} tensors")
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            model = build_model(config)
+    except (RuntimeError, OverflowError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{path} does not fit its {CONFIG}: no model has such a size: {reason}") from None
+    _compare(path, model, found)
+    tables = sum(buffer.nbytes for buffer in model.buffers())
+    if tables > MOST_TABLES:
+        raise RunError(f"{path.with_name(CONFIG)}: the model would need {tables / 2**30:,.0f} GiB of position tables")
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """The shape of each tensor in a safetensors file, from its header alone."""
     try:
         with safe_open(path, "pt") as file:
-            found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        if found != expected:
-            raise RunError(f"{path} does not fit its config.json: {_first_difference(expected, found)}")
-        model.load_state_dict(load_file(path), strict=False)  # strict would ask for tied names twice
+            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise RunError(f"{path} is missing", hint="Training writes it at its first evaluation") from None
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} is damaged: {error}", hint="Restore the file or train again") from None
+
+
+def _compare(path: Path, model: LanguageModel, found: dict[str, list[int]]) -> None:
+    expected = {name: list(tensor.shape) for name, tensor in weights(model).items()}
+    if found != expected:
+        raise RunError(f"{path} does not fit its {CONFIG}: {_first_difference(expected, found)}")
 
 
 def _first_difference(expected: dict[str, list[int]], found: dict[str, list[int]]) -> str:
@@ -132,16 +164,21 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
         raise RunError(f"{folder / CONFIG}: {error}") from None
     tokenizer = Tokenizer.load(folder)
     check_tokenizer(folder, config, tokenizer)
+    check_weights(folder / WEIGHTS, settings)
     with torch.random.fork_rng(devices=[]):  # initial values are overwritten at once; leave the user's rng alone
         model = build_model(settings)
     load_weights(folder / WEIGHTS, model)
-    try:
-        generation = json.loads((folder / GENERATION).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        generation = {}
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder / GENERATION} is damaged: {error}", hint="Delete it to use the defaults") from None
+    generation = _read_generation(folder / GENERATION)
     return Run(folder, config, model.eval().to(place), tokenizer, generation)
+
+
+def _read_generation(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return read_json(path)
+    except UsageError as error:
+        raise RunError(f"{path} is damaged: {error.message}", hint="Delete it to use the defaults") from None
 
 
 def check_device(name: str) -> torch.device:
@@ -156,10 +193,10 @@ def check_device(name: str) -> torch.device:
 def check_tokenizer(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer) -> None:
     """Raises RunError if the tokenizer in `folder` is not the one the model was trained with."""
     wanted = config["tokenizer"]
-    if tokenizer.vocab_size != config["model"]["vocab_size"]:
+    if tokenizer.vocab_size != config["model"].get("vocab_size"):
         raise RunError(
             f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, but the model was trained with "
-            f"{config['model']['vocab_size']}",
+            f"{config['model'].get('vocab_size')}",
             hint="Put back the tokenizer.json that was saved with the model",
         )
     if tokenizer.fingerprint() != wanted.get("fingerprint"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -56,6 +57,8 @@ def main() -> None:
     # per cent (LOG.md). Read by libgomp as torch is imported, so before that.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    # An exception, so that what is half-written is cleaned away as after Ctrl-C. Training has a handler of its own.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     sys.exit(run(sys.argv[1:]))
 
 
@@ -81,6 +84,13 @@ def run(arguments: list[str]) -> int:
     except _ClickException as error:
         _complain(error.format_message())
         return int(error.exit_code)
+    except OSError as error:  # a full disk, a folder that may not be written
+        _complain(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
+        return 1
+    except UnicodeEncodeError as error:
+        name = error.object[error.start]
+        _complain(f"the output, in {error.encoding}, cannot show {name!a}. Set PYTHONIOENCODING=utf-8")
+        return 1
     except (KeyboardInterrupt, typer.Abort):
         print(file=sys.stderr)
         return 130

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,10 +73,10 @@ def demo(
     page = out / "report.html"
     write_report([_summary(part, out / part.name, figures[part.name]) for part in PARTS], page)
     console.rule("Next", align="left")
-    console.print(f"loss curves:  {page}")
+    console.print(f"loss curves:  {page}", markup=False)
     console.print("try:")
-    console.print(f'  nextword generate {out / better.name} "Call me" --temperature 0.7')
-    console.print(f'  nextword score {out / "poems"} "床前明月光，疑是地上霜。"')
+    console.print(f'  nextword generate {quote(str(out / better.name))} "Call me" --temperature 0.7', markup=False)
+    console.print(f'  nextword score {quote(str(out / "poems"))} "床前明月光，疑是地上霜。"', markup=False)
     console.print("  nextword train YOUR_TEXT.txt --out runs/mine --budget 10m")
     return 0
 
@@ -109,7 +110,7 @@ def _train(part: Part, seconds: float, folder: Path, seed: int) -> dict[str, Any
         )
     introduce(session)
     watch.train(session, part.name)
-    return session.finish()
+    return watch.finish(session)
 
 
 def _compare(figures: dict[str, dict[str, Any]]) -> None:
@@ -162,7 +163,7 @@ def _poem(generator: TextGenerator, seed: int) -> None:
     from nextword.cli.console import out as console
 
     console.rule("A poem by the Transformer that read Tang poems", align="left")
-    console.print(generator.generate("", temperature=0.8, seed=seed, max_tokens=80).text)
+    console.print(generator.generate("", temperature=0.8, seed=seed, max_tokens=80).text, markup=False)
 
 
 def _summary(part: Part, folder: Path, figures: dict[str, Any]) -> RunSummary:

@@ -27,10 +27,14 @@ def evaluate(
     from nextword.cli.console import out as console
     from nextword.cli.console import preparing
     from nextword.config import parse
-    from nextword.data.prepare import SplitConfig, prepare
+    from nextword.data.prepare import SplitConfig, is_prepared, prepare
+    from nextword.errors import UsageError
     from nextword.text.records import ReadConfig
     from nextword.training.evaluation import evaluate as evaluate_files
 
+    for source in data:
+        if is_prepared(source):
+            raise UsageError(f"{source} is a prepared folder, expected text", hint="Name the files it was made from")
     loaded = load_run(run, device)
     settings = dict(loaded.config.get("data", {})) | {"errors": errors}
     read = parse(ReadConfig, settings | ({"documents": documents} if documents else {}), "data")

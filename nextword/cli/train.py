@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,8 +34,8 @@ def train(
     ] = "",
     vocab_size: Annotated[int, typer.Option(help="Most tokens in the vocabulary; 0 = by the tokenizer.")] = 0,
     budget: Annotated[str, typer.Option(help="Time for everything: 90s, 10m, 1h30m.")] = "",
-    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 0,
-    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 0.0,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     valid: Annotated[list[str] | None, typer.Option(help="Validation text; left out: 5 % of the documents.")] = None,
     documents: Annotated[str, typer.Option(help="A document in a .txt file: block, line or file.")] = "",
     errors: Annotated[str, typer.Option(help="Bytes that are no valid text: strict or replace.")] = "",
@@ -72,26 +73,31 @@ def train(
         ("data", "errors", errors),
         ("train", "seed", seed),
     ]
-    limits = [("train", "budget", budget), ("train", "steps", steps), ("train", "epochs", epochs)]
-    if any(value for *_, value in limits):
+    limits = [("train", "budget", budget or None), ("train", "steps", steps), ("train", "epochs", epochs)]
+    if any(value is not None for *_, value in limits):
         for _, key, _ in limits:  # the command line's limit replaces the recipe's, whatever its kind
             values.get("train", {}).pop(key, None)
+    flags = [flag for flag in flags if flag[2] not in ("", None, 0) or flag[1] == "seed"]
     for section, key, value in [*flags, *limits]:
-        if value not in ("", None, 0):
+        if value is not None:
             values.setdefault(section, {})[key] = value
     for assignment in set_ or []:
         assign(values, assignment)
     check_sections(values)
 
     if resume:
-        others = [name for name in values if name != "train"]
-        if data or others:
+        others = [
+            *(["DATA"] if data else []),
+            *(name for name, value in (("--size", size), ("--valid", valid), ("--overwrite", overwrite)) if value),
+            *(f"[{name}]" for name in values if name != "train"),
+        ]
+        if others:
             raise UsageError(
-                f"--resume keeps its data and model: {'DATA' if data else f'[{others[0]}]'} cannot change",
-                hint="Give only --out, and how much longer: --steps, --epochs or --budget",
+                f"--resume keeps its data and model: {others[0]} cannot be given",
+                hint="Give only --out, and how long in all: --steps, --epochs or --budget",
             )
         session = resume_run(out, values.get("train"), sample=sample, device=device, started=started)
-        err.print(f"resuming {out} at step {session.trainer.position.step:,}")
+        err.print(f"resuming {out} at step {session.trainer.position.step:,}", markup=False)
     else:
         if not data:
             raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
@@ -109,8 +115,11 @@ def train(
                 started=started,
             )
     introduce(session)
+    before = session.trainer.position.step
     finished = watch.train(session)
-    figures = session.finish()
+    figures = watch.finish(session)
+    if finished.step == before and finished.reason == "completed":
+        err.print("the run was complete already; to go on, say how long in all: --steps, --epochs or --budget")
     if as_json:
         print(json.dumps({"run": str(out), "reason": finished.reason} | figures, ensure_ascii=False, indent=2))
     else:
@@ -133,6 +142,8 @@ def sample(model: LanguageModel, tokenizer: Tokenizer) -> str:
 def introduce(session: Session) -> None:
     """Say what will be trained, on what."""
     from nextword.cli.console import err
+    from nextword.data.batches import fit
+    from nextword.training.trainer import DEFAULT_BPTT
 
     trainer, counts = session.trainer, session.splits["train"].counts
     settings = trainer.model.config
@@ -145,6 +156,10 @@ def introduce(session: Session) -> None:
         f"{counts.tokens:,} tokens in {counts.examples:,} documents to train on{held_out}; "
         f"batches of {trainer.batches.batch_size} x {trainer.batches.context} tokens"
     )
+    context = trainer.config.context or trainer.model.max_seq_len or DEFAULT_BPTT
+    _, _, note = fit(counts.tokens, trainer.config.batch_size, context)
+    if note:
+        err.print(f"Note: {note}")
 
 
 def _conclude(out: Path, reason: str, figures: dict[str, Any]) -> None:
@@ -156,10 +171,11 @@ def _conclude(out: Path, reason: str, figures: dict[str, Any]) -> None:
         f"validation {valid['loss']:.4f} nats/token, perplexity {valid['perplexity']:.2f}, "
         f"{valid['bits_per_byte']:.3f} bits/byte at step {valid['step']:,}"
         if valid
-        else "no validation data"
+        else "not validated"
     )
     console.print(f"{reason} after {figures['steps']:,} steps, {figures['seconds']:.0f} s: {reached}")
+    folder = shlex.quote(str(out))
     if reason == "interrupted":
-        console.print(f"go on with:  nextword train --resume --out {out}")
+        console.print(f"go on with:  nextword train --resume --out {folder}", markup=False)
     else:
-        console.print(f'try it:      nextword generate {out} "The"')
+        console.print(f'try it:      nextword generate {folder} "The"', markup=False)

@@ -58,8 +58,20 @@ def train(session: Session, label: str = "training", show_samples: bool = True) 
     return finished
 
 
+def finish(session: Session) -> dict[str, Any]:
+    """Write down what the run reached, and draw its loss. Returns the figures."""
+    from nextword.files import write_text
+    from nextword.report.curves import loss_plot_svg
+    from nextword.training.logs import METRICS, read_metrics
+
+    figures = session.finish()
+    write_text(session.folder / "loss.svg", loss_plot_svg(read_metrics(session.folder / METRICS)))
+    return figures
+
+
 def _one_line(text: str) -> str:
-    text = text.replace("\n", " ⏎ ")
+    """A sample as a line: nothing in it can drive the terminal."""
+    text = "".join(c if c.isprintable() else " " for c in text.replace("\n", " ⏎ "))
     return text if len(text) <= _SAMPLE_WIDTH else text[:_SAMPLE_WIDTH] + " …"
 
 
@@ -69,12 +81,12 @@ received: dict[str, int] = {}
 
 @contextmanager
 def _stoppable(trainer: Trainer) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the trainer to stop; a second one ends the process at once."""
+    """SIGINT and SIGTERM ask the trainer to stop; a second one ends the process at once, its last step unsaved."""
     received.clear()
 
     def stop(number: int, frame: FrameType | None) -> None:
         if received:
-            raise KeyboardInterrupt
+            sys.exit(128 + number)
         received["signal"] = number
         trainer.interrupt()
         print("\nstopping after this step; once more to quit at once", file=sys.stderr)

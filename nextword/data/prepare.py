@@ -122,7 +122,7 @@ def prepare(
     }
     if (current := _current(out, files, settings)) is not None:
         return current
-    with _rereadable(groups) as groups:
+    with rereadable(groups) as groups:
         corpus = _Corpus(groups, read, split, example)
         corpus.survey(progress)
         if isinstance(tokenizer, Config):
@@ -196,6 +196,8 @@ class _Corpus:
             self._sides.append(SPLITS.index(self._side(example)))
         held_out = [name for name in ("valid", "test") if getattr(self.split, name)]
         missing = [name for name in ("train", *held_out) if SPLITS.index(name) not in self._sides]
+        if missing and int(self.characters * (1 - self.split.valid - self.split.test)) < 1:
+            raise self.too_small("train")
         if self.split.by == "document" and held_out and missing:
             logger.warning(
                 "%d %s cannot be split by document (%s would be empty): the end of the text is held out instead",
@@ -321,7 +323,7 @@ def _refuse_foreign(out: Path) -> None:
 
 
 @contextmanager
-def _rereadable(groups: Sequence[Sequence[Source]]) -> Iterator[list[list[Source]]]:
+def rereadable(groups: Sequence[Sequence[Source]]) -> Iterator[list[list[Source]]]:
     """The same sources, each of which can be read more than once: standard input becomes a temporary file."""
     with tempfile.TemporaryDirectory(prefix="nextword-") as folder:
 

@@ -33,7 +33,7 @@ MODELS: dict[str, Architecture] = {
 def model_config(values: Mapping[str, Any]) -> ModelConfig:
     """Check the settings of section [model]; `type` chooses the architecture. Raises UsageError."""
     name = values.get("type", "transformer")
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise UsageError(f"model.type: unknown architecture {name!r}. {did_you_mean(str(name), MODELS)}")
     return parse(MODELS[name].config, values, "model")
 

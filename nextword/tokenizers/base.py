@@ -24,7 +24,7 @@ from nextword.tokenizers.byte import byte_alphabet, byte_tokenizer
 from nextword.tokenizers.char import UNK, train_char
 from nextword.tokenizers.stream import StreamDecoder
 from nextword.tokenizers.subword import train_bpe, train_unigram
-from nextword.tokenizers.word import MARK, train_whitespace, train_words
+from nextword.tokenizers.word import train_whitespace, train_words
 
 if TYPE_CHECKING:
     import tokenizers
@@ -179,9 +179,10 @@ class Tokenizer:
         if self.unk_id is None:
             return Counter()
         found = self.backend.encode(text, add_special_tokens=False)
-        name = self.backend.id_to_token(self.unk_id)
+        name, decoder = self.backend.id_to_token(self.unk_id), self.backend.decoder
         return Counter(
-            text[slice(*span)] if token == name else token.strip(MARK)  # the library may tell, or only where it stood
+            # A unigram model tells what it was; of others, where it stood.
+            text[slice(*span)] if token == name or decoder is None else decoder.decode([token]) or token
             for id, token, span in zip(found.ids, found.tokens, found.offsets, strict=True)
             if id == self.unk_id
         )

@@ -50,6 +50,8 @@ TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {"transformer": {}, "recurrent": {"tied": True, "dropout": 0.2}}
 
 DEFAULT_BUDGET = 300.0  # seconds, when nothing says how long
+LIMITS = ("budget", "steps", "epochs")
+"""The settings of [train] that say how long; a run has one of them."""
 
 
 @dataclass(frozen=True)
@@ -92,25 +94,36 @@ def complete(values: Mapping[str, Mapping[str, Any]], sample: str, size: str = "
     """
     check_sections(values)
     given = dict(values.get("model", {}))
-    kind = given.get("type", "transformer")
+    kind = str(given.get("type", "transformer"))
     row = family(kind)
     if size and size not in SIZES[row]:
         raise UsageError(f"--size: unknown size {size!r}. {did_you_mean(size, SIZES[row])}")
     preset = SIZES[row][size or _size_for(sample)]
     model = {"type": kind} | MODEL_DEFAULTS.get(row, {}) | preset | given
-    train = TRAIN_DEFAULTS[row] | dict(values.get("train", {}))
-    if not any(train.get(limit) for limit in ("budget", "steps", "epochs")):
-        train["budget"] = DEFAULT_BUDGET
-    if row == "transformer" and "max_seq_len" not in given and train.get("context"):
-        model["max_seq_len"] = train["context"]
+    settings = TRAIN_DEFAULTS[row] | dict(values.get("train", {}))
+    if not any(limit in settings for limit in LIMITS):
+        settings["budget"] = DEFAULT_BUDGET
+    train = parse(TrainConfig, settings, "train")
+    check_limit(train)
+    if row == "transformer" and "max_seq_len" not in given and train.context:
+        model["max_seq_len"] = train.context
     model_config(model)  # a mistake shows before the data is read
+    cut = dict(values.get("tokenizer", {}))
+    if "type" not in cut:
+        cut = _tokenizer_for(sample) | cut
     return Recipe(
         data=parse(ReadConfig, values.get("data", {}), "data"),
         split=parse(SplitConfig, values.get("split", {}), "split"),
-        tokenizer=parse(TokenizerConfig, values.get("tokenizer") or _tokenizer_for(sample), "tokenizer"),
+        tokenizer=parse(TokenizerConfig, cut, "tokenizer"),
         model=model,
-        train=parse(TrainConfig, train, "train"),
+        train=train,
     )
+
+
+def check_limit(train: TrainConfig) -> None:
+    """Raises UsageError if nothing would ever end the training."""
+    if not any(getattr(train, limit) for limit in LIMITS):
+        raise UsageError("train: nothing says how long", hint="Give --budget, --steps or --epochs, greater than 0")
 
 
 def _size_for(sample: str) -> str:

@@ -7,9 +7,13 @@ session.finish()
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,21 +21,45 @@ from typing import Any
 
 import torch
 
-from nextword.checkpoint import WEIGHTS, check_device, check_tokenizer, load_weights, read_config, save_config
+from nextword.checkpoint import (
+    CONFIG,
+    GENERATION,
+    WEIGHTS,
+    check_device,
+    check_tokenizer,
+    check_weights,
+    load_weights,
+    read_config,
+    save_config,
+    save_weights,
+)
 from nextword.config import parse
-from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare
+from nextword.data.prepare import TOKENIZER_FILES, Progress, is_prepared, open_prepared, prepare, rereadable
 from nextword.data.token_files import TokenFiles
-from nextword.errors import RunError
+from nextword.errors import RunError, UsageError
 from nextword.files import write_text
 from nextword.models import LanguageModel, build_model, model_config
 from nextword.text.records import ReadConfig, Source, read_records, text_example
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
 from nextword.training.config import TrainConfig
-from nextword.training.recipe import complete
-from nextword.training.trainer import Trainer
+from nextword.training.logs import METRICS, SAMPLES
+from nextword.training.recipe import LIMITS, Recipe, check_limit, complete
+from nextword.training.trainer import Trainer, batches_for
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_CHARACTERS = 1_000_000
+DATA, CARD = "data", "README.md"
+OURS = (
+    *(CONFIG, WEIGHTS, GENERATION, *TOKENIZER_FILES, CARD, DATA),
+    *(METRICS, SAMPLES, resume.FOLDER, "tensorboard", "loss.svg", "loss.png"),
+)
+"""What a run folder holds: all that overwriting a run removes."""
+STAGING = ".new-"  # begins the name of the folder in which a run is made ready
+
+FIXED = ("seed", "batch_size", "context", "carry_state", "optimizer", "ema")
+"""Settings of [train] that a checkpoint is bound to."""
 
 Sampler = Callable[[LanguageModel, Tokenizer], str]
 
@@ -48,8 +76,13 @@ class Session:
     trainer: Trainer
 
     def finish(self) -> dict[str, Any]:
-        """Write down what the run reached: config.json, the model card, the loss plot. Returns the figures."""
+        """Write down what the run reached: config.json and the model card. Returns the figures.
+
+        A run that ended before its first evaluation keeps the weights it has.
+        """
         trainer, position = self.trainer, self.trainer.position
+        if not (self.folder / WEIGHTS).is_file():
+            save_weights(self.folder / WEIGHTS, trainer.model)
         figures: dict[str, Any] = {
             "parameters": trainer.model.num_parameters(),
             "steps": position.step,
@@ -63,7 +96,7 @@ class Session:
             figures["validation"] = trainer.best.to_dict() | {"step": position.best_step}
         self.sections["figures"] = figures
         save_config(self.folder, trainer.model, self.tokenizer, self.sections)
-        write_text(self.folder / "README.md", card.model_card(self.folder.name, read_config(self.folder)))
+        write_text(self.folder / CARD, card.model_card(self.folder.resolve().name, read_config(self.folder)))
         return figures
 
 
@@ -82,36 +115,47 @@ def new_run(
 ) -> Session:
     """Prepare the data, build the model, and be ready to train.
 
-    `values` are the sections of a recipe. `sources` are raw text, or one prepared folder. Raises UsageError,
-    DataError, and RunError if `out` holds another run and `overwrite` is not set.
+    `values` are the sections of a recipe. `sources` are raw text, or one prepared folder. Whatever goes wrong on
+    the way leaves `out` as it was: an older run gives way once this one is ready.
+
+    Raises UsageError, DataError, and RunError if `out` holds another run and `overwrite` is not set, holds other
+    things, or cannot be written.
     """
     started = time.monotonic() if started is None else started
     place = check_device(device)
-    _clear(out, overwrite)
-    prepared = len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0])
-    recipe = complete(values, "" if prepared else _peek(values, sources), size)
-    if prepared:
-        folder = Path(str(sources[0]))
-        splits = open_prepared(folder, Tokenizer.load(folder))
-        splits["train"].check_sources()
-    else:
-        folder = out / "data"
-        splits = prepare(
-            sources,
-            folder,
-            recipe.tokenizer,
-            valid_sources=valid,
-            read=recipe.data,
-            split=recipe.split,
-            progress=progress,
-        )
-    tokenizer = Tokenizer.load(folder)
-    torch.manual_seed(recipe.train.seed)
-    model = build_model(model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})).to(place)
-    described = {"folder": str(folder.resolve()), "sources": [s.path for s in splits["train"].index.sources]}
-    sections = recipe.sections() | {"corpus": described}
-    trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started)
-    save_config(out, model, tokenizer, sections)
+    _check_free(out, overwrite)
+    try:
+        with rereadable([sources, valid]) as (sources, valid), _replacing_run(out) as folder:
+            if len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
+                recipe, data = _prepared(values, Path(sources[0]), valid, size), Path(sources[0])
+            else:
+                recipe, data = complete(values, _peek(values, sources), size), folder / DATA
+                if is_prepared(out / DATA):  # token files that are still current are used again
+                    shutil.copytree(out / DATA, data, copy_function=_link)
+                prepare(
+                    sources,
+                    data,
+                    recipe.tokenizer,
+                    valid_sources=valid,
+                    read=recipe.data,
+                    split=recipe.split,
+                    progress=progress,
+                )
+            tokenizer = Tokenizer.load(data)
+            torch.manual_seed(recipe.train.seed)
+            model = _build(recipe.model | {"vocab_size": tokenizer.vocab_size}).to(place)
+            files = open_prepared(data, tokenizer)["train"]
+            batches_for(files, model, recipe.train)  # raises what is wrong with them while there is a way back
+            described = DATA if data.parent == folder else str(data.resolve())
+            sections = recipe.sections() | {
+                "corpus": {"folder": described, "sources": [source.path for source in files.index.sources]}
+            }
+            save_config(folder, model, tokenizer, sections)
+            del files  # no system moves a folder while its files are open
+        splits = _open(out / described, tokenizer)
+        trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started)
+    except OSError as error:
+        raise RunError(f"{out} cannot be written: {error.strerror or error}") from None
     return Session(out, tokenizer, splits, sections, trainer)
 
 
@@ -125,26 +169,52 @@ def resume_run(
 ) -> Session:
     """Go on from the latest checkpoint of a run; `changes` to section [train] may lengthen it.
 
-    Raises RunError if there is nothing to resume, or if its data is gone.
+    Raises RunError if there is nothing to resume, or if its data is gone; UsageError for a change that the
+    checkpoint does not allow.
     """
     started = time.monotonic() if started is None else started
     config = read_config(out)
     if not resume.checkpoints(out):
         raise RunError(f"{out} has no checkpoint to resume from", hint="Start anew without --resume")
-    splits = open_prepared(config["corpus"]["folder"])
     tokenizer = Tokenizer.load(out)
     check_tokenizer(out, config, tokenizer)
-    model = build_model(model_config(config["model"])).to(check_device(device))
-    changes = dict(changes or {})
-    before = dict(config["train"])
-    if any(changes.get(limit) for limit in ("budget", "steps", "epochs")):
-        before |= {"budget": 0.0, "steps": 0, "epochs": 0.0}
-    train = parse(TrainConfig, before | changes, "train")
-    trainer = _trainer(model, tokenizer, splits, train, out, sample, started)
-    trainer.resume()
+    try:
+        model_settings = model_config(config["model"])
+        before = parse(TrainConfig, config.get("train", {}), "train")
+        data = out / config["corpus"]["folder"]
+    except (UsageError, KeyError, TypeError) as error:
+        raise RunError(f"{out / CONFIG} is damaged: {error}", hint="Restore the file or train again") from None
+    if not is_prepared(data):
+        raise RunError(f"the data of {out} is gone: {data}", hint="Put it back, or start a new run")
+    splits = _open(data, tokenizer)
+    train = _changed(before, changes or {})
+    place = check_device(device)
+    latest = resume.checkpoints(out)[-1]
+    check_weights(latest / WEIGHTS, model_settings)
+    trainer = _trainer(build_model(model_settings).to(place), tokenizer, splits, train, out, sample, started)
+    try:
+        trainer.resume()
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # values of another version, or half of them
+        raise RunError(f"{latest} is damaged: {error!r}", hint="Restore it, or start a new run") from None
     sections: dict[str, Any] = {name: config[name] for name in ("data", "split", "corpus") if name in config}
     sections["train"] = train.model_dump(mode="json")
     return Session(out, tokenizer, splits, sections, trainer)
+
+
+def _changed(before: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
+    """The settings a run goes on with. A new limit replaces the old one, whatever its kind."""
+    values = before.model_dump()
+    if any(limit in changes for limit in LIMITS):
+        values |= dict.fromkeys(LIMITS, 0)
+    train = parse(TrainConfig, values | dict(changes), "train")
+    check_limit(train)
+    for name in FIXED:
+        if getattr(train, name) != getattr(before, name):
+            raise UsageError(
+                f"train.{name}: a run that goes on keeps its {getattr(before, name)!r}, got {getattr(train, name)!r}",
+                hint="Leave it out, or start a new run",
+            )
+    return train
 
 
 def _trainer(
@@ -166,10 +236,46 @@ def best_model(session: Session) -> LanguageModel:
     return session.trainer.model.eval()
 
 
+def _prepared(
+    values: Mapping[str, Mapping[str, Any]], data: Path, valid: Sequence[Source], size: str
+) -> Recipe:
+    """The recipe for a prepared folder, whose reading, splitting and tokenizer are settled."""
+    if valid:
+        raise UsageError(f"{data} is prepared already: --valid comes too late", hint="Give it to nextword data prepare")
+    tokenizer = Tokenizer.load(data)
+    files = open_prepared(data, tokenizer)["train"]
+    files.check_sources()
+    wanted = values.get("tokenizer", {}).get("type", tokenizer.kind)
+    if wanted != tokenizer.kind:
+        raise UsageError(
+            f"tokenizer.type: {data} was prepared with a {tokenizer.kind} tokenizer, got {wanted!r}",
+            hint="Leave it out, or prepare the data again",
+        )
+    made = files.index.settings
+    settled = {"data": made.get("read", {}), "split": made.get("split", {})}
+    sample = tokenizer.decode(files.window(0, min(files.len_tokens, SAMPLE_CHARACTERS)).tolist())
+    return complete(dict(values) | settled, sample, size)
+
+
+def _build(values: Mapping[str, Any]) -> LanguageModel:
+    try:
+        return build_model(model_config(values))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"a model of this size cannot be made: {reason}", hint="Choose a smaller one") from None
+
+
+def _open(data: Path, tokenizer: Tokenizer) -> dict[str, TokenFiles]:
+    """The splits, without a validation split that is too small to be one."""
+    splits = open_prepared(data, tokenizer)
+    if "valid" in splits and splits["valid"].len_tokens < 2:
+        logger.warning("the validation split has no text to predict: training goes on without validation")
+        del splits["valid"]
+    return splits
+
+
 def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) -> str:
-    """Some of the text, to choose a tokenizer and a size by; standard input is left alone."""
-    if any(source == "-" for source in sources):
-        return " " * SAMPLE_CHARACTERS
+    """Some of the text, to choose a tokenizer and a size by."""
     config = parse(ReadConfig, values.get("data", {}), "data")
     pieces: list[str] = []
     size = 0
@@ -182,24 +288,57 @@ def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) ->
     return "\n".join(pieces)
 
 
-def _clear(out: Path, overwrite: bool) -> None:
-    """Make sure `out` is free for a new run. Raises RunError."""
+def _check_free(out: Path, overwrite: bool) -> None:
+    """Make sure `out` may become a new run. Raises RunError."""
     if not out.exists():
         return
     if not out.is_dir():
         raise RunError(f"{out} is a file, expected a folder to write", hint="Give another --out")
-    ours = (out / "config.json").is_file() or not any(out.iterdir()) or [p.name for p in out.iterdir()] == ["data"]
-    if not ours:
-        raise RunError(f"{out} holds other things, and no run", hint="Give another --out")
-    if (out / "config.json").is_file():
-        if not overwrite:
-            raise RunError(
-                f"{out} already holds a run",
-                hint="Go on with it by --resume, replace it by --overwrite, or give another --out",
-            )
-        for path in out.iterdir():
-            if path.name != "data":  # token files that are still current are used again
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not any(not path.name.startswith(STAGING) for path in out.iterdir()):
+        return
+    try:
+        read_config(out)
+    except RunError as error:
+        raise RunError(f"{out} holds other things, and no run that can be read", hint="Give another --out") from error
+    if not overwrite:
+        raise RunError(
+            f"{out} already holds a run",
+            hint="Go on with it by --resume, replace it by --overwrite, or give another --out",
+        )
+
+
+@contextmanager
+def _replacing_run(out: Path) -> Iterator[Path]:
+    """A folder inside `out` to make a run ready in; when the block ends well, its contents replace the older run.
+
+    Inside, because `out` itself may be a mount point, a link, or where the user stands. Files that are not part
+    of a run stay.
+    """
+    created = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=out, prefix=STAGING))
+    try:
+        yield staging
+        for path in [*(out / name for name in OURS), *out.glob(f"{STAGING}*")]:
+            if path.is_dir() and path != staging:
+                shutil.rmtree(path)
+            elif path.is_file():
+                path.unlink()
+        for path in staging.iterdir():
+            path.replace(out / path.name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if created:
+            with suppress(OSError):  # not empty: the run is there
+                out.rmdir()
+
+
+def _link(source: str, target: str) -> None:
+    """A second name for a file that is never written again; a copy where the file system knows no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 __all__ = ["Session", "best_model", "new_run", "resume_run"]
