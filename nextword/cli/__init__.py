@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from nextword.cli import data, demo, evaluate, generate, prepare, score, train
-from nextword.errors import NextwordError
+from nextword.errors import NextwordError, did_you_mean
 
 # click's exceptions, wherever this version of typer keeps its click
 _UsageError: Any = typer.BadParameter.__base__
@@ -79,11 +79,14 @@ def run(arguments: list[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message(), file=sys.stderr)
         else:
-            _complain(f"{error.format_message().rstrip('.')}. See {where} --help")
+            _complain(f"{_what_was_wrong(error)} See {where} --help")
         return 2
     except _ClickException as error:
         _complain(error.format_message())
         return int(error.exit_code)
+    except BrokenPipeError:  # who read our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:  # a full disk, a folder that may not be written
         _complain(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
         return 1
@@ -94,6 +97,14 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print(file=sys.stderr)
         return 130
+
+
+def _what_was_wrong(error: Any) -> str:
+    """A sentence for a mistake that typer found, with the option that was probably meant."""
+    message = error.format_message()
+    if getattr(error, "possibilities", None):
+        message = f"{error.message}. {did_you_mean(error.option_name, error.possibilities)}"
+    return message if message.endswith("?") else message.rstrip(".") + "."
 
 
 def _complain(message: str) -> None:

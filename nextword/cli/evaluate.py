@@ -13,6 +13,8 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder written by `nextword train`.")],
     data: Annotated[list[str], typer.Argument(help="Text files, folders or globs, as for `nextword train`.")],
     documents: Annotated[str, typer.Option(help="block, line or file; left out: as in training.")] = "",
+    text_field: Annotated[str, typer.Option(help="Column that holds the text; left out: as in training.")] = "",
+    encoding: Annotated[str, typer.Option(help="Encoding of text files; left out: as in training.")] = "",
     errors: Annotated[str, typer.Option(help="Bytes that are no valid text: strict or replace.")] = "strict",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -36,8 +38,9 @@ def evaluate(
         if is_prepared(source):
             raise UsageError(f"{source} is a prepared folder, expected text", hint="Name the files it was made from")
     loaded = load_run(run, device)
-    settings = dict(loaded.config.get("data", {})) | {"errors": errors}
-    read = parse(ReadConfig, settings | ({"documents": documents} if documents else {}), "data")
+    given = {"documents": documents, "text_field": text_field, "encoding": encoding, "errors": errors}
+    settings = loaded.config.get("data", {}) | {key: value for key, value in given.items() if value}
+    read = parse(ReadConfig, settings, "data")
     with tempfile.TemporaryDirectory(prefix="nextword-") as folder, preparing() as progress:
         splits = prepare(
             data,

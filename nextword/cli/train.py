@@ -38,6 +38,8 @@ def train(
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     valid: Annotated[list[str] | None, typer.Option(help="Validation text; left out: 5 % of the documents.")] = None,
     documents: Annotated[str, typer.Option(help="A document in a .txt file: block, line or file.")] = "",
+    text_field: Annotated[str, typer.Option(help="Column that holds the text; left out: text.")] = "",
+    encoding: Annotated[str, typer.Option(help="Encoding of text files; left out: utf-8.")] = "",
     errors: Annotated[str, typer.Option(help="Bytes that are no valid text: strict or replace.")] = "",
     config: Annotated[Path | None, typer.Option(help="Recipe in TOML; options given here go before it.")] = None,
     set_: Annotated[
@@ -70,6 +72,8 @@ def train(
         ("tokenizer", "type", tokenizer),
         ("tokenizer", "vocab_size", vocab_size),
         ("data", "documents", documents),
+        ("data", "text_field", text_field),
+        ("data", "encoding", encoding),
         ("data", "errors", errors),
         ("train", "seed", seed),
     ]
@@ -178,4 +182,4 @@ def _conclude(out: Path, reason: str, figures: dict[str, Any]) -> None:
     if reason == "interrupted":
         console.print(f"go on with:  nextword train --resume --out {folder}", markup=False)
     else:
-        console.print(f'try it:      nextword generate {folder} "The"', markup=False)
+        console.print(f"try it:      nextword generate {folder}", markup=False)

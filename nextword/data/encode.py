@@ -79,9 +79,9 @@ def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
 def split_long(text: str, size: int) -> Iterator[str]:
     """Pieces of at most `size` characters that add up to the text; nothing for "".
 
-    A cut goes between a letter and white space, else between a letter and punctuation. Pre-tokenizers, GPT-2's and
-    GPT-4's among them, cut there as well, so the pieces encode as the whole would; only a text that has no such
-    place for `size` / 2 characters is cut anywhere.
+    A cut goes between a letter and white space, else between a line end and a letter, else between a letter and
+    punctuation. Pre-tokenizers, GPT-2's and GPT-4's among them, cut there as well, so the pieces encode as the whole
+    would; only a text that has no such place for `size` / 2 characters is cut anywhere.
     """
     start = 0
     while len(text) - start > size:
@@ -93,12 +93,20 @@ def split_long(text: str, size: int) -> Iterator[str]:
 
 
 def _last_break(text: str, low: int, high: int) -> int:
-    for is_break in (str.isspace, _is_punctuation):
+    for is_break in (_word_ends, _line_begins, _clause_ends):
         for at in range(high, low, -1):
-            if text[at - 1].isalpha() and is_break(text[at]):
+            if is_break(text[at - 1], text[at]):
                 return at
     return high
 
 
-def _is_punctuation(character: str) -> bool:
-    return unicodedata.category(character)[0] in "PS"
+def _word_ends(before: str, after: str) -> bool:
+    return before.isalpha() and after.isspace()
+
+
+def _line_begins(before: str, after: str) -> bool:
+    return before == "\n" and after.isalpha()
+
+
+def _clause_ends(before: str, after: str) -> bool:
+    return before.isalpha() and unicodedata.category(after)[0] in "PS"

@@ -50,7 +50,7 @@ def model_card(name: str, config: Mapping[str, Any]) -> str:
         "import nextword",
         "",
         f'model = nextword.load("{name}")',
-        'print(model.generate("Once upon a time"))',
+        'print(model.generate("", seed=1).text)',
         'print(model.score("A sentence to judge."))',
         "```",
         "",

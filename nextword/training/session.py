@@ -236,9 +236,7 @@ def best_model(session: Session) -> LanguageModel:
     return session.trainer.model.eval()
 
 
-def _prepared(
-    values: Mapping[str, Mapping[str, Any]], data: Path, valid: Sequence[Source], size: str
-) -> Recipe:
+def _prepared(values: Mapping[str, Mapping[str, Any]], data: Path, valid: Sequence[Source], size: str) -> Recipe:
     """The recipe for a prepared folder, whose reading, splitting and tokenizer are settled."""
     if valid:
         raise UsageError(f"{data} is prepared already: --valid comes too late", hint="Give it to nextword data prepare")

@@ -63,12 +63,13 @@ def test_nothing_at_all_shows_the_help_and_is_wrong_usage(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["trian"], "trian"),
-        (["train", "--stpes", "3"], "--steps"),
-        (["generate"], "RUN"),
+        (["trian"], "Did you mean 'train'? See nextword --help"),
+        (["train", "--stpes", "3"], "No such option: --stpes. Did you mean --steps? See nextword train --help"),
+        (["train", "--zzz"], "No such option: --zzz. See nextword train --help"),
+        (["generate"], "'run'"),
         (["generate", "r", "a", "b"], "b"),
         (["generate", "r", "--temperature", "hot"], "--temperature"),
-        (["data", "prepair"], "prepair"),
+        (["data", "prepair"], "Did you mean 'prepare'? See nextword data --help"),
         (["demo", "--budget", "soon"], "expected a duration"),
         (["demo", "--budget", "0"], "at least 1s"),
     ],
@@ -127,8 +128,8 @@ def test_a_real_process_ends_with_the_code_and_no_traceback(tmp_path):
 
 def test_openmp_spins_shortly_unless_the_user_says_otherwise(monkeypatch):
     code = (
-        "import os, sys\nfrom nextword import cli\ncli.run = lambda arguments: print(os.environ.get('GOMP_SPINCOUNT'))\n"
-        "cli.main()"
+        "import os\nfrom nextword import cli\n"
+        "cli.run = lambda arguments: print(os.environ.get('GOMP_SPINCOUNT'))\ncli.main()"
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("GOMP", "OMP"))}
     for given, expected in [({}, "3000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "active"}, "None")]:
@@ -153,3 +154,13 @@ def test_json_of_a_failure_prints_no_document(tmp_path, capsys):
     assert out == ""
     with pytest.raises(json.JSONDecodeError):
         json.loads(out)
+
+
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["--version"]])
+def test_a_reader_that_has_gone_is_no_mishap(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from nextword.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

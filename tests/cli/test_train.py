@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from nextword import corpora
-from nextword.cli import run
+from nextword.cli import run, watch
 from nextword.data.prepare import open_prepared, prepare
 from nextword.tokenizers import Tokenizer
 from nextword.training.logs import METRICS, read_metrics
 from nextword.training.resume import checkpoints
+from nextword.training.session import new_run
 
 PROSE = "\n\n".join(corpora.load("moby-dick")[:30])
 POEMS = "\n\n".join(corpora.load("tang")[:40])
@@ -113,7 +114,10 @@ def test_train_then_score_generate_and_evaluate(model, tokenizer, capsys):
 
     config = json.loads(Path("r/config.json").read_text())
     assert (config["model"]["type"], config["tokenizer"]["type"]) == (model, tokenizer)
-    assert config["corpus"] == {"folder": "data", "sources": [str(Path(n).resolve()) for n in ("prose.txt", "poems.txt")]}
+    assert config["corpus"] == {
+        "folder": "data",
+        "sources": [str(Path(n).resolve()) for n in ("prose.txt", "poems.txt")],
+    }
     assert Path("r/loss.svg").read_text().startswith("<svg")
     assert "prose.txt, poems.txt" in Path("r/README.md").read_text()
     assert not list(Path("r").glob(".*"))
@@ -329,7 +333,7 @@ def test_errors_replace_goes_on(capsys):
         (["--errors", "ignore"], "data.errors: expected one of"),
         (["--device", "tpu"], "--device 'tpu' cannot be used"),
         (["--seed", "-1"], "train.seed"),
-        (["--stpes", "5"], "--steps"),
+        (["--stpes", "5"], "Did you mean --steps?"),
         (["--config", "missing.toml"], "missing.toml: No such file"),
         (["--config", "prose.txt"], "prose.txt: not valid TOML"),
         (["--set", "train.carry_state=true"], "cannot carry its state"),
@@ -414,7 +418,7 @@ def test_an_empty_folder_a_link_and_the_current_folder_will_do(tmp_path, monkeyp
 
 def test_names_with_brackets_and_spaces(capsys):
     assert run(["train", "prose.txt", "--out", "runs/[a] 春", "--steps", "1", *tiny()]) == 0
-    assert "nextword generate 'runs/[a] 春' \"The\"" in capsys.readouterr().out
+    assert "nextword generate 'runs/[a] 春'" in capsys.readouterr().out
     assert run(["train", "--resume", "--out", "runs/[a] 春", "--steps", "2"]) == 0
     assert "resuming runs/[a] 春 at step 1" in capsys.readouterr().err
 
@@ -539,6 +543,16 @@ def test_what_a_resumed_run_cannot_change(arguments, said, old, capsys):
     with unchanged(Path()):
         assert run(["train", "--resume", "--out", str(old), *arguments]) == 2
     assert said in one_line(capsys)
+
+
+def test_a_run_stopped_before_its_first_step_can_go_on(capsys):
+    session = new_run({"model": {"type": "rnn", "hidden_size": 8}, "train": {"steps": 9}}, ["prose.txt"], Path("r"))
+    session.trainer.interrupt()
+    assert watch.train(session).reason == "interrupted"
+    assert watch.finish(session)["steps"] == 0
+    assert Path("r/loss.svg").exists()
+    assert run(["train", "--resume", "--out", "r", "--steps", "2"]) == 0
+    assert "resuming r at step 0" in capsys.readouterr().err
 
 
 # -- signals: the real process ---------------------------------------------------------------------------------------
