@@ -23,7 +23,8 @@ from nextword.files import write_json, write_text
 from nextword.tokenizers.byte import byte_alphabet, byte_tokenizer
 from nextword.tokenizers.char import UNK, train_char
 from nextword.tokenizers.stream import StreamDecoder
-from nextword.tokenizers.subword import train_bpe, train_unigram
+from nextword.tokenizers.subword import train_bpe
+from nextword.tokenizers.unigram import train_unigram
 from nextword.tokenizers.word import train_whitespace, train_words
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
         case "bpe":
             backend = train_bpe(texts, size, config.min_frequency)
         case "unigram":
-            backend = train_unigram(texts, size)
+            backend = train_unigram(texts, size, config.min_frequency)
     for token in special:
         if backend.token_to_id(token) is not None:
             raise UsageError(
@@ -133,12 +134,21 @@ class Tokenizer:
         self._has_fallback = '"ByteFallback"' in decoders
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text; no special token is added, and none is found in it."""
-        return self.backend.encode(text, add_special_tokens=False).ids
+        """The ids of a text; no special token is added, and none is found in it.
+
+        Raises DataError if the text holds a lone surrogate, which is no character and has no UTF-8.
+        """
+        try:
+            return self.backend.encode(text, add_special_tokens=False).ids
+        except TypeError:
+            raise _no_text([text]) from None
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, on all cores."""
-        return [found.ids for found in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        try:
+            return [found.ids for found in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        except TypeError:
+            raise _no_text(texts) from None
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids: special tokens are left out, an unknown one shows as `<unk>`."""
@@ -260,6 +270,20 @@ class Tokenizer:
     @cached_property
     def _byte_of(self) -> dict[str, int]:
         return {character: byte for byte, character in enumerate(byte_alphabet())}
+
+
+def _no_text(texts: Iterable[Any]) -> Exception:
+    """Why the library did not take these texts: the first lone surrogate, else something that is no string."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return DataError(
+                f"The text holds U+{ord(text[error.start]):04X}, half of a character", hint="Save it as UTF-8"
+            )
+        except AttributeError:
+            break
+    return TypeError("expected strings")
 
 
 def _settings(file: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Pieces of words, learned from text: byte-pair encoding and the unigram language model, both over bytes.
+"""Pieces of words, learned from text: byte-pair encoding, and the rules that it shares with unigram.py.
 
 The text is cut by a pattern into words with their leading space, numbers, punctuation and white space; pieces never
 cross a cut. Below that everything is bytes, so any text can be encoded and comes back exactly, whatever was trained on.
 
-Sources: Sennrich et al. 2016 (BPE), Kudo 2018 (unigram), Radford et al. 2019 (bytes as the alphabet).
+Sources: Sennrich et al. 2016 (BPE), Radford et al. 2019 (bytes as the alphabet).
 """
 
 from __future__ import annotations
@@ -35,13 +35,12 @@ _RUNS = (
 )
 
 # Learning stops gaining long before memory stops growing, so it reads a sample of at most this many bytes.
-BPE_SAMPLE_BYTES = 32_000_000
-UNIGRAM_SAMPLE_BYTES = 8_000_000
+SAMPLE_BYTES = 32_000_000
 
 
 def train_bpe(texts: Iterable[str], size: int, min_frequency: int) -> tokenizers.Tokenizer:
     """Byte-pair encoding of at most `size` pieces, the 256 bytes included."""
-    from tokenizers import models, trainers
+    from tokenizers import models, pre_tokenizers, trainers
 
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -49,41 +48,33 @@ def train_bpe(texts: Iterable[str], size: int, min_frequency: int) -> tokenizers
         initial_alphabet=byte_alphabet(),
         show_progress=False,
     )
-    return _train(models.BPE(), trainer, sample(texts, BPE_SAMPLE_BYTES))
-
-
-def train_unigram(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
-    """The unigram language model of at most `size` pieces, the 256 bytes included."""
-    from tokenizers import models, trainers
-
-    trainer = trainers.UnigramTrainer(vocab_size=size, initial_alphabet=byte_alphabet(), show_progress=False)
-    tokenizer = _train(models.Unigram(), trainer, sample(texts, UNIGRAM_SAMPLE_BYTES))
-    tokenizer.model = models.Unigram(_in_fixed_order(_pieces(tokenizer)))
+    tokenizer = byte_level(models.BPE())
+    rules = tokenizer.pre_tokenizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts(learning=True), _to_bytes()])
+    tokenizer.train_from_iterator(sample(texts, SAMPLE_BYTES), trainer)
+    tokenizer.pre_tokenizer = rules
     return tokenizer
 
 
-def _train(model: Any, trainer: Any, texts: Iterable[str]) -> tokenizers.Tokenizer:
-    from tokenizers import Regex, Tokenizer, decoders
-    from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+def byte_level(model: Any) -> tokenizers.Tokenizer:
+    """A tokenizer that cuts text by PATTERN and hands the bytes of each cut to `model`."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
 
-    words = Split(Regex(PATTERN), "isolated")
-    to_bytes = ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts(learning=False), _to_bytes()])
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.pre_tokenizer = Sequence([words, Split(Regex(_RUNS), "isolated"), to_bytes])
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.pre_tokenizer = Sequence([words, to_bytes])
     return tokenizer
 
 
-def _pieces(tokenizer: tokenizers.Tokenizer) -> list[tuple[str, float]]:
-    import json
+def cuts(learning: bool) -> list[Any]:
+    """The pre-tokenizers that cut text where no piece may cross."""
+    from tokenizers import Regex, pre_tokenizers
 
-    return [(piece, score) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    patterns = [PATTERN, _RUNS] if learning else [PATTERN]
+    return [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
 
 
-def _in_fixed_order(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The same pieces, most probable first. The trainer leaves bytes it hardly saw in the order of a hash table."""
-    floor = min((score for piece, score in pieces if len(piece) > 1), default=0.0)
-    scores = {piece: round(score, 6) if score >= floor else round(floor - 1, 6) for piece, score in pieces}
-    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+def _to_bytes() -> Any:
+    from tokenizers import pre_tokenizers
+
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

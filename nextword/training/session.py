@@ -45,7 +45,7 @@ from nextword.training import card, resume
 from nextword.training.config import TrainConfig
 from nextword.training.logs import METRICS, SAMPLES
 from nextword.training.recipe import LIMITS, Recipe, check_limit, complete
-from nextword.training.trainer import Trainer, batches_for
+from nextword.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -144,14 +144,14 @@ def new_run(
             tokenizer = Tokenizer.load(data)
             torch.manual_seed(recipe.train.seed)
             model = _build(recipe.model | {"vocab_size": tokenizer.vocab_size}).to(place)
-            files = open_prepared(data, tokenizer)["train"]
-            batches_for(files, model, recipe.train)  # raises what is wrong with them while there is a way back
+            splits = open_prepared(data, tokenizer)
+            _trainer(model, tokenizer, splits, recipe.train, out, sample, started)  # fails while there is a way back
             described = DATA if data.parent == folder else str(data.resolve())
             sections = recipe.sections() | {
-                "corpus": {"folder": described, "sources": [source.path for source in files.index.sources]}
+                "corpus": {"folder": described, "sources": [file.path for file in splits["train"].index.sources]}
             }
             save_config(folder, model, tokenizer, sections)
-            del files  # no system moves a folder while its files are open
+            del splits  # some systems move no folder while its files are open
         splits = _open(out / described, tokenizer)
         trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started)
     except OSError as error:
