@@ -53,8 +53,8 @@ app.add_typer(data.app, name="data")
 def main() -> None:
     """Entry point of `nextword`. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated."""
     # OpenMP's threads wait for each other by spinning. When another program wants a core they then burn its time:
-    # training beside one other job ran at 4 % of its speed, and with short spinning at 60 %. Alone it costs a few
-    # per cent (LOG.md). Read by libgomp as torch is imported, so before that.
+    # training beside one other job ran at 1 to 4 % of its speed, and with short spinning at 37 to 48 %. Alone it cost
+    # 14 to 21 % in single runs (LOG.md). Read by libgomp as torch is imported, so before that.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     # An exception, so that what is half-written is cleaned away as after Ctrl-C. Training has a handler of its own.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SAMPLE_WIDTH = 300
 
 
-def train(session: Session, label: str = "training", show_samples: bool = True) -> Finished:
+def train(session: Session, label: str = "training") -> Finished:
     """Run a session to its end, drawing what happens. Ctrl-C or SIGTERM ends it after the step it is at."""
     from nextword.training.trainer import Evaluated, Finished, Sampled, Step
 
@@ -50,7 +50,7 @@ def train(session: Session, label: str = "training", show_samples: bool = True) 
                         f"step {event.step:>7,}  validation {result.loss:.4f} nats/token  "
                         f"{result.bits_per_byte:.3f} bits/byte{mark}"
                     )
-                case Sampled() if show_samples:
+                case Sampled():
                     err.print(f"  [dim]{escape(_one_line(event.text))}[/dim]")
                 case Finished():
                     finished = event

@@ -28,7 +28,6 @@ from nextword.checkpoint import (
     check_device,
     check_tokenizer,
     check_weights,
-    load_weights,
     read_config,
     save_config,
     save_weights,
@@ -230,12 +229,6 @@ def _trainer(
     return Trainer(model, splits["train"], splits.get("valid"), config, out, write, started)
 
 
-def best_model(session: Session) -> LanguageModel:
-    """The model with the weights that were kept, in evaluation mode."""
-    load_weights(session.folder / WEIGHTS, session.trainer.model)
-    return session.trainer.model.eval()
-
-
 def _prepared(values: Mapping[str, Mapping[str, Any]], data: Path, valid: Sequence[Source], size: str) -> Recipe:
     """The recipe for a prepared folder, whose reading, splitting and tokenizer are settled."""
     if valid:
@@ -339,4 +332,4 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-__all__ = ["Session", "best_model", "new_run", "resume_run"]
+__all__ = ["Session", "new_run", "resume_run"]

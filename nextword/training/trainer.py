@@ -140,13 +140,8 @@ class Trainer:
         started: float | None = None,
     ) -> None:
         """`started` (time.monotonic) is when the time budget began to run; default now."""
-        self.model, self.valid_files, self.config, self.folder, self.sample = (
-            model,
-            valid_files,
-            config,
-            folder,
-            sample,
-        )
+        self.model, self.valid_files, self.config = model, valid_files, config
+        self.folder, self.sample = folder, sample
         self.device = model.device
         self.precision = choose_precision(config.precision, self.device)
         self.batches = batches_for(train_files, model, config)

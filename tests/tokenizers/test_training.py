@@ -79,7 +79,8 @@ def test_texts_are_read_once_and_may_be_few(type):
 
 @pytest.mark.parametrize("type", TYPES)
 def test_white_space_alone_is_text(type):
-    train_tokenizer(TokenizerConfig(type=type), [" ", "\n\n", "\t \r\n"]).encode(" \n a 我")
+    tokenizer = train_tokenizer(TokenizerConfig(type=type), [" ", "\n\n", "\t \r\n"])
+    assert tokenizer.encode(" \n a 我")
 
 
 @pytest.mark.parametrize(

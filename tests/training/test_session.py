@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from nextword import corpora
-from nextword.checkpoint import load_run
+from nextword.checkpoint import load_run, load_weights
 from nextword.data.prepare import open_prepared, prepare
 from nextword.errors import DataError, RunError, TrainingError, UsageError
 from nextword.tokenizers import TokenizerConfig
-from nextword.training.session import Session, best_model, new_run, resume_run
+from nextword.training.session import Session, new_run, resume_run
 
 POEMS = corpora.load("tang")[:40]
 ROWS = [{"text": poem} for poem in POEMS]
@@ -39,7 +39,8 @@ def test_rows_in_memory_become_a_run(tmp_path):
     assert figures["validation"]["step"] in (2, 4)
     loaded = load_run(tmp_path / "run")
     assert loaded.config["figures"] == json.loads(json.dumps(figures))
-    best = best_model(session)
+    best = session.trainer.model
+    load_weights(session.folder / "model.safetensors", best)
     for name, weight in loaded.model.state_dict().items():
         assert torch.equal(weight, best.state_dict()[name])
     samples = (tmp_path / "run/samples.jsonl").read_text().splitlines()
