@@ -50,6 +50,28 @@ class LossTerms:
             losses = losses + self.z_loss * log_z.square()
         return losses
 
+    def losses_and_gradient(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of `token_losses`, and its derivative by the logits (N, V), both float32.
+
+        In closed form, softmax minus what was wanted, in the memory of the log-softmax: a third of the traffic of
+        differentiating the other way.
+        """
+        log_probs = F.log_softmax(logits, -1, dtype=torch.float32)  # (N, V)
+        rows, V = torch.arange(len(targets), device=logits.device), logits.size(-1)
+        chosen = log_probs[rows, targets]
+        total = -chosen.sum()
+        if self.label_smoothing:
+            total = torch.lerp(total, -log_probs.mean(-1).sum(), self.label_smoothing)
+        gradient = log_probs.exp_()
+        if self.z_loss:
+            log_z = logits[rows, targets].float() - chosen
+            total = total + self.z_loss * log_z.square().sum()
+            gradient *= (1 + 2 * self.z_loss * log_z)[:, None]
+        if self.label_smoothing:
+            gradient -= self.label_smoothing / V
+        gradient[rows, targets] -= 1 - self.label_smoothing
+        return total, gradient
+
 
 PLAIN = LossTerms()
 
@@ -72,7 +94,7 @@ def next_token_loss(
     output = model.output
     rows = max(1, CHUNK_ELEMENTS // output.out_features)
     if torch.is_grad_enabled():
-        loss = _ChunkedLoss.apply(features, targets, output, rows, terms, *output.parameters())
+        loss = _ChunkedLoss.apply(features, targets, rows, terms, output.weight, output.bias)
     else:
         loss = torch.zeros((), device=features.device)
         for chunk, wanted in zip(features.split(rows), targets.split(rows), strict=True):
@@ -92,29 +114,35 @@ class _ChunkedLoss(torch.autograd.Function):
         ctx: Any,
         features: Tensor,
         targets: Tensor,
-        output: nn.Module,
         rows: int,
         terms: LossTerms,
-        *weights: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
     ) -> Tensor:
+        device = features.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         total = torch.zeros((), device=features.device)
         feature_grads = torch.empty_like(features)
-        weight_grads = [torch.zeros_like(weight) for weight in weights]
-        trainable = [weight for weight in weights if weight.requires_grad]
-        trainable_grads = [grad for grad, weight in zip(weight_grads, weights, strict=True) if weight.requires_grad]
-        for start in range(0, len(targets), rows):
-            with torch.enable_grad():
-                chunk = features[start : start + rows].detach().requires_grad_()
-                loss = terms.token_losses(output(chunk), targets[start : start + rows]).sum()
-                grads = torch.autograd.grad(loss, [chunk, *trainable])
-            total += loss.detach()
-            feature_grads[start : start + rows] = grads[0]
-            torch._foreach_add_(trainable_grads, list(grads[1:]))
-        ctx.save_for_backward(feature_grads, *weight_grads)
+        weight_grad = torch.zeros_like(weight) if weight.requires_grad else None
+        bias_grad = torch.zeros_like(bias) if bias is not None and bias.requires_grad else None
+        with torch.autocast(device, enabled=False):
+            cast, cast_bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+            for start in range(0, len(targets), rows):
+                chunk = features[start : start + rows].to(dtype)  # (rows, C)
+                logits = F.linear(chunk, cast, cast_bias)  # (rows, V)
+                loss, gradient = terms.losses_and_gradient(logits, targets[start : start + rows])
+                total += loss
+                if bias_grad is not None:
+                    bias_grad += gradient.sum(0)
+                gradient = gradient.to(dtype)
+                feature_grads[start : start + rows] = gradient @ cast
+                if weight_grad is not None:
+                    weight_grad += gradient.T @ chunk
+        ctx.save_for_backward(feature_grads, weight_grad, bias_grad)
         return total
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = grad_outputs
-        feature_grads, *weight_grads = ctx.saved_tensors
-        return (feature_grads * scale, None, None, None, None, *(grad * scale for grad in weight_grads))
+        features, weight, bias = (None if grad is None else grad * scale for grad in ctx.saved_tensors)
+        return features, None, None, None, weight, bias

@@ -83,13 +83,28 @@ def test_z_loss_adds_the_squared_log_partition():
     torch.testing.assert_close(extra, 0.5 * logits.exp().sum(-1).log().square())
 
 
+@pytest.mark.parametrize("terms", [LossTerms(), LossTerms(label_smoothing=0.1), LossTerms(0.2, z_loss=0.3)])
+def test_the_gradient_in_closed_form_is_autograds(terms):
+    logits, targets = torch.randn(7, V, requires_grad=True), torch.randint(V, (7,))
+    expected = terms.token_losses(logits, targets).sum()
+    expected.backward()
+    total, gradient = terms.losses_and_gradient(logits.detach(), targets)
+    torch.testing.assert_close(total, expected.detach())
+    torch.testing.assert_close(gradient, logits.grad)
+
+
 def test_logits_never_stand_whole(model, monkeypatch):
     """No call of the output layer sees more rows than a chunk has."""
     monkeypatch.setattr(loss_module, "CHUNK_ELEMENTS", 5 * V)
     seen = []
-    model.output.register_forward_hook(lambda _module, args, _output: seen.append(args[0].size(0)))
+
+    class Watched(LossTerms):
+        def losses_and_gradient(self, logits, targets):
+            seen.append(len(logits))
+            return super().losses_and_gradient(logits, targets)
+
     inputs, targets = ragged_batch(8)
-    next_token_loss(model, inputs, targets)[0].backward()
+    next_token_loss(model, inputs, targets, terms=Watched())[0].backward()
     assert max(seen) <= 5
     assert sum(seen) == int((targets != IGNORE).sum())
 
