@@ -7,6 +7,7 @@ this file turns its findings into one line for a person.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from nextword.errors import UsageError, did_you_mean
+from nextword.errors import UsageError, did_you_mean, nearest
 
 C = TypeVar("C", bound="Config")
 
@@ -57,6 +58,9 @@ def _explain(error: ValidationError, cls: type[Config], section: str) -> str:
             return f"{key}: unknown key. {did_you_mean(str(first['loc'][-1]), known)}"
         case "missing":
             return f"{key}: required, but not given"
+        case "literal_error":
+            question = nearest(str(value), re.findall("'(.*?)'", context["expected"]))
+            return f"{key}: expected one of {context['expected']}, got {value!r}. {question}".removesuffix(". ")
         case "value_error":
             return f"{key}: {context['error']}" if key else str(context["error"])
         case kind:
@@ -84,7 +88,6 @@ _EXPECTED = {
     "bool_type": "true or false",
     "list_type": "a list",
     "tuple_type": "a list",
-    "literal_error": "one of {expected}",
     "greater_than": "a number greater than {gt}",
     "greater_than_equal": "a number of at least {ge}",
     "less_than": "a number less than {lt}",

@@ -64,5 +64,10 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     'Did you mean hidden_size?'
     """
     names = list(known)
-    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(names)}"
+    return nearest(wrong, names) or f"Known: {', '.join(names)}"
+
+
+def nearest(wrong: str, known: list[str]) -> str:
+    """The nearest known name as a question; "" when nothing is near."""
+    near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
+    return f"Did you mean {near[0]}?" if near else ""

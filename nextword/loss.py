@@ -13,12 +13,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from nextword.models.base import LanguageModel, State
-
-IGNORE = -100
-"""Target of a token without loss (PyTorch's convention)."""
+from nextword.tokenizers import IGNORE
 
 CHUNK_ELEMENTS = 2**23
 """Logits computed at a time. 8M are 32 MB in float32: large enough to be fast, small beside the model."""

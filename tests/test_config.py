@@ -69,7 +69,10 @@ class Needs(Config):
         ({"learning_rate": 0}, "train.learning_rate: expected a number greater than 0"),
         ({"learning_rate": 1.0}, "train.learning_rate: expected a number less than 1"),
         ({"learning_rate": "fast"}, "train.learning_rate: expected a number, got 'fast'"),
-        ({"schedule": "cos"}, "train.schedule: expected one of 'constant' or 'cosine', got 'cos'"),
+        (
+            {"schedule": "cosin"},
+            "train.schedule: expected one of 'constant' or 'cosine', got 'cosin'. Did you mean cosine?",
+        ),
         ({"shuffle": 1}, "train.shuffle: expected true or false, got 1"),
         ({"name": 5}, "train.name: expected a string, got 5"),
         ({"stop": "\n"}, "train.stop: expected a list, got '\\n'"),
@@ -82,6 +85,12 @@ def test_a_wrong_value_is_explained(values: dict[str, Any], message: str) -> Non
         parse(Recipe, values, section="train")
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_choices_are_listed_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(Recipe, {"schedule": 7})
+    assert str(caught.value) == "schedule: expected one of 'constant' or 'cosine', got 7"
 
 
 def test_a_wrong_key_of_a_nested_section_is_looked_up_there() -> None:

@@ -13,8 +13,10 @@ from toys import Bag, ByteTokenizer, CharTokenizer, Recital, random_table
 import nextword
 from nextword.checkpoint import GENERATION, WEIGHTS, save_config, save_weights
 from nextword.decoding.config import GenerationConfig
+from nextword.decoding.engine import Engine
 from nextword.errors import UsageError
-from nextword.generator import StopStrings, TextGenerator
+from nextword.generator import TextGenerator
+from nextword.generator.writer import StopStrings
 from nextword.models import build_model, model_config
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
 
@@ -86,9 +88,9 @@ def test_same_seed_same_text_and_no_seed_a_new_one_each_time() -> None:
     assert len({generator.generate().seed for _ in range(5)}) == 5
 
 
-def test_sample_i_is_what_seed_plus_i_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nextword.generator.ROWS", 3)  # 7 samples in three batches
+def test_sample_i_is_what_seed_plus_i_gives() -> None:
     generator = free_writer()
+    generator.engine = Engine(generator.model, max_rows=3)  # 7 samples, never more than three of them side by side
     many = generator.generate_many("ab", num_samples=7, seed=10, max_tokens=30)
     assert many == [generator.generate("ab", seed=10 + i, max_tokens=30) for i in range(7)]
     assert len({g.text for g in many}) > 1

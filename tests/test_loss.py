@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from nextword import loss as loss_module
-from nextword.loss import IGNORE, LossTerms, next_token_loss, token_log_probs
+from nextword.loss import LossTerms, next_token_loss, token_log_probs
 from nextword.models import build_model, model_config
+from nextword.tokenizers import IGNORE
 
 V = 11
 

@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 if TYPE_CHECKING:
     from nextword.data.prepare import Progress as PrepareProgress
@@ -25,12 +34,13 @@ def show_warnings() -> None:
 
 
 @contextmanager
-def preparing() -> Iterator[PrepareProgress]:
-    """A progress callback for `prepare`: one bar for each of its stages, with rate and time left."""
+def progress_bars() -> Iterator[PrepareProgress]:
+    """A callback for work on text, as `prepare` calls it: one bar for each stage, with bytes, rate and time left."""
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[rate]}"),
+        DownloadColumn(),
+        TransferSpeedColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     ]
@@ -39,9 +49,7 @@ def preparing() -> Iterator[PrepareProgress]:
 
         def advance(stage: str, count: int, total: int | None) -> None:
             if stage not in bars:
-                bars[stage] = progress.add_task(stage, total=total, rate="")
-            task = progress.tasks[bars[stage]]
-            speed = f"{task.speed / 1e6:.1f} MB/s" if task.speed else ""
-            progress.update(bars[stage], advance=count, rate=speed)
+                bars[stage] = progress.add_task(stage, total=total)
+            progress.advance(bars[stage], count)
 
         yield advance

@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -51,7 +50,7 @@ def inspect(
 
     values = {"documents": documents, "text_field": text_field, "encoding": encoding, "errors": errors}
     config = parse(ReadConfig, values)
-    with _progress("Reading", data) as advance:
+    with _progress("reading", data) as advance:
         report = inspect_corpus(data, config, advance)
     if as_json:
         print(json.dumps(report.to_dict(), ensure_ascii=False, indent=2))
@@ -102,7 +101,7 @@ def clean(
         },
     )  # fmt: skip
     write = _writer(out, data, read.documents == "line", text_field)
-    with _progress("Cleaning", data) as advance, _replacing_text(out) as file:
+    with _progress("cleaning", data) as advance, _replacing_text(out) as file:
         records, report = clean_records(read_records(data, read, advance), config, text_field)
         for record in records:
             write(record, file)
@@ -164,26 +163,13 @@ def _replacing_text(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def _progress(label: str, data: list[str]) -> Iterator[Callable[[int], object]]:
-    """Progress in bytes read: a bar on a terminal's stderr, else nothing."""
-    from rich import progress
-    from rich.console import Console
-
+    """A bar that is told the bytes just read."""
+    from nextword.cli.console import progress_bars
     from nextword.text.records import source_bytes
 
     total = source_bytes(list(data))
-    bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.DownloadColumn(),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(label, total=total)
-        yield lambda count: bar.advance(task, count)
+    with progress_bars() as advance:
+        yield lambda count: advance(label, count, total)
 
 
 # Tables

@@ -97,16 +97,23 @@ def _seconds(budget: str) -> float:
 def _train(part: Part, seconds: float, folder: Path, seed: int) -> dict[str, Any]:
     from nextword import corpora
     from nextword.cli import watch
-    from nextword.cli.console import preparing
+    from nextword.cli.console import progress_bars
     from nextword.cli.train import introduce, sample
     from nextword.training.session import new_run
 
     started = time.monotonic()
     documents = [{"text": text} for text in corpora.load(part.corpus)]
     values = part.values | {"train": {"budget": seconds, "seed": seed}}
-    with preparing() as progress:
+    with progress_bars() as progress:
         session = new_run(
-            values, [documents], folder, sample=sample, progress=progress, overwrite=True, started=started
+            values,
+            [documents],
+            folder,
+            sample=sample,
+            progress=progress,
+            overwrite=True,
+            started=started,
+            corpus=f"{corpora.TITLES[part.corpus]} (embedded, {corpora.LICENCES[part.corpus]})",
         )
     introduce(session)
     watch.train(session, part.name)
@@ -167,6 +174,7 @@ def _poem(generator: TextGenerator, seed: int) -> None:
 
 
 def _summary(part: Part, folder: Path, figures: dict[str, Any]) -> RunSummary:
+    from nextword import corpora
     from nextword.checkpoint import read_config
     from nextword.report.runs import RunSummary
     from nextword.training.logs import METRICS, SAMPLES, read_metrics, read_samples
@@ -187,5 +195,5 @@ def _summary(part: Part, folder: Path, figures: dict[str, Any]) -> RunSummary:
             "steps": figures["steps"],
         },
         {name: config[name] for name in ("model", "tokenizer", "train")},
-        text="Moby Dick" if part.corpus == "moby-dick" else "Tang poems",
+        text=corpora.TITLES[part.corpus],
     )

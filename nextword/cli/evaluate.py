@@ -27,7 +27,7 @@ def evaluate(
 
     from nextword.checkpoint import load_run
     from nextword.cli.console import out as console
-    from nextword.cli.console import preparing
+    from nextword.cli.console import progress_bars
     from nextword.config import parse
     from nextword.data.prepare import SplitConfig, is_prepared, prepare
     from nextword.errors import UsageError
@@ -41,7 +41,7 @@ def evaluate(
     given = {"documents": documents, "text_field": text_field, "encoding": encoding, "errors": errors}
     settings = loaded.config.get("data", {}) | {key: value for key, value in given.items() if value}
     read = parse(ReadConfig, settings, "data")
-    with tempfile.TemporaryDirectory(prefix="nextword-") as folder, preparing() as progress:
+    with tempfile.TemporaryDirectory(prefix="nextword-") as folder, progress_bars() as progress:
         splits = prepare(
             data,
             Path(folder) / "data",

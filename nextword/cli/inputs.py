@@ -38,7 +38,7 @@ def warn_unknown(tokenizer: Tokenizer, text: str) -> None:
 
     Raises UsageError if the text is not Unicode: an argument in another encoding, say.
     """
-    from nextword.generator import as_unicode
+    from nextword.generator.request import as_unicode
 
     unknown = tokenizer.unknown(as_unicode(text))
     if not unknown:

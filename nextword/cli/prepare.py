@@ -50,7 +50,7 @@ def prepare(
 
     Example: nextword data prepare poems.txt --out prepared --tokenizer char --show 3
     """
-    from nextword.cli.console import preparing
+    from nextword.cli.console import progress_bars
     from nextword.config import parse
     from nextword.data.prepare import PromptAndTarget, SplitConfig
     from nextword.data.prepare import prepare as prepare_data
@@ -65,7 +65,7 @@ def prepare(
     pairs = PromptAndTarget(prompt_field=prompt_field, target_field=target_field) if prompt_field else None
     read = {"documents": documents, "text_field": "" if pairs else text_field, "encoding": encoding, "errors": errors}
     worked = False
-    with preparing() as bar:
+    with progress_bars() as bar:
 
         def progress(stage: str, count: int, total: int | None) -> None:
             nonlocal worked

@@ -57,7 +57,7 @@ def train(
     """
     started = time.monotonic()
     from nextword.cli import watch
-    from nextword.cli.console import err, preparing
+    from nextword.cli.console import err, progress_bars
     from nextword.config import assign, read_toml
     from nextword.errors import UsageError
     from nextword.training.recipe import check_sections
@@ -105,7 +105,7 @@ def train(
     else:
         if not data:
             raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
-        with preparing() as progress:
+        with progress_bars() as progress:
             session = new_run(
                 values,
                 data,

@@ -14,6 +14,12 @@ from typing import TypedDict
 from nextword.errors import UsageError, did_you_mean
 
 _FILES = {"moby-dick": "moby-dick.txt.gz", "tang": "tang.jsonl.gz"}
+TITLES = {"moby-dick": "Moby Dick", "tang": "Tang poems"}
+LICENCES = {
+    "moby-dick": "public domain; the data set is CC0 1.0",
+    "tang": "public domain; the collection is under the MIT licence",
+}
+"""Of the text; of what it was taken from. In full in the file LICENSES."""
 
 
 class Poem(TypedDict):

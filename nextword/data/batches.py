@@ -20,13 +20,12 @@ from torch import Tensor
 
 from nextword.data.token_files import Ids, TokenFiles
 from nextword.errors import DataError, RunError, UsageError
-
-IGNORE = -100  # torch.nn.functional.cross_entropy's default ignore_index
+from nextword.tokenizers import IGNORE
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`targets[b, t]` is the token after `inputs[b, t]`, or -100 where there is no loss. Both (B, T) int64."""
+    """`targets[b, t]` is the token after `inputs[b, t]`, or IGNORE where there is no loss. Both (B, T) int64."""
 
     inputs: Tensor
     targets: Tensor

@@ -17,11 +17,14 @@ from nextword.config import Config
 
 
 class ModelConfig(Config):
-    """What every architecture has; each adds its own fields."""
+    """What every architecture has; each adds its own fields.
+
+    The sizes have upper bounds, above those of any model known, so that no count of bytes overflows 64 bits.
+    """
 
     type: str
     """Which architecture: a name in `nextword.models.MODELS`."""
-    vocab_size: int = Field(default=0, ge=0)
+    vocab_size: int = Field(default=0, ge=0, le=2**24)
     """Number of tokens; 0 = taken from the tokenizer when training starts."""
 
 
@@ -45,6 +48,17 @@ class State(ABC):
     @abstractmethod
     def select(self, rows: Tensor) -> Self:
         """A new state of the given rows (N,), repeated, reordered or dropped; this one stays as it is."""
+
+    def rewind(self, lengths: Tensor) -> Self | None:
+        """The state from when row b had read only the first `lengths[b]` (B,) of its tokens; this one is spent.
+
+        None: this kind of memory cannot go back, and is not spent; a `select` taken then is the way.
+        """
+        return None
+
+    def coverage(self) -> Tensor | None:
+        """(B, source) attention that each token of a source has received in all; None without a source."""
+        return None
 
     @abstractmethod
     def tensors(self) -> list[Tensor]:

@@ -26,11 +26,11 @@ class RecurrentConfig(ModelConfig):
 
     type: Literal["rnn", "gru", "lstm"] = "lstm"
     """rnn: tanh (Elman 1990); gru (Cho et al. 2014); lstm (Hochreiter & Schmidhuber 1997)."""
-    num_layers: int = Field(default=1, ge=1)
+    num_layers: int = Field(default=1, ge=1, le=1000)
     """Recurrent layers, one above the other."""
-    hidden_size: int = Field(default=512, ge=1)
+    hidden_size: int = Field(default=512, ge=1, le=2**16)
     """Size of each layer's hidden state."""
-    embedding_size: int = Field(default=0, ge=0)
+    embedding_size: int = Field(default=0, ge=0, le=2**16)
     """Size of a token's embedding; 0 = hidden_size."""
     tied: bool = False
     """The output layer uses the embedding's weights (Press & Wolf 2017); sizes that differ get a projection between."""

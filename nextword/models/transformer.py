@@ -23,19 +23,19 @@ class TransformerConfig(ModelConfig):
 
     type: Literal["transformer"] = "transformer"
     """Decoder-only Transformer."""
-    num_layers: int = Field(default=6, ge=1)
+    num_layers: int = Field(default=6, ge=1, le=1000)
     """Blocks, one above the other."""
-    hidden_size: int = Field(default=384, ge=1)
+    hidden_size: int = Field(default=384, ge=1, le=2**16)
     """Width of the residual stream."""
-    num_heads: int = Field(default=6, ge=1)
+    num_heads: int = Field(default=6, ge=1, le=2**12)
     """Query heads."""
     num_kv_heads: int = Field(default=0, ge=0)
     """Key and value heads, shared by groups of query heads (Ainslie et al. 2023); 0 = num_heads."""
-    head_size: int = Field(default=0, ge=0)
+    head_size: int = Field(default=0, ge=0, le=2**16)
     """Size of a head; 0 = hidden_size / num_heads."""
-    mlp_size: int = Field(default=0, ge=0)
+    mlp_size: int = Field(default=0, ge=0, le=2**18)
     """Inner width of the MLP; 0 = 4 x hidden_size, or 8/3 x with a gate (rounded up to 32)."""
-    max_seq_len: int = Field(default=256, ge=1)
+    max_seq_len: int = Field(default=256, ge=1, le=2**24)
     """Longest context in tokens."""
     norm: Literal["rms", "layer"] = "rms"
     """RMSNorm (Zhang & Sennrich 2019) or LayerNorm (Ba et al. 2016)."""
@@ -114,6 +114,12 @@ class TransformerState(State):
         lengths = self.lengths[rows]
         uniform = _common(lengths) if self.uniform is None else self.uniform
         return type(self)([k[rows] for k in self.keys], [v[rows] for v in self.values], lengths, uniform)
+
+    def rewind(self, lengths: Tensor) -> Self:
+        """Nothing is copied: what lies behind `lengths` stays unseen until it is overwritten."""
+        assert (lengths <= self.lengths).all()
+        self.spend()
+        return type(self)(self.keys, self.values, lengths, _common(lengths))
 
     def tensors(self) -> list[Tensor]:
         """Lengths, then the keys of all layers, then their values."""

@@ -1,23 +1,20 @@
 """The training report: loss curves of one or more runs and all that is told of them, on one offline page.
 
 Every choice of axes is drawn here, for wide and for narrow screens; the page's script only shows one drawing
-and reads out its points. The page asks nothing of the network and says so (Content-Security-Policy).
+and reads out its points.
 Knows nothing of models: it is given what a run logged.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from importlib.resources import files
 from itertools import product
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from nextword.errors import UsageError
-from nextword.files import write_text
+from nextword.report.page import resource, write_page
 from nextword.report.runs import RunSummary, configuration, filled, lead, number, runs_table, samples
 from nextword.report.svg import Line, Ticks, escape, plot, shorten, step_ticks, time_ticks
 
@@ -43,9 +40,11 @@ def write_report(runs: Sequence[RunSummary], out: Path) -> None:
         raise UsageError("no run to report on", hint="Name one or more folders written by nextword train")
     curves = [(run, split, rows) for run in runs for split, rows in _curves(run.metrics).items()]
     names = [run.name for run in runs]
-    page = Template(_resource("curves.html")).substitute(
+    write_page(
+        out,
+        "curves",
+        data=_data(curves),
         title=escape(" · ".join(names) if len(names) < 4 else f"{len(names)} runs compared"),
-        style=_resource("plot.css") + _resource("curves.css"),
         lead=lead(runs),
         choices=_choices(curves),
         charts=_charts(runs, curves),
@@ -54,10 +53,7 @@ def write_report(runs: Sequence[RunSummary], out: Path) -> None:
         runs=runs_table(runs),
         configuration=configuration(runs),
         samples=samples(runs),
-        data=_data(curves),
-        script=_resource("curves.js"),
     )
-    write_text(out, page)
 
 
 def loss_plot_svg(metrics: list[dict[str, Any]]) -> str:
@@ -65,7 +61,7 @@ def loss_plot_svg(metrics: list[dict[str, Any]]) -> str:
     run = RunSummary("", Path(), metrics)
     curves = [(run, split, rows) for split, rows in _curves(metrics).items()]
     drawing = _chart([run], curves, "steps", "nats", "wide", 860, 400)
-    style = f"<style>{_resource('plot.css')}</style>"
+    style = f"<style>{resource('plot.css')}</style>"
     paper = '<rect x="-14" y="-12" width="888" height="424" fill="var(--paper)"/>'
     drawing = drawing.replace('viewBox="0 0 860 400"', 'viewBox="-14 -12 888 424"', 1)
     return drawing.replace(">", ">" + style + paper, 1) + "\n"
@@ -154,9 +150,9 @@ def _chart(runs: Sequence[RunSummary], curves: Curves, x: str, y: str, shape: st
     return plot(lines, x_label=x_label, y_label=y_label, x_ticks=ticks, shape=shape, width=width, height=height)
 
 
-def _data(curves: Curves) -> str:
-    """The rows behind the paths, for the script. "<" is escaped, so that no name can end the element."""
-    lines = [
+def _data(curves: Curves) -> list[dict[str, Any]]:
+    """The rows behind the paths, for the script."""
+    return [
         {
             "label": f"{run.name} · {split}",
             "rows": [
@@ -167,7 +163,6 @@ def _data(curves: Curves) -> str:
         }
         for run, split, rows in curves
     ]
-    return json.dumps(lines, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def _caption(runs: Sequence[RunSummary], curves: Curves) -> str:
@@ -181,7 +176,3 @@ def _caption(runs: Sequence[RunSummary], curves: Curves) -> str:
         if lost:
             notes.append(f"{run.name}: the loss was not finite at step {lost[0]:,} ({len(lost):,} such lines).")
     return escape(" ".join(notes))
-
-
-def _resource(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")

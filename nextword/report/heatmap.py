@@ -6,15 +6,12 @@ that appears under the pointer lists them one by one. Knows nothing of models: i
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
-from nextword.files import write_text
+from nextword.report.page import write_page
 from nextword.report.svg import escape, shorten
 from nextword.scoring import TextScore, TokenScore
 
@@ -29,21 +26,18 @@ def write_heatmap(score: TextScore, out: Path) -> None:
         [[visible(t.text), round(t.log_prob, 4), t.rank, round(t.entropy, 4)] for t in tokens] for _, tokens in groups
     ]
     perplexity = figure(score.perplexity)
-    write_text(
+    write_page(
         out,
-        Template(_resource("heatmap.html")).substitute(
-            title=escape(f"{shorten(' '.join(score.text[:99].split()), 40)} · score"),
-            style=_resource("plot.css") + _resource("heatmap.css"),
-            lead=f"Perplexity {perplexity}: at each token the model was as unsure as in a choice among "
-            f"{perplexity} equally likely ones. The stronger the colour, the less a token was expected.",
-            figures=_figures(score),
-            ticks="".join(f"<li>{tick}</li>" for tick in TICKS),
-            lang=_lang(score.text),
-            spans="".join(_span(piece, tokens) for piece, tokens in groups),
-            caption=escape(score.conditions),
-            data=json.dumps(cards, ensure_ascii=False).replace("<", "\\u003c"),
-            script=_resource("heatmap.js"),
-        ),
+        "heatmap",
+        data=cards,
+        title=escape(f"{shorten(' '.join(score.text[:99].split()), 40)} · score"),
+        lead=f"Perplexity {perplexity}: at each token the model was as unsure as in a choice among "
+        f"{perplexity} equally likely ones. The stronger the colour, the less a token was expected.",
+        figures=_figures(score),
+        ticks="".join(f"<li>{tick}</li>" for tick in TICKS),
+        lang=_lang(score.text),
+        spans="".join(_span(piece, tokens) for piece, tokens in groups),
+        caption=escape(score.conditions),
     )
 
 
@@ -117,7 +111,3 @@ def _lang(text: str) -> str:
     if re.search("[\u3040-\u30ff]", text):
         return ' lang="ja"'
     return ' lang="zh"' if re.search("[\u4e00-\u9fff]", text) else ""
-
-
-def _resource(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")

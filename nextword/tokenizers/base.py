@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import tokenizers
 
 EOS = "<eos>"
+IGNORE = -100
+"""No token's id: the target where there is no loss (PyTorch's convention)."""
 FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 DEFAULT_SIZE = {"word": 20_000, "bpe": 4096, "unigram": 4096}
 _BOUNDARIES = ("<eos>", "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>")  # of files that name none
@@ -41,7 +43,7 @@ class TokenizerConfig(Config):
 
     type: Literal["char", "word", "byte", "bpe", "unigram"] = "bpe"
     """char: code points. word: Unicode words, Chinese by jieba. byte: UTF-8 bytes. bpe, unigram: pieces learned."""
-    vocab_size: int = Field(default=0, ge=0)
+    vocab_size: int = Field(default=0, ge=0, le=2**24)
     """Most tokens, special ones included; 0 = 20,000 words, 4,096 pieces, or every character. byte: always 257."""
     min_frequency: int = Field(default=1, ge=1)
     """Rarer characters, words and pairs are left out of the vocabulary."""

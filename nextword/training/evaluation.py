@@ -15,8 +15,9 @@ import torch
 
 from nextword.data.batches import Batch, stream_in_order, windows_in_order
 from nextword.data.token_files import TokenFiles
-from nextword.loss import IGNORE, next_token_loss
+from nextword.loss import next_token_loss
 from nextword.models.base import LanguageModel
+from nextword.tokenizers import IGNORE
 
 _CARRIED_CONTEXT = 256  # tokens read at once with a carried state: no influence on the figures, only on memory
 

@@ -37,12 +37,13 @@ from nextword.data.prepare import TOKENIZER_FILES, Progress, is_prepared, open_p
 from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
 from nextword.files import write_text
-from nextword.models import LanguageModel, build_model, model_config
+from nextword.models import LanguageModel, ModelConfig, build_model, model_config
 from nextword.text.records import ReadConfig, Source, read_records, text_example
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
 from nextword.training.config import TrainConfig
 from nextword.training.logs import METRICS, SAMPLES
+from nextword.training.memory import check_memory
 from nextword.training.recipe import LIMITS, Recipe, check_limit, complete
 from nextword.training.trainer import Trainer
 
@@ -111,11 +112,13 @@ def new_run(
     device: str = "cpu",
     overwrite: bool = False,
     started: float | None = None,
+    corpus: str = "",
 ) -> Session:
     """Prepare the data, build the model, and be ready to train.
 
-    `values` are the sections of a recipe. `sources` are raw text, or one prepared folder. Whatever goes wrong on
-    the way leaves `out` as it was: an older run gives way once this one is ready.
+    `values` are the sections of a recipe. `sources` are raw text, or one prepared folder; `corpus` is what the model
+    card calls those that are no files. Whatever goes wrong on the way leaves `out` as it was: an older run gives way
+    once this one is ready.
 
     Raises UsageError, DataError, and RunError if `out` holds another run and `overwrite` is not set, holds other
     things, or cannot be written.
@@ -131,6 +134,7 @@ def new_run(
                 recipe, data = complete(values, _peek(values, sources), size), folder / DATA
                 if is_prepared(out / DATA):  # token files that are still current are used again
                     shutil.copytree(out / DATA, data, copy_function=_link)
+                check_memory(model_config(recipe.model | {"vocab_size": 1}), recipe.train, place)  # before long work
                 prepare(
                     sources,
                     data,
@@ -142,13 +146,14 @@ def new_run(
                 )
             tokenizer = Tokenizer.load(data)
             torch.manual_seed(recipe.train.seed)
-            model = _build(recipe.model | {"vocab_size": tokenizer.vocab_size}).to(place)
+            settings = model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})
+            check_memory(settings, recipe.train, place)
+            model = _build(settings).to(place)
             splits = open_prepared(data, tokenizer)
             _trainer(model, tokenizer, splits, recipe.train, out, sample, started)  # fails while there is a way back
             described = DATA if data.parent == folder else str(data.resolve())
-            sections = recipe.sections() | {
-                "corpus": {"folder": described, "sources": [file.path for file in splits["train"].index.sources]}
-            }
+            names = [file.path for file in splits["train"].index.sources] + ([corpus] if corpus else [])
+            sections = recipe.sections() | {"corpus": {"folder": described, "sources": names}}
             save_config(folder, model, tokenizer, sections)
             del splits  # some systems move no folder while its files are open
         splits = _open(out / described, tokenizer)
@@ -190,6 +195,7 @@ def resume_run(
     place = check_device(device)
     latest = resume.checkpoints(out)[-1]
     check_weights(latest / WEIGHTS, model_settings)
+    check_memory(model_settings, train, place)
     trainer = _trainer(build_model(model_settings).to(place), tokenizer, splits, train, out, sample, started)
     try:
         trainer.resume()
@@ -248,9 +254,9 @@ def _prepared(values: Mapping[str, Mapping[str, Any]], data: Path, valid: Sequen
     return complete(dict(values) | settled, sample, size)
 
 
-def _build(values: Mapping[str, Any]) -> LanguageModel:
+def _build(config: ModelConfig) -> LanguageModel:
     try:
-        return build_model(model_config(values))
+        return build_model(config)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"a model of this size cannot be made: {reason}", hint="Choose a smaller one") from None

@@ -19,8 +19,9 @@ from nextword.checkpoint import WEIGHTS, save_weights
 from nextword.data.batches import Batch, StreamBatches, WindowBatches
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
-from nextword.loss import IGNORE, LossTerms, next_token_loss
+from nextword.loss import LossTerms, next_token_loss
 from nextword.models.base import LanguageModel, State
+from nextword.tokenizers import IGNORE
 from nextword.training import resume
 from nextword.training.average import WeightAverage
 from nextword.training.config import TrainConfig

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from nextword.cli.data import app
@@ -42,6 +44,16 @@ def test_inspect_json(corpus):
     result = run("inspect", corpus, "--json", "--documents", "line")
     assert json.loads(result.stdout)["documents"] == 5
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(("command", "stage"), [(["inspect"], "reading"), (["clean", "--out", "out.txt"], "cleaning")])
+def test_a_terminal_sees_the_bytes_go_by(corpus, monkeypatch, command, stage):
+    monkeypatch.chdir(corpus.parent)
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr("nextword.cli.console.err", screen)
+    run(*command, corpus)
+    assert stage in screen.file.getvalue()
+    assert f"{corpus.stat().st_size}/{corpus.stat().st_size} bytes" in screen.file.getvalue()
 
 
 def test_inspect_stdin():

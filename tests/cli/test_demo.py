@@ -62,6 +62,9 @@ def test_the_whole_demo(capsys):
     for name in ("lstm", "transformer", "poems"):
         folder = Path("runs/my demo", name)
         assert (folder / "loss.svg").read_text().startswith("<svg")
+        assert f"| data | {'Tang poems' if name == 'poems' else 'Moby Dick'} (embedded, public domain; " in (
+            folder / "README.md"
+        ).read_text(encoding="utf-8")
         assert json.loads((folder / "config.json").read_text())["figures"]["validation"]["loss"] > 0
 
     Path("YOUR_TEXT.txt").write_text("\n\n".join(corpora.load("tang")), encoding="utf-8")

@@ -338,7 +338,12 @@ def test_errors_replace_goes_on(capsys):
         (["--config", "prose.txt"], "prose.txt: not valid TOML"),
         (["--set", "train.carry_state=true"], "cannot carry its state"),
         (["--set", "train.context=64", "--set", "model.max_seq_len=16"], "train.context is 64"),
-        (["--set", "model.hidden_size=100000000000"], "a model of this size cannot be made"),
+        (["--set", "model.num_layers=1000000000"], "model.num_layers: expected a number of at most 1000"),
+        (["--set", "model.hidden_size=100000000000"], "model.hidden_size: expected a number of at most 65536"),
+        (["--set", "model.max_seq_len=1000000000"], "model.max_seq_len: expected a number of at most 16777216"),
+        (["--set", "model.vocab_size=1000000000"], "model.vocab_size: expected a number of at most 16777216"),
+        (["--vocab-size", "1000000000"], "tokenizer.vocab_size: expected a number of at most 16777216"),
+        (["--set", "model.hidden_size=65536", "--set", "model.num_layers=99"], "GiB. Choose a smaller one"),
     ],
 )
 def test_bad_settings_are_one_line_and_destroy_nothing(arguments, said, old, capsys):

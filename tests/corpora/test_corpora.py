@@ -68,6 +68,14 @@ def test_every_file_has_a_licence_and_all_are_small() -> None:
     assert sum(len(f.read_bytes()) for f in shipped) < 1_500_000
 
 
+@pytest.mark.parametrize("name", corpora.names())
+def test_the_short_licence_is_the_long_one(name: str) -> None:
+    licences = " ".join(files(corpora).joinpath("LICENSES").read_text(encoding="utf-8").split())
+    section = licences.split(f"{name}.", 1)[1].split("Changes:", 1)[0]
+    assert corpora.TITLES[name]
+    assert all(part in section for part in corpora.LICENCES[name].split("; "))
+
+
 def test_the_script_makes_what_is_shipped(tmp_path: Path) -> None:
     data = Path(__file__).resolve().parents[2].parent / "shared" / "data"
     sources = [data / "lm/moby_dick/moby_dick.txt", data / "poetry/tang/train.jsonl"]

@@ -131,6 +131,40 @@ def test_a_fork_leaves_the_original_intact(model):
     torch.testing.assert_close(after_fork, untouched, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("lengths", [[2, 6, 0], [4, 4, 4], [6, 6, 6], [0, 0, 0]])
+def test_rewinding_equals_having_read_only_so_much(model, lengths):
+    text, more = tokens(3, 6), tokens(3, 3, seed=1)
+    _, state = model(text, model.init_state(3))
+    fork = state.select(torch.arange(3))
+    rewound = state.rewind(torch.tensor(lengths))
+    assert (rewound is None) == (model.max_seq_len is None)  # a memory of fixed size cannot go back
+    if rewound is None:
+        torch.testing.assert_close(model(more, state)[0], model(more, fork)[0], rtol=0, atol=0)
+        return
+    assert rewound.lengths.tolist() == lengths
+    first, rewound = model(more[:, :2], rewound)
+    second, rewound = model(more[:, 2:], rewound)
+    logits = torch.cat([first, second], dim=1)
+    for i, length in enumerate(lengths):
+        alone, _ = model(torch.cat([text[i, :length], more[i]])[None])
+        torch.testing.assert_close(logits[i], alone[0, length:], rtol=1e-4, atol=1e-5)
+    assert rewound.lengths.tolist() == [length + 3 for length in lengths]
+    with pytest.raises(RuntimeError, match="select"):
+        model(more, state)
+    kept, _ = model(more, fork)
+    whole, _ = model(torch.cat([text, more], dim=1))
+    torch.testing.assert_close(kept, whole[:, 6:], rtol=1e-4, atol=1e-5)
+
+
+def test_a_spent_state_cannot_be_rewound(model):
+    state = model.init_state(1)
+    if state.select(torch.tensor([0])).rewind(torch.tensor([0])) is None:
+        pytest.skip("recurrent states do not rewind at all")
+    model(tokens(1, 2), state)
+    with pytest.raises(RuntimeError, match="select"):
+        state.rewind(torch.tensor([0]))
+
+
 def test_a_state_survives_as_tensors(model):
     _, state = model(tokens(2, 4), model.init_state(2))
     copy = model.init_state(2).with_tensors([tensor.clone() for tensor in state.tensors()])

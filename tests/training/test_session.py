@@ -125,6 +125,47 @@ def test_the_older_run_is_there_until_the_new_one_is_ready(tmp_path, monkeypatch
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    ("memory", "settings", "needed"),
+    [
+        # A GRU of 2**14: 2 * 3 * 2**28 weights and 6 * 2**14 biases, and of each token an embedding and a bias.
+        (2**30, {"optimizer": "sgd"}, "12.0 GiB of memory, and cpu has 1.0 GiB"),
+        (2**30, {"optimizer": "adamw"}, "24.0 GiB"),
+        (2**30, {"optimizer": "adamw", "ema": 0.9}, "30.0 GiB"),
+    ],
+)
+def test_a_model_beyond_the_memory_is_refused_before_the_data_is_read(tmp_path, monkeypatch, memory, settings, needed):
+    monkeypatch.setattr("nextword.training.memory._memory", lambda place: memory)
+    monkeypatch.setattr("nextword.training.session.prepare", None)
+    values = with_train(**settings) | {"model": {"type": "gru", "hidden_size": 2**14, "num_layers": 1}}
+    with pytest.raises(UsageError, match=needed):
+        new_run(values, [ROWS], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_vocabulary_counts_and_a_resumed_run_is_checked_too(tmp_path, monkeypatch):
+    def memory(size: int) -> None:
+        monkeypatch.setattr("nextword.training.memory._memory", lambda place: size)
+
+    memory(2**14)  # enough for the layers alone
+    with pytest.raises(UsageError, match="takes at least"):
+        new_run(VALUES, [ROWS], tmp_path / "run")
+    memory(2**30)
+    finish(new_run(VALUES, [ROWS], tmp_path / "run"))
+    memory(2**14)
+    with pytest.raises(UsageError, match="takes at least"):
+        resume_run(tmp_path / "run")
+
+
+def test_memory_that_is_there_but_not_free_is_told(tmp_path, monkeypatch):
+    def fail(config):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nmore")
+
+    monkeypatch.setattr("nextword.training.session.build_model", fail)
+    with pytest.raises(UsageError, match="cannot be made: DefaultCPUAllocator: can't allocate memory"):
+        new_run(VALUES, [ROWS], tmp_path / "run")
+
+
 def test_what_a_killed_preparation_left_is_swept_up(tmp_path):
     out = tmp_path / "run"
     (out / ".new-killed/data").mkdir(parents=True)
@@ -163,3 +204,9 @@ def test_the_card_says_what_was_reached(tmp_path):
     assert f"{figures['validation']['loss']:.4f} nats per token" in card
     assert f"{figures['parameters']:,} parameters" in card
     assert 'nextword.load("run")' in card
+
+
+def test_the_card_names_files_and_what_is_no_file(tmp_path):
+    (tmp_path / "poems.txt").write_text("\n\n".join(POEMS), encoding="utf-8")
+    finish(new_run(VALUES, [tmp_path / "poems.txt", ROWS], tmp_path / "run", corpus="Rows from a table"))
+    assert "| data | poems.txt, Rows from a table |" in (tmp_path / "run/README.md").read_text(encoding="utf-8")

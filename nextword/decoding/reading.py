@@ -1,0 +1,104 @@
+"""Reading prompts: several at a time, a slice after the other, between the steps of the texts already being written.
+
+Prompts of different lengths are read side by side in rectangular slices: each slice is as long as the shortest
+remainder, whoever is through leaves, the others go on. No padding is ever read, so a recurrent state stays clean.
+
+Shapes: B prompts, T tokens of a slice, C hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from nextword.decoding.prefixes import Prefix, PrefixCache
+from nextword.decoding.search import Search
+from nextword.models.base import LanguageModel, State
+
+
+@dataclass(eq=False)
+class Reading:
+    """A text on its way through the model, and the rows that wait for it."""
+
+    ids: tuple[int, ...]
+    is_prompt: bool
+    """Worth remembering; otherwise the second half of a text that outgrew the context."""
+    done: int = 0
+    waiting: list[tuple[Search, int]] = field(default_factory=list)
+
+
+class Reader:
+    """The texts being read."""
+
+    def __init__(self, model: LanguageModel, cache: PrefixCache) -> None:
+        self.model, self.cache = model, cache
+        self.readings: list[Reading] = []
+        self._state: State | None = None  # a row each
+        self._device = model.device
+
+    def add(self, ids: Sequence[int], search: Search, slot: int, is_prompt: bool) -> Prefix | None:
+        """Have row `slot` of a search wait for this text; what is known of all of it comes back at once."""
+        key = tuple(ids)
+        looks_back = search.wants_features and is_prompt  # then every token must pass by
+        if not looks_back:
+            if is_prompt and (known := self.cache.find(key)):
+                return known
+            for reading in self.readings:
+                if reading.ids == key and reading.is_prompt == is_prompt:
+                    reading.waiting.append((search, slot))
+                    return None
+        state = None if looks_back or not is_prompt else self.cache.start(key)
+        done = 0 if state is None else int(state.lengths[0])
+        state = self.model.init_state(1) if state is None else state
+        self._state = state if self._state is None else State.join([self._state, state])
+        self.readings.append(Reading(key, is_prompt, done, [(search, slot)]))
+        return None
+
+    def drop(self, search: Search) -> None:
+        """A search that waits no more."""
+        for reading in self.readings:
+            reading.waiting = [waiter for waiter in reading.waiting if waiter[0] is not search]
+        self._keep([i for i, reading in enumerate(self.readings) if reading.waiting])
+
+    def step(self, budget: int) -> list[tuple[Reading, Prefix]]:
+        """Read one slice of all texts, at most some `budget` tokens; those read to their end come back."""
+        if self._state is None:
+            return []
+        T = min(len(reading.ids) - reading.done for reading in self.readings)
+        T = min(T, max(1, budget // len(self.readings)))
+        rows = [reading.ids[reading.done : reading.done + T] for reading in self.readings]
+        features, self._state = self.model.features(torch.tensor(rows, device=self._device), self._state)  # (B, T, C)
+        through = []
+        for i, reading in enumerate(self.readings):
+            reading.done += T
+            for search, _ in reading.waiting:
+                if search.wants_features and reading.is_prompt:
+                    search.look_back(features[i])
+            if reading.done == len(reading.ids):
+                through.append(i)
+        if not through:
+            return []
+        last = features[through, -1]  # (through, C)
+        logits = self.model.output(last).float()
+        arrived = []
+        for n, i in enumerate(through):
+            reading = self.readings[i]
+            assert self._state is not None  # a state was handed in, so one came back
+            state = self._state.select(torch.tensor([i], device=self._device))
+            found = Prefix(reading.ids, state, (logits[n : n + 1], last[n : n + 1]))
+            arrived.append((reading, found))
+            if reading.is_prompt:
+                self.cache.put(found)
+        self._keep([i for i in range(len(self.readings)) if i not in through])
+        return arrived
+
+    def _keep(self, rows: list[int]) -> None:
+        if len(rows) == len(self.readings):
+            return
+        self.readings = [self.readings[i] for i in rows]
+        if not rows:
+            self._state = None
+        elif self._state is not None:
+            self._state = self._state.select(torch.tensor(rows, device=self._device))

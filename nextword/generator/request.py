@@ -1,0 +1,99 @@
+"""From a prompt and settings in strings to a request in token ids: all that can be wrong with it is said here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from nextword.constraints import constraint_for
+from nextword.decoding.config import GenerationConfig, TokenSettings
+from nextword.decoding.requests import Request
+from nextword.errors import UsageError
+from nextword.scoring import boundary_id
+
+if TYPE_CHECKING:
+    from nextword.models.base import LanguageModel
+    from nextword.tokenizers import Tokenizer
+
+
+def text_request(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    config: GenerationConfig,
+    *,
+    seed: int,
+    trace: bool = False,
+    keep: bool = False,
+) -> Request:
+    """The request that continues `prompt`. Raises UsageError for what the model or the tokenizer cannot do."""
+    boundary = boundary_id(tokenizer)
+    negative = read_prompt(model, tokenizer, config.negative_prompt) if config.guidance_scale != 1 else []
+    return Request(
+        prompt=[boundary, *read_prompt(model, tokenizer, prompt)],
+        config=config,
+        seed=seed,
+        tokens=token_settings(tokenizer, config),
+        constraint=constraint_for(config, tokenizer),
+        negative=[boundary, *negative],
+        ends=_ends_with(tokenizer, config.stop) if config.stop and config.num_beams > 1 else None,
+        trace=trace,
+        keep=keep,
+    )
+
+
+def read_prompt(model: LanguageModel, tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The ids of a prompt, without the boundary before it. Raises UsageError if the context cannot hold them."""
+    ids, limit = tokenizer.encode(as_unicode(prompt)), model.max_seq_len
+    if limit is not None and len(ids) + 1 > limit:
+        raise UsageError(
+            f"the prompt has {len(ids)} tokens, but the model's context holds {limit - 1} after the boundary",
+            hint="Give a shorter prompt, such as its end, or train with a larger model.max_seq_len",
+        )
+    return ids
+
+
+def token_settings(tokenizer: Tokenizer, config: GenerationConfig) -> TokenSettings:
+    """What the strings of `config` are in tokens. Raises UsageError for a bias on what is no token."""
+    boundary = boundary_id(tokenizer)
+    return TokenSettings(
+        eos_id=tokenizer.eos_id,
+        forbidden=() if boundary == tokenizer.eos_id else (boundary,),
+        bias={_token(tokenizer, name): value for name, value in config.logit_bias.items()},
+        breakers=_breakers(tokenizer, config.dry_breakers) if config.dry_multiplier else frozenset(),
+    )
+
+
+def as_unicode(text: str) -> str:
+    """`text`, if it can be written in UTF-8. Raises UsageError for half characters (lone surrogates)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the text is not valid Unicode: character {error.start + 1} is {text[error.start]!r}",
+            hint="It was probably read in a wrong encoding; nextword expects UTF-8",
+        ) from None
+    return text
+
+
+def _token(tokenizer: Tokenizer, name: str) -> int:
+    """The id that a key of logit_bias means: a number, or the text of exactly one token."""
+    if name.isascii() and name.isdigit():
+        if int(name) >= tokenizer.vocab_size:
+            raise UsageError(f"logit_bias: there is no token {name}; ids go from 0 to {tokenizer.vocab_size - 1}")
+        return int(name)
+    ids = tokenizer.encode(as_unicode(name))
+    if len(ids) != 1 or ids[0] == tokenizer.unk_id:
+        parts = [tokenizer.token_text(id) for id in ids]
+        raise UsageError(f"logit_bias: {name!r} is not one token but {parts}", hint="Give a token's text or its id")
+    return ids[0]
+
+
+def _breakers(tokenizer: Tokenizer, strings: Sequence[str]) -> frozenset[int]:
+    texts = map(tokenizer.token_text, range(tokenizer.vocab_size))
+    return frozenset(id for id, text in enumerate(texts) if any(string in text for string in strings))
+
+
+def _ends_with(tokenizer: Tokenizer, stops: Sequence[str]) -> Callable[[Sequence[int]], bool]:
+    """Whether the text of some ids holds a stop string."""
+    return lambda ids: any(stop in tokenizer.decode(ids) for stop in stops)
