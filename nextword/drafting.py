@@ -73,10 +73,13 @@ class Draft:
         temperature: float = 1.0,
         seed: int | None = None,
     ) -> None:
-        """`seed` is that of all tokens drawn; None: a new one each time. Raises DataError for half characters."""
+        """`seed` is that of all tokens drawn; None: another each time. Raises DataError for half characters."""
         self.model, self.tokenizer, self.temperature = model, tokenizer, temperature
         self.rng = torch.Generator()
-        self.seed = self.rng.seed() if seed is None else self.rng.manual_seed(seed).initial_seed()
+        if seed is None:
+            self.rng.seed()
+        else:
+            self.rng.manual_seed(seed)
         self.boundary = boundary_id(tokenizer)
         self.ids: list[int] = []
         """All tokens, the boundary before the text first."""
@@ -229,7 +232,8 @@ class Draft:
         return int(draw(temperature(logits, self.temperature), uniforms([self.rng])))
 
     def _parts(self) -> tuple[str, str]:
-        stream, text, waiting = self.tokenizer.stream(), "", []
+        stream, text = self.tokenizer.stream(), ""
+        waiting: list[int] = []
         for id in self.ids[1:]:
             piece = "" if id == self.tokenizer.eos_id else stream.step(id)
             text += piece

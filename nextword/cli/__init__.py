@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nextword.cli import data, demo, evaluate, generate, prepare, score, train
+from nextword.cli import data, demo, evaluate, generate, prepare, score, train, write
 from nextword.errors import NextwordError, did_you_mean
 
 # click's exceptions, wherever this version of typer keeps its click
@@ -43,7 +43,8 @@ def root(
 
 app.command()(demo.demo)
 app.command()(train.train)
-app.command()(generate.generate)
+app.command(cls=generate.Grouped)(generate.generate)
+app.command()(write.write)
 app.command()(score.score)
 app.command()(evaluate.evaluate)
 data.app.command()(prepare.prepare)

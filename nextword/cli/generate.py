@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from nextword.cli.inputs import read_text, warn_unknown
+from nextword.errors import UsageError
 
 if TYPE_CHECKING:
-    from nextword.generator import TextGenerator
+    from nextword.decoding.config import GenerationConfig
+    from nextword.generator import Generation, TextGenerator
 
 SEPARATOR = "-" * 8  # between samples
+
+DRAWING, CONTENT, SEARCHING, ENDING = "How a token is drawn", "What is said", "How a text is searched for", "The end"
+
+
+class Grouped(TyperCommand):
+    """A command whose help shows its options under the headings that they name."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each heading."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            heading = "Arguments" if param.param_type_name == "argument" else "Options"
+            if record := param.get_help_record(ctx):
+                sections.setdefault(getattr(param, "rich_help_panel", None) or heading, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def _option(panel: str, help: str, *names: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel)
 
 
 def generate(
@@ -26,20 +49,37 @@ def generate(
             help="Text to continue; - reads stdin. Without: what is piped in, else the start of a new text."
         ),
     ] = None,
-    temperature: Annotated[float | None, typer.Option(help="Below 1 safer, above 1 wilder, 0 = greedy.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw from the k likeliest tokens; 0 = off.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest that make up this probability.")] = None,
-    min_p: Annotated[float | None, typer.Option(help="Draw from tokens this fraction as likely as the best.")] = None,
-    repetition_penalty: Annotated[
-        float | None, typer.Option(help="Above 1: what was said becomes less likely.")
+    temperature: Annotated[float | None, _option(DRAWING, "Below 1 safer, above 1 wilder, 0 = greedy.")] = None,
+    top_k: Annotated[int | None, _option(DRAWING, "From the k likeliest tokens; 0 = off.")] = None,
+    top_p: Annotated[float | None, _option(DRAWING, "From the likeliest that make up this probability.")] = None,
+    min_p: Annotated[float | None, _option(DRAWING, "From tokens this fraction as likely as the best.")] = None,
+    repetition_penalty: Annotated[float | None, _option(DRAWING, "Above 1: what was said becomes less likely.")] = None,
+    seed: Annotated[int | None, _option(DRAWING, "Same seed, same text. Sample i has seed + i.")] = None,
+    prefix: Annotated[str | None, _option(CONTENT, "It begins with this text.")] = None,
+    require: Annotated[list[str] | None, _option(CONTENT, "It has this text in it. Repeatable.")] = None,
+    ban: Annotated[list[str] | None, _option(CONTENT, "It does not have this text in it. Repeatable.")] = None,
+    choice: Annotated[list[str] | None, _option(CONTENT, "It is one of these texts. Repeatable.")] = None,
+    regex: Annotated[str | None, _option(CONTENT, "All of it matches this regular expression.")] = None,
+    json_schema: Annotated[Path | None, _option(CONTENT, "It is JSON that the schema in this file accepts.")] = None,
+    grammar: Annotated[Path | None, _option(CONTENT, "It follows the grammar in this file (Lark notation).")] = None,
+    num_samples: Annotated[int | None, _option(SEARCHING, "How many continuations.", "--num-samples", "-n")] = None,
+    best_of: Annotated[int | None, _option(SEARCHING, "Draw so many, print the likeliest.")] = None,
+    mbr: Annotated[int | None, _option(SEARCHING, "Draw so many, print the one most like the others.")] = None,
+    num_beams: Annotated[int | None, _option(SEARCHING, "Beam search with so many hypotheses.")] = None,
+    length_penalty: Annotated[float | None, _option(SEARCHING, "Of beam search: above 0 favours longer texts.")] = None,
+    speculate: Annotated[int | None, _option(SEARCHING, "Guess so many tokens ahead: the same, faster.")] = None,
+    draft: Annotated[Path | None, _option(SEARCHING, "Run that guesses; without: earlier text does.")] = None,
+    max_tokens: Annotated[int | None, _option(ENDING, "Most tokens to generate.")] = None,
+    stop: Annotated[list[str] | None, _option(ENDING, r"Before this text; \n is a newline. Repeatable.")] = None,
+    ignore_eos: Annotated[bool | None, _option(ENDING, "Go on to --max-tokens.", "--ignore-eos")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any setting of generation, such as typical_p=0.9. Repeatable."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text. Sample i has seed + i.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Most tokens to generate.")] = None,
-    stop: Annotated[
-        list[str] | None, typer.Option(help=r"End before this text; \n is a newline. May be given several times.")
-    ] = None,
-    num_samples: Annotated[int | None, typer.Option("--num-samples", "-n", help="How many continuations.")] = None,
-    ignore_eos: Annotated[bool | None, typer.Option("--ignore-eos", help="Go on to --max-tokens.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show how the text came about, token by token, or the tree of beams.")
+    ] = False,
+    trace: Annotated[Path | None, typer.Option(help="Write all that happened to this file, as JSON.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
 ) -> None:
@@ -47,7 +87,7 @@ def generate(
 
     Example: nextword generate runs/poems "床前明月光，" --temperature 0.8 --seed 1
     """
-    from nextword.generator import TextGenerator
+    from nextword.config import assign, parse, read_json
 
     given = {
         "temperature": temperature,
@@ -56,22 +96,58 @@ def generate(
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
         "seed": seed,
+        "prefix": prefix,
+        "required_words": require,
+        "banned_words": ban,
+        "choices": choice,
+        "regex": regex,
+        "json_schema": read_json(json_schema) if json_schema else None,
+        "grammar": read_text(grammar) if grammar else None,
+        "num_samples": num_samples,
+        "best_of": best_of,
+        "mbr": mbr,
+        "num_beams": num_beams,
+        "length_penalty": length_penalty,
+        "speculate": speculate,
         "max_tokens": max_tokens,
         "stop": [s.replace("\\n", "\n") for s in stop] if stop else None,
-        "num_samples": num_samples,
         "ignore_eos": ignore_eos,
     }
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for assignment in set_ or []:
+        if "=" not in assignment:
+            raise UsageError(f"--set {assignment!r}: expected key=value, such as typical_p=0.9")
+        assign(settings, assignment)
+    if explain and as_json:
+        raise UsageError("--explain is for people, --json for programs", hint="Give one of them, or --trace FILE")
+    if trace is not None and not trace.parent.is_dir():
+        raise UsageError(f"--trace {trace}: there is no folder {trace.parent}")
+    if draft is not None and not speculate:
+        raise UsageError("--draft needs to know how many tokens to guess", hint="Add --speculate 4")
+    from nextword.decoding.config import GenerationConfig
+    from nextword.generator import TextGenerator
+
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
         prompt = read_text(None)
-    generator = TextGenerator.load(run, device=device)
-    warn_unknown(generator.tokenizer, prompt or "")
+    prompt = prompt or ""
+    generator = TextGenerator.load(run, device=device, draft=draft)
+    config = parse(GenerationConfig, generator.config.model_dump() | settings)
+    warn_unknown(generator.tokenizer, prompt)
+    if not (as_json or explain or trace) and not (config.num_samples > 1 or config.best_of or config.mbr):
+        _stream(generator, prompt, settings)
+        return
+    generations = generator.generate_many(prompt, trace=bool(explain or trace), **settings)
+    if trace is not None:
+        _write_trace(trace, generator, prompt, config, generations)
     if as_json:
-        _print_json(generator, prompt or "", settings)
-    elif settings.get("num_samples", generator.config.num_samples) == 1:
-        _stream(generator, prompt or "", settings)
+        _print_json(prompt, generations)
+    elif explain:
+        from nextword.cli.console import out
+        from nextword.cli.explain import explain as draw
+
+        draw(generations, generator.tokenizer, out)
     else:
-        _print_samples(generator, prompt or "", settings)
+        _print_samples(prompt, generations)
 
 
 def _stream(generator: TextGenerator, prompt: str, settings: dict[str, Any]) -> None:
@@ -83,15 +159,24 @@ def _stream(generator: TextGenerator, prompt: str, settings: dict[str, Any]) -> 
     sys.stdout.write("\n")
 
 
-def _print_samples(generator: TextGenerator, prompt: str, settings: dict[str, Any]) -> None:
-    for number, generation in enumerate(generator.generate_many(prompt, **settings)):
+def _print_samples(prompt: str, generations: list[Generation]) -> None:
+    for number, generation in enumerate(generations):
         if number:
             print(SEPARATOR)
         print(prompt + generation.text)
 
 
-def _print_json(generator: TextGenerator, prompt: str, settings: dict[str, Any]) -> None:
-    samples = [asdict(generation) for generation in generator.generate_many(prompt, **settings)]
-    for sample in samples:
-        del sample["prompt"]
-    print(json.dumps({"prompt": prompt, "samples": samples}, ensure_ascii=False, indent=2))
+def _print_json(prompt: str, generations: list[Generation]) -> None:
+    from nextword.cli.explain import as_dict
+
+    document = {"prompt": prompt, "samples": [as_dict(generation) for generation in generations]}
+    print(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def _write_trace(
+    file: Path, generator: TextGenerator, prompt: str, config: GenerationConfig, generations: list[Generation]
+) -> None:
+    from nextword.cli.explain import trace_document
+    from nextword.files import write_json
+
+    write_json(file, trace_document(generator.tokenizer, prompt, config, generations))

@@ -83,5 +83,6 @@ class Trace:
 
     def add_beams(self, group: int, beams: list[tuple[int, int, float]]) -> None:
         """What a group of beams kept in this step: (row it came from, token, total) each."""
-        step = len(self.beams) // (group + 1) if group else len(self.beams)
+        last = self.beams[-1] if self.beams else {"step": -1, "group": group}
+        step = last["step"] + (group <= last["group"])  # groups that are over are left out
         self.beams.append({"step": step, "group": group, "beams": beams})

@@ -7,7 +7,7 @@ Shapes: B rows, T new tokens, E embedding size, C hidden size, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,11 @@ from nextword.models.base import LanguageModel, ModelConfig, State
 from nextword.models.layers import LockedDropout, TokenDropout
 
 LAYERS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-CELLS: dict[str, Callable[..., tuple[Tensor, ...]]] = {"rnn": torch.rnn_tanh, "gru": torch.gru, "lstm": torch.lstm}
+LOOPS: dict[str, Callable[..., tuple[Tensor, ...]]] = {"rnn": torch.rnn_tanh, "gru": torch.gru, "lstm": torch.lstm}
+CELLS: dict[str, Callable[..., Any]] = {"rnn": torch.rnn_tanh_cell, "gru": torch.gru_cell, "lstm": torch.lstm_cell}
+FEW = 16
+"""Up to so many time steps are taken one by one outside of training: PyTorch's loop over an LSTM rearranges all weights
+at each call, 5.2 ms for a layer of 512, where one step takes 0.2 ms."""
 
 
 class RecurrentConfig(ModelConfig):
@@ -143,9 +147,22 @@ class RecurrentModel(LanguageModel):
     def _layer(self, layer: nn.Module, x: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One layer over all T steps: PyTorch's own fused loop, called directly so that its weights may be dropped."""
         w_ih, recurrent, b_ih, b_hh = layer.parameters()
+        if x.size(1) <= FEW and not self.training:
+            return self._few_steps([w_ih, recurrent, b_ih, b_hh], x, memory)
         w_hh = F.dropout(recurrent, self.config.recurrent_dropout, self.training)
         hidden = tuple(t.unsqueeze(0) for t in memory)  # (1, B, C): the leading 1 is the layer
         first = hidden if len(hidden) == 2 else hidden[0]
-        cell = CELLS[self.config.type]
-        x, *last = cell(x, first, [w_ih, w_hh, b_ih, b_hh], True, 1, 0.0, self.training, False, True)
+        loop = LOOPS[self.config.type]
+        x, *last = loop(x, first, [w_ih, w_hh, b_ih, b_hh], True, 1, 0.0, self.training, False, True)
         return x, tuple(t.squeeze(0) for t in last)
+
+    def _few_steps(
+        self, weights: list[Tensor], x: Tensor, memory: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One layer, step by step."""
+        cell, steps = CELLS[self.config.type], []
+        for column in x.unbind(1):  # (B, E)
+            after = cell(column, memory if len(memory) == 2 else memory[0], *weights)
+            memory = after if isinstance(after, tuple) else (after,)
+            steps.append(memory[0])
+        return torch.stack(steps, dim=1), memory

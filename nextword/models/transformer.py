@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from nextword.models.base import LanguageModel, ModelConfig, State
-from nextword.models.layers import Rotary, rotate
+from nextword.models.layers import RMSNorm, Rotary, rotate
 
 
 class TransformerConfig(ModelConfig):
@@ -173,8 +173,8 @@ class Attention(nn.Module):
         H, G, D = config.num_heads, config.G, config.D
         self.qkv = nn.Linear(config.hidden_size, (H + 2 * G) * D, bias=config.qkv_bias)
         self.out = nn.Linear(H * D, config.hidden_size, bias=config.bias)
-        self.q_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
+        self.q_norm = RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
 
     def forward(
         self,
@@ -186,25 +186,44 @@ class Attention(nn.Module):
         """(B, T, C) -> (B, T, C). `mask` (B or 1, 1, T, S); None with `memory` None means plain causal."""
         B, T, _ = x.shape
         H, G, D = self.config.num_heads, self.config.G, self.config.D
-        q, k, v = self.qkv(x).view(B, T, H + 2 * G, D).transpose(1, 2).split([H, G, G], dim=1)  # (B, ., T, D)
-        q, k = self.q_norm(q), self.k_norm(k)
+        qk, v = self.qkv(x).view(B, T, H + 2 * G, D).transpose(1, 2).split([H + G, G], dim=1)  # (B, ., T, D)
+        if self.config.qk_norm:
+            qk = torch.cat([self.q_norm(qk[:, :H]), self.k_norm(qk[:, H:])], dim=1)
         if angles is not None:
-            q, k = rotate(q, *angles), rotate(k, *angles)
+            qk = rotate(qk, *angles)
+        q, k = qk.split([H, G], dim=1)
         if memory is not None:
             state, layer, positions, length = memory
             k, v = state.append(layer, k, v, positions, length)  # (B, G, S, D)
-        if G < H:
-            k, v = k.repeat_interleave(H // G, dim=1), v.repeat_interleave(H // G, dim=1)
-        # One new token sees everything before it; several need the causal mask, which is_causal aligns for S = T only.
-        y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            is_causal=mask is None and T > 1,
-            dropout_p=self.config.dropout if self.training else 0.0,
-        )
+        if T == 1 and not self.training:
+            y = _attend_one(q, k, v, mask)
+        else:
+            # One new token sees everything before it; several need the causal mask, which is_causal aligns for S = T
+            # only.
+            y = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=mask,
+                is_causal=mask is None and T > 1,
+                dropout_p=self.config.dropout if self.training else 0.0,
+                enable_gqa=G < H,
+            )
         return self.out(y.transpose(1, 2).reshape(B, T, H * D))
+
+
+def _attend_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of one new token: q (B, H, 1, D), k and v (B, G, S, D), mask (B or 1, 1, 1, S) -> (B, H, 1, D).
+
+    Two small products. PyTorch's fused attention, made for many queries, takes three times as long for one on a CPU.
+    """
+    B, H, _, D = q.shape
+    G, S = k.size(1), k.size(2)
+    q = (q * D**-0.5).reshape(B * G, H // G, D)
+    scores = torch.bmm(q, k.flatten(0, 1).transpose(1, 2))  # (B*G, H/G, S)
+    if mask is not None:
+        scores = scores.view(B, H, S).masked_fill(~mask[:, 0], -torch.inf).view(B * G, H // G, S)
+    return torch.bmm(scores.softmax(-1), v.flatten(0, 1)).view(B, H, 1, D)
 
 
 class MLP(nn.Module):
@@ -251,7 +270,7 @@ class Block(nn.Module):
 
 def _norm(config: TransformerConfig) -> nn.Module:
     if config.norm == "rms":
-        return nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        return RMSNorm(config.hidden_size, eps=config.norm_eps)
     return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.bias)
 
 

@@ -75,16 +75,17 @@ def test_a_later_token_never_changes_an_earlier_logit(model):
     assert not torch.allclose(before[:, 4:], after[:, 4:])
 
 
-@pytest.mark.parametrize("sizes", [[1] * 9, [9], [4, 1, 3, 1], [2, 7], [8, 1]])
+@pytest.mark.parametrize("sizes", [[1] * 19, [19], [4, 1, 13, 1], [2, 17], [18, 1]])
 def test_one_by_one_in_chunks_and_all_at_once_agree(model, sizes):
-    text = tokens(2, 9)
+    """Long enough that a recurrent model takes its way for many steps as well as that for few."""
+    text = tokens(2, 19)
     whole, _ = model(text)
     state, parts = model.init_state(2), []
     for chunk in text.split(sizes, dim=1):
         logits, state = model(chunk, state)
         parts.append(logits)
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-5)
-    assert state.lengths.tolist() == [9, 9]
+    assert state.lengths.tolist() == [19, 19]
 
 
 def test_select_equals_running_those_rows_alone(model):

@@ -1,0 +1,162 @@
+"""Decoding speed beside `transformers.generate`, on the same random weights, in one run.
+
+    python benchmarks/decode.py                            # 12M parameters: GPT-2 and Llama
+    python benchmarks/decode.py --model llama-135m --rounds 3
+
+For each batch size: tokens/s of reading a prompt and of writing after it, ours and theirs in turn (A B A B ...),
+medians, and the median of the ratios. Beside it the memory bandwidth that one matrix-vector product reaches, for a
+single row reads all weights for one token. Greedy, no end token, so that both do the same work; that both wrote the
+same tokens is checked in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line does
+
+import torch  # noqa: E402
+import transformers  # noqa: E402
+
+from nextword.cli import keep_freed_memory  # noqa: E402
+from nextword.decoding.config import GenerationConfig  # noqa: E402
+from nextword.decoding.engine import Engine  # noqa: E402
+from nextword.decoding.requests import Request  # noqa: E402
+from nextword.interop.huggingface import gpt2_weights, llama_weights  # noqa: E402
+from nextword.models import LanguageModel, build_model, model_config  # noqa: E402
+from nextword.models.transformer import GPT2  # noqa: E402
+
+SHAPES = {
+    "gpt2-12m": {"layers": 6, "hidden": 384, "heads": 6, "vocab": 4096},
+    "llama-12m": {"layers": 6, "hidden": 384, "heads": 6, "vocab": 4096, "kv_heads": 6, "mlp": 1024},
+    "llama-135m": {"layers": 30, "hidden": 576, "heads": 9, "vocab": 49152, "kv_heads": 3, "mlp": 1536},
+}
+CONTEXT = 1024
+
+
+def pair(name: str, dtype: torch.dtype) -> tuple[LanguageModel, torch.nn.Module]:
+    """Ours and theirs, with the same weights."""
+    shape = SHAPES[name]
+    settings = {
+        "type": "transformer",
+        "vocab_size": shape["vocab"],
+        "num_layers": shape["layers"],
+        "hidden_size": shape["hidden"],
+        "num_heads": shape["heads"],
+        "max_seq_len": CONTEXT,
+    }
+    torch.manual_seed(0)
+    if name.startswith("gpt2"):
+        config = transformers.GPT2Config(
+            vocab_size=shape["vocab"],
+            n_positions=CONTEXT,
+            n_embd=shape["hidden"],
+            n_layer=shape["layers"],
+            n_head=shape["heads"],
+            initializer_range=0.1,
+        )
+        theirs = transformers.GPT2LMHeadModel(config)
+        ours = build_model(model_config(settings | GPT2))
+        ours.load_state_dict(gpt2_weights(theirs.state_dict()))
+    else:
+        config = transformers.LlamaConfig(
+            vocab_size=shape["vocab"],
+            hidden_size=shape["hidden"],
+            intermediate_size=shape["mlp"],
+            num_hidden_layers=shape["layers"],
+            num_attention_heads=shape["heads"],
+            num_key_value_heads=shape["kv_heads"],
+            max_position_embeddings=CONTEXT,
+            rms_norm_eps=1e-5,
+            tie_word_embeddings=True,
+            initializer_range=0.1,
+        )
+        theirs = transformers.LlamaForCausalLM(config)
+        ours = build_model(model_config(settings | {"num_kv_heads": shape["kv_heads"], "mlp_size": shape["mlp"]}))
+        ours.load_state_dict(llama_weights(theirs.state_dict()))
+    return ours.to(dtype).eval(), theirs.to(dtype).eval()
+
+
+def run_ours(model: LanguageModel, prompts: torch.Tensor, tokens: int) -> tuple[float, float, list[list[int]]]:
+    """Seconds until every row has its first token, seconds for the others, and what was written."""
+    engine = Engine(model, cache_tokens=0)
+    requests = [Request(row, GenerationConfig(temperature=0, max_tokens=tokens), seed=0) for row in prompts.tolist()]
+    written: dict[Request, list[int]] = {request: [] for request in requests}
+    started = time.perf_counter()
+    for request in requests:
+        engine.submit(request)
+    first = 0.0
+    while not engine.idle:
+        for event in engine.step():
+            if hasattr(event, "token"):
+                written[event.request].append(event.token)
+        if not first and all(written.values()):
+            first = time.perf_counter()
+    return first - started, time.perf_counter() - first, list(written.values())
+
+
+@torch.inference_mode()
+def run_theirs(model: torch.nn.Module, prompts: torch.Tensor, tokens: int) -> tuple[float, float, list[list[int]]]:
+    """The same, by `transformers.generate`: the first token by a call of its own."""
+    settings = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0, "attention_mask": torch.ones_like(prompts)}
+    started = time.perf_counter()
+    model.generate(prompts, max_new_tokens=1, **settings)
+    first = time.perf_counter()
+    found = model.generate(prompts, max_new_tokens=tokens, **settings)
+    whole = time.perf_counter() - first
+    return first - started, max(whole - (first - started), 1e-9), found[:, prompts.size(1) :].tolist()
+
+
+def bandwidth() -> float:
+    """GB/s that a float32 matrix-vector product reads its matrix with; the best of ten."""
+    matrix, vector = torch.ones(8192, 4096), torch.ones(4096)
+    times = []
+    for _ in range(10):
+        started = time.perf_counter()
+        matrix @ vector
+        times.append(time.perf_counter() - started)
+    return matrix.nbytes / min(times) / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=SHAPES, action="append", help="default: both of 12M")
+    parser.add_argument("--batch", type=int, action="append", help="default: 1, 8 and 32")
+    parser.add_argument("--prompt", type=int, default=128, help="tokens of the prompt")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens to write")
+    parser.add_argument("--rounds", type=int, default=5, help="times each side runs, after one that does not count")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, transformers {transformers.__version__}")
+    for name in arguments.model or ["gpt2-12m", "llama-12m"]:
+        ours, theirs = pair(name, getattr(torch, arguments.dtype))
+        for batch in arguments.batch or [1, 8, 32]:
+            compare(name, ours, theirs, batch, arguments)
+
+
+def compare(name: str, ours: LanguageModel, theirs: torch.nn.Module, batch: int, arguments: argparse.Namespace) -> None:
+    """One line of the table."""
+    prompts = torch.randint(1, SHAPES[name]["vocab"], (batch, arguments.prompt))
+    rounds = []
+    for number in range(arguments.rounds + 1):
+        a, b = run_ours(ours, prompts, arguments.tokens), run_theirs(theirs, prompts, arguments.tokens)
+        if number == 0 and arguments.dtype == "float32" and a[2] != b[2]:
+            raise SystemExit(f"{name}, batch {batch}: the two wrote different tokens")
+        rounds += [(a[0], a[1], b[0], b[1])] if number else []
+    reading = [batch * arguments.prompt / statistics.median(r[i] for r in rounds) for i in (0, 2)]
+    writing = [batch * (arguments.tokens - 1) / statistics.median(r[i] for r in rounds) for i in (1, 3)]
+    ratios = [statistics.median(r[j] / r[i] for r in rounds) for i, j in ((0, 2), (1, 3))]
+    print(
+        f"{name} {arguments.dtype} batch {batch:2d}: reading {reading[0]:7.0f} : {reading[1]:7.0f} tokens/s, "
+        f"{ratios[0]:.2f}x; writing {writing[0]:6.0f} : {writing[1]:6.0f} tokens/s, {ratios[1]:.2f}x; "
+        f"{bandwidth():.1f} GB/s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
