@@ -115,7 +115,12 @@ class Draft:
     @property
     def perplexity(self) -> float:
         """exp(-log_prob / num_tokens); nan for no text."""
-        return math.exp(-self.log_prob / self.num_tokens) if self.num_tokens else math.nan
+        if not self.num_tokens:
+            return math.nan
+        try:
+            return math.exp(-self.log_prob / self.num_tokens)
+        except OverflowError:
+            return math.inf
 
     @property
     def ended(self) -> bool:

@@ -102,7 +102,10 @@ def explain(generations: Sequence[Generation], tokenizer: Tokenizer, console: Co
 
 def _conclude(generation: Generation, console: Console) -> None:
     count = len(generation.token_ids)
-    perplexity = figure(math.exp(min(-generation.log_prob / count, 700)))
+    try:
+        perplexity = figure(math.exp(-generation.log_prob / count))
+    except OverflowError:
+        perplexity = "inf"
     console.print(f"P(text | prompt) {probability(generation.log_prob)}  = exp({generation.log_prob:.4f})")
     console.print(f"perplexity       {perplexity} per token, {count:,} tokens")
     console.print(Text(f"ended by {generation.finish_reason}; seed {generation.seed}", style="dim"))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nextword.drafting import Draft
 
 KEYS = """\
-1-9 0  take a token   Enter  draw one   l  draw to the end of the line or sentence
+1-9 0  take a token   Enter  draw one   l  draw on to the end of the sentence
 i  type a text   u  undo   r  draw the last step anew   + -  temperature
 s  save   q  quit and print the text"""
 NUMBERS = "1234567890"
@@ -168,11 +168,11 @@ class Screen:
         """Draw the page."""
         with self.console:  # in one go, so that it does not flicker
             self.console.clear()
-            self.console.print(page(draft, note, self.console), end="")
+            self.console.print(page(draft, note, self.console))
 
     def ask(self, question: str) -> str:
         """A line that the writer types."""
-        self.console.print(f"\n{question}", end="", markup=False)
+        self.console.print(question, end="", markup=False)
         return self.keyboard.line()
 
 

@@ -52,8 +52,8 @@ def _check(config: GenerationConfig) -> None:
     ending = next((form for form in FORMS if getattr(config, form) not in UNSET), None)
     if ending and config.ignore_eos:
         raise UsageError(f"{ending} says where the text ends, ignore_eos that it never does", hint="Give one of them")
-    if config.choices and config.min_tokens:
-        raise UsageError("choices says where the text ends, and so does min_tokens", hint="Give one of them")
+    if ending and (other := next((name for name in ("min_tokens", "force_eos") if getattr(config, name)), None)):
+        raise UsageError(f"{ending} says where the text ends, and so does {other}", hint="Give one of them")
 
 
 def _first_banned(config: GenerationConfig, text: str) -> str | None:

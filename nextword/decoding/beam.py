@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nextword.decoding.requests import Event, Failed, FinishReason, Request
+from nextword.decoding.requests import Ended, Event, Failed, FinishReason, Request
 from nextword.decoding.sampling import NOTHING_LEFT
 from nextword.decoding.search import Row, Search, Step, first_row
 from nextword.errors import UsageError
@@ -213,4 +213,5 @@ class BeamSearch(Search):
         if not finished:
             return [Failed(self.request, 0, UsageError(NOTHING_LEFT))]
         best = finished[: self.config.num_samples]
-        return [self._ended(row, reason, score, place) for place, (score, _, row, reason) in enumerate(best)]
+        results = [self._continuation(row, reason, score) for score, _, row, reason in best]
+        return [Ended(self.request, place, result, of=len(best)) for place, result in enumerate(results)]

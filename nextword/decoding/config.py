@@ -95,7 +95,7 @@ class GenerationConfig(Config):
     max_tokens: int = Field(default=256, ge=1, le=2**31)
     """Most tokens to generate."""
     min_tokens: int = Field(default=0, ge=0)
-    """The text may not end before it has this many tokens."""
+    """`<eos>` cannot be drawn before the text has this many tokens; a stop string ends it all the same."""
     stop: Strings = ()
     """The text ends before the first of these strings to be completed."""
     ignore_eos: bool = False

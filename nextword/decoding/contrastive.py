@@ -54,6 +54,8 @@ class ContrastiveSearch(Search):
             row = self.rows[winner]
             token, log_prob = row.ids[-1], row.log_probs[-1]
             self.text.accept(token, log_prob)
+            if self.trace is not None:
+                self.trace.choose(token, log_prob)
             events.append(Drawn(self.request, self.sample, token, log_prob))
             if token == self.request.tokens.eos_id or self.text.room == 0:
                 events += self.result("eos" if token == self.request.tokens.eos_id else "length")
@@ -84,6 +86,10 @@ class ContrastiveSearch(Search):
             events.append(Failed(self.request, self.sample, UsageError(NOTHING_LEFT)))
             return []
         self.probs = [p for p, _ in found]
+        if self.trace is not None:
+            self.trace.begin(step.log_probs[at + winner])
+            logits, tokens = step.logits[at + winner], best.indices[: len(found)]
+            self.trace.observe("candidates", torch.full_like(logits, -torch.inf).scatter(0, tokens, logits[tokens]))
         self.rows = [self._candidate(token, float(step.log_probs[at + winner, token])) for _, token in found]
         return [winner] * len(found)
 

@@ -25,6 +25,7 @@ from nextword.decoding.reading import Reader
 from nextword.decoding.requests import Event, Failed, FinishReason, Request
 from nextword.decoding.sampling import NOT_FINITE, broken, draw, likeliest, uniforms
 from nextword.decoding.search import Row, Search, Step, searches_for
+from nextword.decoding.trace import Trace
 from nextword.errors import RunError, UsageError
 from nextword.models.base import LanguageModel, State
 
@@ -234,7 +235,7 @@ class Engine:
         log_probs = logits.log_softmax(-1)
         errors = [NOT_FINITE if error else "" for error in broken(logits)]
         start = self._starting_point(logits, log_probs)
-        processed = self._process(start, rows)
+        processed = self._process(start, rows, logits)
         drawn = [i for i, row in enumerate(rows) if row.rng is not None]
         tokens, chosen = [0] * len(rows), [0.0] * len(rows)
         if drawn:
@@ -263,8 +264,8 @@ class Engine:
                 start[places] = log_probs[places]
         return start
 
-    def _process(self, start: Tensor, rows: list[Row]) -> Tensor:
-        """(R, V) -> (R, V): the settings of each row act."""
+    def _process(self, start: Tensor, rows: list[Row], logits: Tensor) -> Tensor:
+        """(R, V) -> (R, V): the settings of each row act. `logits` (R, V) are the model's own, for the traces."""
         settings = [row.settings for row in rows]
         if len(settings) != len(self._settings) or any(
             a is not b for a, b in zip(settings, self._settings, strict=True)
@@ -275,9 +276,13 @@ class Engine:
         if pipeline.needs_chance:
             chance = torch.zeros(len(rows), dtype=torch.float64)
             chance[pipeline.needs_chance] = uniforms([rows[i].rng for i in pipeline.needs_chance])
-        traces = {at: search.trace for at, search in self._places() if search.trace is not None}
-        for at, trace in traces.items():
-            trace.begin(start[at])
+        traces: dict[int, Trace] = {}
+        for at, search in self._places():
+            if search.trace is not None and rows[at].rng is not None:
+                traces[at] = search.trace
+                search.trace.begin(logits[at])
+                if search.guided:
+                    search.trace.observe("guidance", start[at])
 
         def observe(name: str, logits: Tensor) -> None:
             for at, trace in traces.items():

@@ -80,6 +80,8 @@ class Ended:
     request: Request
     sample: int
     result: Continuation
+    of: int = 1
+    """How many texts this search has found: a beam search may find fewer than it was asked for."""
 
 
 @dataclass(frozen=True)

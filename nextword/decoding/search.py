@@ -123,10 +123,11 @@ class Search(ABC):
         """What there is, as if it ended here."""
         return [self._ended(self.rows[0], reason)]
 
-    def _ended(self, row: Row, reason: FinishReason, score: float | None = None, place: int = 0) -> Ended:
-        total = math.fsum(row.log_probs) if score is None else score
-        result = Continuation(row.generated, row.log_probs, reason, total, self.trace, self.acceptance_rate)
-        return Ended(self.request, self.sample + place, result)
+    def _ended(self, row: Row, reason: FinishReason) -> Ended:
+        return Ended(self.request, self.sample, self._continuation(row, reason, math.fsum(row.log_probs)))
+
+    def _continuation(self, row: Row, reason: FinishReason, score: float) -> Continuation:
+        return Continuation(row.generated, row.log_probs, reason, score, self.trace, self.acceptance_rate)
 
 
 def first_row(request: Request, rng: torch.Generator | None = None) -> Row:

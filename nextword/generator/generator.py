@@ -110,8 +110,8 @@ class TextGenerator:
                 self.step()
         finally:  # also where the reader has had enough
             self.cancel(job)
-        if job.error is not None:
-            raise job.error
+        if job.error is not None or job.chooses:
+            yield job.results(chrf)[0].text
 
     def _one(self, settings: dict[str, Any], what: str) -> dict[str, Any]:
         if settings.get("num_samples", 1) != 1:
@@ -166,7 +166,7 @@ class TextGenerator:
 
     def _config(self, settings: dict[str, Any]) -> GenerationConfig:
         config = parse(GenerationConfig, self.config.model_dump() | settings)
-        idle = [name for name in SAMPLING if name in settings]
-        if config.num_beams > 1 and idle and "num_beams" in settings:
-            raise UsageError(f"{idle[0]} plays no part in a beam search: give it or num_beams, not both")
+        for search, idle in (("num_beams", SAMPLING), ("contrastive_alpha", set(SAMPLING) - {"top_k"})):
+            if settings.get(search) and (given := [name for name in settings if name in idle]):
+                raise UsageError(f"{given[0]} plays no part beside {search}: give one of them")
         return config

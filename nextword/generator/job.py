@@ -51,6 +51,8 @@ class Job:
         self.tokenizer, self.prompt, self.request = tokenizer, prompt, request
         config = request.config
         self.expected = config.mbr or config.best_of or config.num_samples
+        self.chooses = config.mbr > 0 or config.best_of > 0
+        """Which of the texts are kept is decided when all are complete: there are no pieces to tell of."""
         self.pieces: deque[tuple[int, str]] = deque()
         """(sample, text) not taken yet."""
         self.done: dict[int, Generation] = {}
@@ -76,7 +78,9 @@ class Job:
             piece = writer.write(event.token, event.log_prob)
         else:
             piece = self._complete(sample, writer, event.result)
-        if piece:
+            if self.request.config.num_beams > 1:
+                self.expected = event.of
+        if piece and not self.chooses:
             self.pieces.append((sample, piece))
         return writer.finish_reason == "stop" and sample not in self.done
 

@@ -2,6 +2,7 @@ import io
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from toys import CharTokenizer, Recital
@@ -18,7 +19,7 @@ def recital(monkeypatch: pytest.MonkeyPatch) -> TextGenerator:
     """Whatever run folder is named, it holds a model that recites POEM."""
     tokenizer = CharTokenizer(POEM.replace("\n", "") + "\n")
     generator = TextGenerator(Recital(POEM, tokenizer), tokenizer, GenerationConfig(max_tokens=40))
-    monkeypatch.setattr(TextGenerator, "load", lambda folder, device="cpu": generator)
+    monkeypatch.setattr(TextGenerator, "load", lambda folder, device="cpu", draft=None: generator)
     stdin(monkeypatch, b"")
     return generator
 
@@ -67,7 +68,7 @@ def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert document["prompt"] == "床"
     assert [sample["seed"] for sample in document["samples"]] == [5, 6]
     for sample in document["samples"]:
-        assert list(sample) == ["text", "finish_reason", "token_ids", "log_prob", "seed"]
+        assert list(sample) == ["text", "finish_reason", "token_ids", "log_prob", "score", "seed"]
         assert (sample["text"], sample["finish_reason"]) == (POEM[1:], "eos")
 
 
@@ -88,6 +89,16 @@ def test_unknown_characters_are_told_with_their_counts(capsys: pytest.CaptureFix
         (["--temperature", "hot"], "--temperature"),
         (["--stop", ""], "stop"),
         (["--temprature", "1"], "--temperature"),
+        (["--set", "temprature=1"], "temprature: unknown key. Did you mean temperature?"),
+        (["--set", "typical_p=often"], "typical_p: expected a number, got 'often'"),
+        (["--set", "typical_p"], "expected key=value, such as typical_p=0.9"),
+        (["--explain", "--json"], "--explain is for people"),
+        (["--trace", "nowhere/x.json"], "there is no folder nowhere"),
+        (["--num-beams", "2", "--temperature", "1"], "temperature plays no part"),
+        (["--num-beams", "2", "--best-of", "2"], "num_beams and best_of are different searches"),
+        (["--regex", "a", "--choice", "b"], "give one of them"),
+        (["--json-schema", "nowhere.json"], "nowhere.json: No such file"),
+        (["--draft", "runs/y"], "Add --speculate"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(
@@ -99,6 +110,87 @@ def test_wrong_usage_is_one_line_and_exit_2(
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("Error: ")
+
+
+def test_every_option_arrives_as_its_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recital: TextGenerator
+) -> None:
+    """And --set reaches the others; what it names goes before an option."""
+    seen = {}
+    monkeypatch.setattr(recital, "generate_many", lambda prompt, **settings: seen.update(settings) or [])
+    (tmp_path / "schema.json").write_text('{"type": "null"}', encoding="utf-8")
+    (tmp_path / "rules.lark").write_text("start: /a/\n", encoding="utf-8")
+    arguments = {
+        "--prefix": "床",
+        "--require": "月",
+        "--ban": "日",
+        "--best-of": "4",
+        "--length-penalty": "0.5",
+        "--top-k": "3",
+        "--seed": "9",
+    }
+    pairs = [word for pair in arguments.items() for word in pair]
+    others = ["--ban", "夜", "--set", "typical_p=0.9", "--set", "logit_bias.月=-1", "--set", "top_k=5"]
+    assert run(["generate", "runs/x", "床", *pairs, *others]) == 0
+    assert seen == {
+        "trace": False,
+        "prefix": "床",
+        "required_words": ["月"],
+        "banned_words": ["日", "夜"],
+        "best_of": 4,
+        "length_penalty": 0.5,
+        "top_k": 5,
+        "seed": 9,
+        "typical_p": 0.9,
+        "logit_bias": {"月": -1},
+    }
+    for option, name, expected in [
+        ("--json-schema", "schema.json", {"json_schema": {"type": "null"}}),
+        ("--grammar", "rules.lark", {"grammar": "start: /a/"}),
+    ]:
+        seen.clear()
+        assert run(["generate", "runs/x", "床", option, str(tmp_path / name), "--mbr", "2"]) == 0
+        assert seen == {"trace": False, "mbr": 2} | expected
+
+
+def test_speculation_and_a_draft_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, recital: TextGenerator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = []
+    monkeypatch.setattr(
+        TextGenerator, "load", lambda folder, device="cpu", draft=None: folders.append(draft) or recital
+    )
+    assert run(["generate", "runs/x", "床", "--speculate", "3", "--draft", "runs/y"]) == 0
+    assert folders == [Path("runs/y")]
+    assert capsys.readouterr().out == POEM + "\n"
+
+
+@pytest.mark.parametrize("search", ["--best-of", "--mbr"])
+def test_a_search_that_decides_at_the_end_prints_one_text(search: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["generate", "runs/x", "床", search, "3"]) == 0
+    assert capsys.readouterr().out == POEM + "\n"
+
+
+def test_the_trace_is_a_document_and_the_text_is_printed_as_ever(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "trace.json"
+    assert run(["generate", "runs/x", "床", "--trace", str(file), "--seed", "4", "--top-k", "2"]) == 0
+    assert capsys.readouterr().out == POEM + "\n"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    assert (document["prompt"], document["settings"]["top_k"], document["texts"][0]["seed"]) == ("床", 2, 4)
+    assert "".join(step["text"] for step in document["texts"][0]["steps"]) == POEM[1:] + "<eos>"
+    assert run(["generate", "runs/x", "床", "--trace", str(file), "--json", "-n", "2"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["samples"]) == len(json.loads(file.read_text())["texts"]) == 2
+
+
+def test_the_help_groups_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["generate", "--help"]) == 0
+    sections = dict(re.findall(r"^(\S.*):\n((?:  .*\n)+)", capsys.readouterr().out, flags=re.MULTILINE))
+    assert "--top-p" in sections["How a token is drawn"]
+    assert "--num-beams" in sections["How a text is searched for"]
+    assert "--explain" in sections["Options"]
+    assert "prompt" in sections["Arguments"].lower()
 
 
 def test_stdin_that_is_not_utf8_names_the_byte(

@@ -87,6 +87,32 @@ def test_beams_say_what_is_required(generator, settings):
     assert all("明月" in g.text and "sea" in g.text for g in found)
 
 
+def test_fewer_texts_than_beams_asked_for(generator):
+    found = generator.generate_many("a", num_beams=4, num_samples=4, choices=["sea"], max_tokens=8)
+    assert {g.text for g in found} == {"sea"}
+    assert len(found) <= 4
+
+
+@pytest.mark.parametrize("settings", [{"best_of": 3}, {"mbr": 3}])
+def test_a_choice_among_samples_streams_the_one_that_is_kept(generator, settings):
+    settings |= {"seed": 1, "max_tokens": 10}
+    assert "".join(generator.stream("The", **settings)) == generator.generate("The", **settings).text
+
+
+def test_contrastive_and_guided_traces_tell_of_the_model(generator):
+    for settings, stage in (
+        ({"contrastive_alpha": 0.5}, "candidates"),
+        ({"guidance_scale": 2.0, "negative_prompt": "sea", "seed": 1}, "guidance"),
+    ):
+        found = generator.generate("The", trace=True, max_tokens=6, **settings)
+        assert [step.token for step in found.trace.steps] == found.token_ids
+        for step in found.trace.steps:
+            assert [s.name for s in step.stages][:2] == ["model", stage]
+            assert dict(step.stages[0].top).get(step.token, math.exp(step.log_prob)) == pytest.approx(
+                math.exp(step.log_prob), abs=1e-5
+            )
+
+
 def test_json_by_schema(generator):
     schema = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
     for seed in range(3):
@@ -106,6 +132,10 @@ def test_the_impossible_is_refused_before_the_first_token(generator):
         {"num_beams": 2, "temperature": 0.5},
         {"guidance_scale": 2.0, "num_beams": 2},
         {"best_of": 2, "num_samples": 3},
+        {"contrastive_alpha": 0.5, "temperature": 0.5},
+        {"regex": "[a-z]{3}", "min_tokens": 20},
+        {"regex": "[a-z]{3}", "force_eos": True},
+        {"choices": ["sea"], "ignore_eos": True},
     ):
         with pytest.raises(UsageError):
             generator.generate_many("a", **settings)
