@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Bag, ByteTokenizer, CharTokenizer, Recital, random_table
 
@@ -63,6 +63,7 @@ def test_candidates_are_the_likeliest_tokens_and_their_probabilities(real: TextG
 
 # Beyond the context (12), too: each step may cross the place where the last half is read anew.
 @pytest.mark.parametrize("values", TINY, ids=lambda values: values["type"])
+@settings(max_examples=25)
 @given(steps=st.lists(st.sampled_from(["pick", "write", "advance", "go_on"]), min_size=1, max_size=12))
 def test_undo_gives_identical_candidates(values: dict, steps: list[str]) -> None:
     draft = Draft(build(values).model, LETTERS, "abc", seed=1)

@@ -126,12 +126,10 @@ def _coloured(prompt: str, steps: Sequence[TracedStep], tokenizer: Tokenizer, co
     Tokens that end inside a character are coloured together, by their product.
     """
     colours = console.color_system is not None and not console.no_color
-    line = Text(prompt, style="" if colours else "dim")
+    line = Text.assemble((prompt, "bold"))
     stream = tokenizer.stream()
     for id in tokenizer.encode(prompt):
         stream.step(id)
-    if colours:
-        line.stylize("bold")
     log_prob, names = 0.0, ""
     for number, step in enumerate(steps, start=1):
         piece = "" if step.token == tokenizer.eos_id else stream.step(step.token)
@@ -142,9 +140,11 @@ def _coloured(prompt: str, steps: Sequence[TracedStep], tokenizer: Tokenizer, co
         if not piece and number < len(steps):
             continue
         shown = readable(piece or names)
-        line.append(shown, heat(log_prob) if colours else "")
-        if not colours:
-            line.append(f"[{percent(math.exp(log_prob))}]")
+        if colours:
+            line.append(shown, heat(log_prob))
+        else:
+            body = shown.removesuffix("\n")
+            line.append(f"{body}[{percent(math.exp(log_prob))}]{shown[len(body) :]}")
         log_prob, names = 0.0, ""
     if colours:
         line.append("\n\nP ", "dim")

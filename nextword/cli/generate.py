@@ -136,18 +136,21 @@ def generate(
     if not (as_json or explain or trace) and not (config.num_samples > 1 or config.best_of or config.mbr):
         _stream(generator, prompt, settings)
         return
-    generations = generator.generate_many(prompt, trace=bool(explain or trace), **settings)
+    traced = bool(explain or trace)
+    if traced and config.num_beams > 1:  # all that a beam search found is part of its story
+        settings["num_samples"] = config.num_beams
+    found = generator.generate_many(prompt, trace=traced, **settings)
     if trace is not None:
-        _write_trace(trace, generator, prompt, config, generations)
+        _write_trace(trace, generator, prompt, config, found)
     if as_json:
-        _print_json(prompt, generations)
+        _print_json(prompt, found[: config.num_samples])
     elif explain:
         from nextword.cli.console import out
         from nextword.cli.explain import explain as draw
 
-        draw(generations, generator.tokenizer, out)
+        draw(found, generator.tokenizer, out)
     else:
-        _print_samples(prompt, generations)
+        _print_samples(prompt, found[: config.num_samples])
 
 
 def _stream(generator: TextGenerator, prompt: str, settings: dict[str, Any]) -> None:

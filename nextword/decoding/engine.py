@@ -233,7 +233,6 @@ class Engine:
         """What the searches choose from, and for each row why nothing can be chosen from it, or ""."""
         rows = self._rows()
         log_probs = logits.log_softmax(-1)
-        errors = [NOT_FINITE if error else "" for error in broken(logits)]
         start = self._starting_point(logits, log_probs)
         processed = self._process(start, rows, logits)
         drawn = [i for i, row in enumerate(rows) if row.rng is not None]
@@ -241,14 +240,20 @@ class Engine:
         if drawn:
             everything = len(drawn) == len(rows)
             mine = processed if everything else processed[drawn]
-            for i, error in zip(drawn, broken(mine), strict=True):
-                errors[i] = errors[i] or error
             ids = self._draw(mine, [rows[i] for i in drawn])
             own = (log_probs if everything else log_probs[drawn]).gather(1, ids[:, None])[:, 0]
             for i, token, log_prob in zip(drawn, ids.tolist(), own.tolist(), strict=True):
                 tokens[i], chosen[i] = token, log_prob
         coverage = None if self._state is None else self._state.coverage()
-        return Step(processed, log_probs, features, tokens, chosen, coverage), errors
+        return Step(processed, log_probs, features, tokens, chosen, coverage), self._errors(logits, processed, rows)
+
+    def _errors(self, logits: Tensor, processed: Tensor, rows: list[Row]) -> list[str]:
+        """For each row why no token can be chosen from it, or "". A beam may be at its end: others go on."""
+        errors = broken(processed)
+        if any(errors):
+            for i, wrong in enumerate(broken(logits)):
+                errors[i] = NOT_FINITE if wrong else errors[i] if rows[i].rng is not None else ""
+        return errors
 
     def _starting_point(self, logits: Tensor, log_probs: Tensor) -> Tensor:
         """(R, V) what the settings act on: logits where a token is drawn, log-probabilities where texts compete."""

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from nextword.models.base import LanguageModel, ModelConfig, State
-from nextword.models.layers import RMSNorm, Rotary, rotate
+from nextword.models.layers import Linear, RMSNorm, Rotary, rotate
 
 
 class TransformerConfig(ModelConfig):
@@ -171,8 +171,8 @@ class Attention(nn.Module):
         super().__init__()
         self.config = config
         H, G, D = config.num_heads, config.G, config.D
-        self.qkv = nn.Linear(config.hidden_size, (H + 2 * G) * D, bias=config.qkv_bias)
-        self.out = nn.Linear(H * D, config.hidden_size, bias=config.bias)
+        self.qkv = Linear(config.hidden_size, (H + 2 * G) * D, bias=config.qkv_bias)
+        self.out = Linear(H * D, config.hidden_size, bias=config.bias)
         self.q_norm = RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
 
@@ -233,8 +233,8 @@ class MLP(nn.Module):
         super().__init__()
         self.activation = config.activation
         widths = 2 if config.activation == "swiglu" else 1
-        self.up = nn.Linear(config.hidden_size, widths * config.inner_size, bias=config.bias)
-        self.down = nn.Linear(config.inner_size, config.hidden_size, bias=config.bias)
+        self.up = Linear(config.hidden_size, widths * config.inner_size, bias=config.bias)
+        self.down = Linear(config.inner_size, config.hidden_size, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
@@ -288,7 +288,7 @@ class Transformer(LanguageModel):
             self.rotary = Rotary(config.D, config.max_seq_len, config.rope_theta)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = _norm(config)
-        self.output = nn.Linear(C, V, bias=False)
+        self.output = Linear(C, V, bias=False)
         self.dropout = nn.Dropout(config.dropout)
         self._init_weights()
 

@@ -10,10 +10,13 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nextword.report.page import write_page
 from nextword.report.svg import escape, shorten
-from nextword.scoring import TextScore, TokenScore
+
+if TYPE_CHECKING:
+    from nextword.scoring import TextScore, TokenScore
 
 DARKEST = 1e-4  # probability that gets the full colour; colour is linear in -log P up to it
 TICKS = ["1", "0.1", "0.01", "0.001", "≤ 0.0001"]

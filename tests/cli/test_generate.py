@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from toys import CharTokenizer, Recital
+from toys import Bag, CharTokenizer, Recital, random_table
 
 from nextword.cli import run
 from nextword.decoding.config import GenerationConfig
@@ -182,6 +182,33 @@ def test_the_trace_is_a_document_and_the_text_is_printed_as_ever(
     assert "".join(step["text"] for step in document["texts"][0]["steps"]) == POEM[1:] + "<eos>"
     assert run(["generate", "runs/x", "床", "--trace", str(file), "--json", "-n", "2"]) == 0
     assert len(json.loads(capsys.readouterr().out)["samples"]) == len(json.loads(file.read_text())["texts"]) == 2
+
+
+def test_of_a_beam_search_all_texts_are_in_the_trace_and_those_asked_for_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = CharTokenizer("abcdefgh")
+    generator = TextGenerator(Bag(random_table(tokenizer.vocab_size)), tokenizer)
+    monkeypatch.setattr(TextGenerator, "load", lambda folder, device="cpu", draft=None: generator)
+    file = tmp_path / "trace.json"
+    arguments = ["generate", "runs/x", "ab", "--num-beams", "4", "--max-tokens", "6", "-n", "2"]
+    assert run(arguments) == 0
+    printed = capsys.readouterr().out
+    assert len(printed.split("--------")) == 2
+    assert run([*arguments, "--trace", str(file)]) == 0
+    assert capsys.readouterr().out == printed
+    texts = json.loads(file.read_text(encoding="utf-8"))["texts"]
+    assert len(texts) == 4
+    assert run([*arguments, "--explain"]) == 0
+    page = capsys.readouterr().out
+    assert all(f"score {text['score']:.4f}" in page for text in texts)
+
+
+def test_explain_shows_the_tokens_in_place_of_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["generate", "runs/x", "床", "--explain"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("床前[100 %]明[100 %]月[100 %]光[100 %]，[100 %]↵[100 %]\n疑")
+    assert "perplexity       1 per token, 13 tokens" in page
 
 
 def test_the_help_groups_its_options(capsys: pytest.CaptureFixture[str]) -> None:

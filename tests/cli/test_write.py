@@ -94,7 +94,7 @@ class Terminal:
             try:
                 os.login_tty(os.dup(self.slave))
                 os.dup2(os.open(stdout, os.O_WRONLY | os.O_CREAT), 1)
-                sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
+                sys.stdin, sys.stdout, sys.stderr = (open(n, mode, encoding="utf-8") for n, mode in enumerate("rww"))  # noqa: SIM115
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 torch.set_num_threads(1)
                 TextGenerator.load = lambda folder, device="cpu", draft=None: generator
