@@ -3,31 +3,34 @@
     python benchmarks/decode.py                            # 12M parameters: GPT-2 and Llama
     python benchmarks/decode.py --model llama-135m --rounds 3
 
-For each batch size: tokens/s of reading a prompt and of writing after it, ours and theirs in turn (A B A B ...),
-medians, and the median of the ratios. Beside it the memory bandwidth that one matrix-vector product reaches, for a
-single row reads all weights for one token. Greedy, no end token, so that both do the same work; that both wrote the
-same tokens is checked in float32.
+For each batch size: tokens/s of reading a prompt and of writing after it, each precision of both in turn, round after
+round; medians, and the medians of the ratios. Beside it the memory bandwidth that one matrix-vector product reaches,
+for a single row reads all weights for one token. Greedy, no end token, so that all do the same work; in float32 both
+must write the same tokens.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import statistics
 import time
+from collections.abc import Callable
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line does
 
-import torch  # noqa: E402
-import transformers  # noqa: E402
+import torch
+import transformers
 
-from nextword.cli import keep_freed_memory  # noqa: E402
-from nextword.decoding.config import GenerationConfig  # noqa: E402
-from nextword.decoding.engine import Engine  # noqa: E402
-from nextword.decoding.requests import Request  # noqa: E402
-from nextword.interop.huggingface import gpt2_weights, llama_weights  # noqa: E402
-from nextword.models import LanguageModel, build_model, model_config  # noqa: E402
-from nextword.models.transformer import GPT2  # noqa: E402
+from nextword.cli import keep_freed_memory
+from nextword.decoding.config import GenerationConfig
+from nextword.decoding.engine import Engine
+from nextword.decoding.requests import Request
+from nextword.interop.huggingface import gpt2_weights, llama_weights
+from nextword.models import LanguageModel, build_model, model_config
+from nextword.models.quantize import quantize
+from nextword.models.transformer import GPT2
 
 SHAPES = {
     "gpt2-12m": {"layers": 6, "hidden": 384, "heads": 6, "vocab": 4096},
@@ -35,9 +38,10 @@ SHAPES = {
     "llama-135m": {"layers": 30, "hidden": 576, "heads": 9, "vocab": 49152, "kv_heads": 3, "mlp": 1536},
 }
 CONTEXT = 1024
+Runner = Callable[[torch.nn.Module, torch.Tensor, int], tuple[float, float, list[list[int]]]]
 
 
-def pair(name: str, dtype: torch.dtype) -> tuple[LanguageModel, torch.nn.Module]:
+def pair(name: str) -> tuple[LanguageModel, torch.nn.Module]:
     """Ours and theirs, with the same weights."""
     shape = SHAPES[name]
     settings = {
@@ -77,7 +81,7 @@ def pair(name: str, dtype: torch.dtype) -> tuple[LanguageModel, torch.nn.Module]
         theirs = transformers.LlamaForCausalLM(config)
         ours = build_model(model_config(settings | {"num_kv_heads": shape["kv_heads"], "mlp_size": shape["mlp"]}))
         ours.load_state_dict(llama_weights(theirs.state_dict()))
-    return ours.to(dtype).eval(), theirs.to(dtype).eval()
+    return ours.eval(), theirs.eval()
 
 
 def run_ours(model: LanguageModel, prompts: torch.Tensor, tokens: int) -> tuple[float, float, list[list[int]]]:
@@ -126,36 +130,58 @@ def main() -> None:
     parser.add_argument("--model", choices=SHAPES, action="append", help="default: both of 12M")
     parser.add_argument("--batch", type=int, action="append", help="default: 1, 8 and 32")
     parser.add_argument("--prompt", type=int, default=128, help="tokens of the prompt")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens to write")
-    parser.add_argument("--rounds", type=int, default=5, help="times each side runs, after one that does not count")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens to write")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="times each contestant runs, after one that does not count"
+    )
     arguments = parser.parse_args()
     keep_freed_memory()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, transformers {transformers.__version__}")
     for name in arguments.model or ["gpt2-12m", "llama-12m"]:
-        ours, theirs = pair(name, getattr(torch, arguments.dtype))
+        contestants = prepare(name)
         for batch in arguments.batch or [1, 8, 32]:
-            compare(name, ours, theirs, batch, arguments)
+            compare(name, contestants, batch, arguments)
 
 
-def compare(name: str, ours: LanguageModel, theirs: torch.nn.Module, batch: int, arguments: argparse.Namespace) -> None:
-    """One line of the table."""
+def prepare(name: str) -> dict[str, tuple[Runner, torch.nn.Module]]:
+    """Every mode of both, on the same weights."""
+    ours, theirs = pair(name)
+    contestants: dict[str, tuple[Runner, torch.nn.Module]] = {"nextword float32": (run_ours, ours)}
+    for precision in ("bfloat16", "int8"):
+        lower = copy.deepcopy(ours)
+        quantize(lower, precision)
+        contestants[f"nextword {precision}"] = (run_ours, lower)
+    contestants["transformers float32"] = (run_theirs, theirs)
+    contestants["transformers bfloat16"] = (run_theirs, copy.deepcopy(theirs).bfloat16())
+    return contestants
+
+
+def compare(
+    name: str, contestants: dict[str, tuple[Runner, torch.nn.Module]], batch: int, arguments: argparse.Namespace
+) -> None:
+    """One table."""
     prompts = torch.randint(1, SHAPES[name]["vocab"], (batch, arguments.prompt))
-    rounds = []
+    seconds: dict[str, list[tuple[float, float]]] = {label: [] for label in contestants}
     for number in range(arguments.rounds + 1):
-        a, b = run_ours(ours, prompts, arguments.tokens), run_theirs(theirs, prompts, arguments.tokens)
-        if number == 0 and arguments.dtype == "float32" and a[2] != b[2]:
+        written = {}
+        for label, (run, model) in contestants.items():
+            reading, writing, written[label] = run(model, prompts, arguments.tokens)
+            seconds[label] += [(reading, writing)] if number else []
+        if written["nextword float32"] != written["transformers float32"]:
             raise SystemExit(f"{name}, batch {batch}: the two wrote different tokens")
-        rounds += [(a[0], a[1], b[0], b[1])] if number else []
-    reading = [batch * arguments.prompt / statistics.median(r[i] for r in rounds) for i in (0, 2)]
-    writing = [batch * (arguments.tokens - 1) / statistics.median(r[i] for r in rounds) for i in (1, 3)]
-    ratios = [statistics.median(r[j] / r[i] for r in rounds) for i, j in ((0, 2), (1, 3))]
-    print(
-        f"{name} {arguments.dtype} batch {batch:2d}: reading {reading[0]:7.0f} : {reading[1]:7.0f} tokens/s, "
-        f"{ratios[0]:.2f}x; writing {writing[0]:6.0f} : {writing[1]:6.0f} tokens/s, {ratios[1]:.2f}x; "
-        f"{bandwidth():.1f} GB/s",
-        flush=True,
-    )
+    print(f"\n{name}, batch {batch}, {bandwidth():.1f} GB/s       tokens/s and ratio to transformers float32, bfloat16")
+    for label, own in seconds.items():
+        line = f"  {label:22s}"
+        for place, what, tokens in ((0, "reading", arguments.prompt), (1, "writing", arguments.tokens - 1)):
+            rate = batch * tokens / statistics.median(times[place] for times in own)
+            ratios = [
+                statistics.median(
+                    b[place] / a[place] for a, b in zip(own, seconds[f"transformers {dtype}"], strict=True)
+                )
+                for dtype in ("float32", "bfloat16")
+            ]
+            line += f"  {what} {rate:8.0f}  {ratios[0]:.2f}x {ratios[1]:.2f}x"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,11 @@ __all__ = ["GenerationConfig", "TextGenerator", "__version__", "load"]
 _HOMES = {"GenerationConfig": "nextword.decoding.config", "TextGenerator": "nextword.generator"}
 
 
-def load(run: str | Path, device: str = "cpu") -> TextGenerator:
+def load(run: str | Path, device: str = "cpu", precision: str = "float32") -> TextGenerator:
     """The trained run in folder `run`, ready to score and generate. Raises RunError if it cannot be read."""
     from nextword.generator import TextGenerator
 
-    return TextGenerator.load(run, device=device)
+    return TextGenerator.load(run, device=device, precision=precision)
 
 
 def __getattr__(name: str) -> Any:

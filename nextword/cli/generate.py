@@ -82,6 +82,9 @@ def generate(
     trace: Annotated[Path | None, typer.Option(help="Write all that happened to this file, as JSON.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="Of the weights: float32; bfloat16, int8: faster for large models, less exact.")
+    ] = "float32",
 ) -> None:
     """Continue a prompt, as it is being written. What is not given comes from the run's generation_config.json.
 
@@ -130,7 +133,7 @@ def generate(
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
         prompt = read_text(None)
     prompt = prompt or ""
-    generator = TextGenerator.load(run, device=device, draft=draft)
+    generator = TextGenerator.load(run, device=device, draft=draft, precision=precision)
     config = parse(GenerationConfig, generator.config.model_dump() | settings)
     warn_unknown(generator.tokenizer, prompt)
     if not (as_json or explain or trace) and not (config.num_samples > 1 or config.best_of or config.mbr):

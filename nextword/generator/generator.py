@@ -23,6 +23,7 @@ from nextword.generator.job import Generation, Job, Metric
 from nextword.generator.request import as_unicode, text_request
 from nextword.metrics.overlap import chrf
 from nextword.models.base import LanguageModel
+from nextword.models.quantize import quantize
 from nextword.scoring import TextScore, score_text
 
 if TYPE_CHECKING:
@@ -52,10 +53,17 @@ class TextGenerator:
         self._solos: list[Solo] = []
 
     @classmethod
-    def load(cls, run: str | Path, device: str = "cpu", draft: str | Path | None = None) -> Self:
+    def load(
+        cls,
+        run: str | Path,
+        device: str = "cpu",
+        draft: str | Path | None = None,
+        precision: str = "float32",
+    ) -> Self:
         """From a run folder; `draft` is a second one, whose model guesses ahead where `speculate` is set.
 
-        Raises RunError if a folder is missing, damaged or foreign, or if the two have different tokenizers.
+        `precision` below float32 is faster and less exact: see `nextword.models.quantize`. Raises RunError if a folder
+        is missing, damaged or foreign, or if the two have different tokenizers.
         """
         from nextword.checkpoint import load_run
 
@@ -64,6 +72,7 @@ class TextGenerator:
         guesser = None if draft is None else load_run(Path(draft), device=device)
         if guesser is not None and guesser.tokenizer.fingerprint() != loaded.tokenizer.fingerprint():
             raise RunError(f"{draft} cannot guess for {run}: it has another tokenizer", hint="Train both with the same")
+        quantize(loaded.model, precision)
         return cls(loaded.model, loaded.tokenizer, config, draft=None if guesser is None else guesser.model)
 
     def score(self, text: str, include_eos: bool = False) -> TextScore:
