@@ -154,7 +154,7 @@ def test_the_tables_are_complete(name):
 def test_extras_exist(name):
     extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
     named = re.findall(r"`\[(\w+)\]`", read(name))
-    assert len(named) == 4
+    assert len(named) == 5
     assert set(named) <= set(extras)
 
 

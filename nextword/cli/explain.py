@@ -75,7 +75,8 @@ def trace_document(
 
 def as_dict(generation: Generation) -> dict[str, Any]:
     """A text and its figures, as JSON values, without prompt and trace."""
-    names = ("text", "finish_reason", "token_ids", "log_prob", "score", "seed")
+    names = ["text", "finish_reason", "token_ids", "log_prob", "score", "seed"]
+    names += ["acceptance_rate"] if generation.acceptance_rate is not None else []
     return {name: getattr(generation, name) for name in names}
 
 
@@ -108,6 +109,8 @@ def _conclude(generation: Generation, console: Console) -> None:
         perplexity = "inf"
     console.print(f"P(text | prompt) {probability(generation.log_prob)}  = exp({generation.log_prob:.4f})")
     console.print(f"perplexity       {perplexity} per token, {count:,} tokens")
+    if generation.acceptance_rate is not None:
+        console.print(f"guessed ahead    {generation.acceptance_rate:.0%} of the guesses kept")
     console.print(Text(f"ended by {generation.finish_reason}; seed {generation.seed}", style="dim"))
 
 

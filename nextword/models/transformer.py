@@ -311,7 +311,7 @@ class Transformer(LanguageModel):
 
     def init_state(self, batch_size: int) -> TransformerState:
         """Empty buffers."""
-        config, weight = self.config, self.output.weight
+        config, weight = self.config, self.embedding.weight
         buffers = [weight.new_zeros(batch_size, config.G, 0, config.D) for _ in range(2 * config.num_layers)]
         lengths = torch.zeros(batch_size, dtype=torch.long, device=weight.device)
         return TransformerState(buffers[::2], buffers[1::2], lengths, uniform=0)

@@ -19,7 +19,7 @@ def recital(monkeypatch: pytest.MonkeyPatch) -> TextGenerator:
     """Whatever run folder is named, it holds a model that recites POEM."""
     tokenizer = CharTokenizer(POEM.replace("\n", "") + "\n")
     generator = TextGenerator(Recital(POEM, tokenizer), tokenizer, GenerationConfig(max_tokens=40))
-    monkeypatch.setattr(TextGenerator, "load", lambda folder, device="cpu", draft=None: generator)
+    monkeypatch.setattr(TextGenerator, "load", lambda folder, draft=None, **how: generator)
     stdin(monkeypatch, b"")
     return generator
 
@@ -158,7 +158,7 @@ def test_speculation_and_a_draft_change_nothing(
 ) -> None:
     folders = []
     monkeypatch.setattr(
-        TextGenerator, "load", lambda folder, device="cpu", draft=None: folders.append(draft) or recital
+        TextGenerator, "load", lambda folder, draft=None, **how: folders.append(draft) or recital
     )
     assert run(["generate", "runs/x", "床", "--speculate", "3", "--draft", "runs/y"]) == 0
     assert folders == [Path("runs/y")]
@@ -189,7 +189,7 @@ def test_of_a_beam_search_all_texts_are_in_the_trace_and_those_asked_for_are_pri
 ) -> None:
     tokenizer = CharTokenizer("abcdefgh")
     generator = TextGenerator(Bag(random_table(tokenizer.vocab_size)), tokenizer)
-    monkeypatch.setattr(TextGenerator, "load", lambda folder, device="cpu", draft=None: generator)
+    monkeypatch.setattr(TextGenerator, "load", lambda folder, draft=None, **how: generator)
     file = tmp_path / "trace.json"
     arguments = ["generate", "runs/x", "ab", "--num-beams", "4", "--max-tokens", "6", "-n", "2"]
     assert run(arguments) == 0
@@ -226,3 +226,10 @@ def test_stdin_that_is_not_utf8_names_the_byte(
     stdin(monkeypatch, "床".encode("gb18030"))
     assert run(["generate", "runs/x"]) == 1
     assert "not UTF-8: byte 0xb4 at offset 0" in capsys.readouterr().err
+
+
+def test_guessing_ahead_reports_how_often_it_was_right(recital, capsys):
+    assert run(["generate", "x", "--speculate", "3", "--json", "--temperature", "0"]) == 0
+    assert 0 <= json.loads(capsys.readouterr().out)["samples"][0]["acceptance_rate"] <= 1
+    assert run(["generate", "x", "--speculate", "3", "--explain", "--temperature", "0"]) == 0
+    assert "of the guesses kept" in capsys.readouterr().out
