@@ -219,6 +219,29 @@ def test_no_flipped_bit_in_the_header_is_a_crash(lstm):
     assert not any("\n" in line for line in told)
 
 
+def test_no_flipped_bit_in_the_weights_goes_unseen(lstm, monkeypatch):
+    path = lstm / "model.safetensors"
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    model = load_run(lstm).model
+    for at in range(header, len(whole), 97):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(RunError, match="SHA-256 differs from the recorded one"):
+            load_weights(path, model)
+    monkeypatch.setattr("nextword.checkpoint.MOST_HASHED", 0)  # large weights are not read twice
+    load_weights(path, model)
+
+
+def test_weights_that_come_back_otherwise_take_no_place(lstm, monkeypatch):
+    before = (lstm / "model.safetensors").read_bytes()
+    model = load_run(lstm).model
+    wrong = {name: tensor + 1 for name, tensor in model.named_parameters()}
+    monkeypatch.setattr("nextword.checkpoint.load_file", lambda path: wrong)
+    with pytest.raises(OSError, match="what was read back"):
+        save_weights(lstm / "model.safetensors", model)
+    assert (lstm / "model.safetensors").read_bytes() == before
+
+
 def test_weights_are_compared_before_anything_is_allocated(lstm):
     """The real sizes, each as large as a damaged file can claim: an allocation would end this process."""
     largest = {"hidden_size": 2**16, "vocab_size": 2**24, "embedding_size": 2**16, "num_layers": 1000}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nextword.files import replacing, replacing_folder, sha256, write_json, write_text
+from nextword.files import discard_folder, replacing, replacing_folder, sha256, sweep, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -157,3 +157,68 @@ def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
     data = os.urandom(100_000)
     (tmp_path / "x").write_bytes(data)
     assert sha256(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+def test_content_is_flushed_before_it_gets_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut in between leaves the old file or the new one, never an empty one (ext4, XFS)."""
+    calls: list[tuple[str, int]] = []
+    fsync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append(("flush", os.fstat(handle).st_ino)), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append(("rename", os.stat(a).st_ino)), rename(a, b)))
+    write_text(tmp_path / "file", "x")
+    file, parent = (tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino
+    assert calls == [("flush", file), ("rename", file), ("flush", parent)]
+    calls.clear()
+    with replacing_folder(tmp_path / "folder") as folder:
+        (folder / "inside").mkdir()
+        (folder / "inside" / "file").write_text("x")
+    whole, inside = (tmp_path / "folder").stat().st_ino, (tmp_path / "folder/inside").stat().st_ino
+    file = (tmp_path / "folder/inside/file").stat().st_ino
+    assert sorted(calls[:3]) == sorted([("flush", whole), ("flush", inside), ("flush", file)])
+    assert calls[3:] == [("rename", whole), ("flush", parent)]
+
+
+def test_a_file_system_that_flushes_no_folders_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def refuse(handle: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_text(tmp_path / "file", "x")
+    assert (tmp_path / "file").read_text() == "x"
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    process = os.fork()
+    if process == 0:
+        with replacing(tmp_path / "file") as file, replacing_folder(tmp_path / "folder") as folder:
+            file.write_text("half")
+            (folder / "half").write_text("half")
+            os._exit(0)
+    os.waitpid(process, 0)
+    (tmp_path / ".hidden").write_text("mine")
+    (tmp_path / "notes.tmp").write_text("mine")
+    assert len(names(tmp_path)) == 4
+    sweep(tmp_path)
+    assert names(tmp_path) == [".hidden", "notes.tmp"]
+
+
+def test_a_folder_is_gone_from_its_name_before_it_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("x")
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            discard_folder(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+    sweep(tmp_path)
+    assert names(tmp_path) == []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ _SAMPLE_WIDTH = 300
 
 
 def train(session: Session, label: str = "training") -> Finished:
-    """Run a session to its end, drawing what happens. Ctrl-C or SIGTERM ends it after the step it is at."""
+    """Run a session to its end, drawing what happens. Ctrl-C or SIGTERM saves and ends it."""
     from nextword.training.trainer import Evaluated, Finished, Sampled, Step
 
     columns = [
@@ -81,7 +82,7 @@ received: dict[str, int] = {}
 
 @contextmanager
 def _stoppable(trainer: Trainer) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the trainer to stop; a second one ends the process at once, its last step unsaved."""
+    """SIGINT and SIGTERM ask the trainer to save and stop; a second one ends the process at once, unsaved."""
     received.clear()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -89,7 +90,8 @@ def _stoppable(trainer: Trainer) -> Iterator[None]:
             sys.exit(128 + number)
         received["signal"] = number
         trainer.interrupt()
-        print("\nstopping after this step; once more to quit at once", file=sys.stderr)
+        with suppress(OSError):  # past sys.stderr: the signal may have come amid a print, which cannot be entered twice
+            os.write(2, b"\nsaving, then stopping; once more to quit at once\n")
 
     before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -89,6 +89,8 @@ class TrainConfig(Config):
     """Steps between evaluations; 0 = ten in the run."""
     checkpoint_every: int = Field(default=0, ge=0)
     """Steps between checkpoints; 0 = at each evaluation."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Checkpoints kept, the newest included; the one before serves if the newest is found damaged."""
     sample_every: int = Field(default=0, ge=0)
     """Steps between samples; 0 = at each evaluation."""
     log_every: int = Field(default=10, ge=1)

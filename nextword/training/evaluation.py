@@ -7,7 +7,7 @@ that overlap, so that each counted token has at least half a context before it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +61,14 @@ class Evaluation:
         }
 
 
-def evaluate(model: LanguageModel, files: TokenFiles, batch_size: int, context: int = 0) -> Evaluation:
-    """The loss over all of `files`.
+def evaluate(
+    model: LanguageModel,
+    files: TokenFiles,
+    batch_size: int,
+    context: int = 0,
+    between: Callable[[], object] = lambda: None,
+) -> Evaluation:
+    """The loss over all of `files`. `between` is called before each batch; what it raises ends the reading.
 
     With a carried state, `batch_size` tracks are read side by side, each from a fresh start; 1 is the whole split in
     one go. `context` limits a window (0 = the model's own limit); it does not limit a carried state.
@@ -76,7 +82,7 @@ def evaluate(model: LanguageModel, files: TokenFiles, batch_size: int, context: 
         stride = max(1, window // 2)
         batches = windows_in_order(files, batch_size, window, stride)
         how = f"windows of {window} tokens, stride {stride}"
-    nats, tokens = total_loss(model, batches)
+    nats, tokens = total_loss(model, _calling(between, batches))
     return Evaluation(nats, tokens, files.counts.target_bytes, how)
 
 
@@ -86,12 +92,20 @@ def total_loss(model: LanguageModel, batches: Iterable[Batch]) -> tuple[float, i
     was_training = model.training
     model.eval()
     nats, tokens, state = 0.0, 0, None
-    for batch in batches:
-        batch = batch.to(model.device)
-        if model.max_seq_len is None and (batch.fresh or state is None):
-            state = model.init_state(batch.inputs.size(0))
-        loss, state = next_token_loss(model, batch.inputs, batch.targets, state)
-        nats += loss.item()
-        tokens += int((batch.targets != IGNORE).sum())
-    model.train(was_training)
+    try:
+        for batch in batches:
+            batch = batch.to(model.device)
+            if model.max_seq_len is None and (batch.fresh or state is None):
+                state = model.init_state(batch.inputs.size(0))
+            loss, state = next_token_loss(model, batch.inputs, batch.targets, state)
+            nats += loss.item()
+            tokens += int((batch.targets != IGNORE).sum())
+    finally:
+        model.train(was_training)
     return nats, tokens
+
+
+def _calling(between: Callable[[], object], batches: Iterable[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        between()
+        yield batch

@@ -34,8 +34,8 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 class RunLogger:
     """Appends to the logs of one run folder.
 
-    `step` is the step the run goes on from: lines of later steps, written after the checkpoint, are dropped.
-    At 0 the logs begin anew.
+    `step` is the step the run goes on from: lines of later steps, written after the checkpoint, are dropped, and
+    those of that step itself where it is still to be `evaluated` or `sampled`. At 0 the logs begin anew.
 
     >>> with RunLogger(Path("runs/poems")) as logger:                       # doctest: +SKIP
     ...     logger.log(100, "train", 3.14, lr=3e-3, grad_norm=0.7, tokens=819200, tokens_per_s=41000.0)
@@ -43,14 +43,14 @@ class RunLogger:
     ...     logger.log_sample(100, "春风又绿江南岸")
     """
 
-    def __init__(self, folder: Path, step: int = 0) -> None:
+    def __init__(self, folder: Path, step: int = 0, evaluated: bool = True, sampled: bool = True) -> None:
         self.folder = folder
         self._files: dict[str, TextIO] = {}
         self._tensorboard: Any = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            kept = _cut(folder / METRICS, step)
-            _cut(folder / SAMPLES, step)
+            kept = _cut(folder / METRICS, step, evaluated)
+            _cut(folder / SAMPLES, step, sampled)
             for name in (METRICS, SAMPLES):
                 self._files[name] = (folder / name).open("a", encoding="utf-8")
         except OSError as error:
@@ -150,11 +150,15 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     return parsed
 
 
-def _cut(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drop what lies after `step` (at step 0: everything), atomically; return what stays."""
+def _cut(path: Path, step: int, done: bool) -> list[dict[str, Any]]:
+    """Drop what lies after `step` (at step 0: everything), atomically; return what stays.
+
+    Unless it is `done`, what came after the training of `step` goes too.
+    """
     if not path.exists():
         return []
-    kept = [line for line in _read_lines(path) if line["step"] <= step] if step else []
+    lines = _read_lines(path) if step else []
+    kept = [x for x in lines if x["step"] < step or (x["step"] == step and (done or x.get("split") == "train"))]
     write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
     return kept
 

@@ -1,15 +1,18 @@
-"""Whether a model can be trained on this machine at all, told before any memory is taken."""
+"""Whether a model can be trained on this machine at all, told before any memory or disk is taken."""
 
 from __future__ import annotations
 
 import math
 import os
+import shutil
+from pathlib import Path
 
 import torch
 
 from nextword.checkpoint import outline
-from nextword.errors import UsageError
+from nextword.errors import TrainingError, UsageError
 from nextword.models import ModelConfig
+from nextword.training import resume
 from nextword.training.config import TrainConfig
 
 MOMENTS = {"sgd": 0, "muon": 1, "adam": 2, "adamw": 2}
@@ -27,6 +30,25 @@ def check_memory(config: ModelConfig, train: TrainConfig, place: torch.device) -
             f"to train a model of this size takes at least {needed / 2**30:,.1f} GiB of memory, "
             f"and {place} has {present / 2**30:,.1f} GiB",
             hint="Choose a smaller one, by --size or [model]",
+        )
+
+
+def check_disk(config: ModelConfig, train: TrainConfig, run: Path) -> None:
+    """Raises TrainingError if the checkpoints and the best weights of a run are more than the disk has room for.
+
+    A new one is complete before an older one goes, so there is one more of each than is kept. What `run` holds of
+    them already is room for them.
+    """
+    parameters = sum(p.nbytes for p in outline(config).parameters())
+    checkpoint = (1 + MOMENTS[train.optimizer] + bool(train.ema)) * parameters
+    needed = (train.keep_checkpoints + 1) * checkpoint + 2 * parameters
+    older = sum(path.stat().st_size for path in (run / resume.FOLDER).rglob("*") if path.is_file())
+    free = shutil.disk_usage(run).free + older
+    if needed > free:
+        raise TrainingError(
+            f"the checkpoints of this run take at least {needed / 2**30:,.2f} GiB, and the disk of {run} has "
+            f"{free / 2**30:,.2f} GiB free",
+            hint="Free some space, give another --out, or keep fewer by --set train.keep_checkpoints=1",
         )
 
 

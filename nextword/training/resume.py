@@ -1,14 +1,18 @@
-"""Checkpoints a run is resumed from: `checkpoints/step-00000100/` with weights, tensors and values, whole or not there.
+"""Checkpoints a run is resumed from: `checkpoints/step-00000100/`, whole or not there, the last few of them.
 
 model.safetensors       the weights of that step
 training.safetensors    optimizer, rng, carried state, averages
 training.json           position in the run and in the data
+manifest.json           size and SHA-256 of the other files
+
+A checkpoint is read back before an older one is deleted for it, and compared with its manifest before it is resumed
+from. Knows nothing of what the tensors and values mean.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,53 +21,121 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from nextword import files
 from nextword.checkpoint import WEIGHTS, load_weights, save_tensors, save_weights
 from nextword.errors import RunError, TrainingError
-from nextword.files import replacing_folder, write_json
 from nextword.models.base import LanguageModel
 
-FOLDER, TENSORS, VALUES = "checkpoints", "training.safetensors", "training.json"
+logger = logging.getLogger(__name__)
+
+FOLDER, TENSORS, VALUES, MANIFEST = "checkpoints", "training.safetensors", "training.json", "manifest.json"
 
 
-def save(run: Path, step: int, model: LanguageModel, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Write the checkpoint of `step`, then remove those before it. Raises TrainingError if the disk takes no more."""
+def save(
+    run: Path, step: int, model: LanguageModel, tensors: Mapping[str, Tensor], values: Mapping[str, Any], keep: int
+) -> None:
+    """Write the checkpoint of `step`; once it is safe, remove all others but the last `keep` - 1 before it.
+
+    Raises TrainingError if the disk takes no more.
+    """
     target = run / FOLDER / f"step-{step:08d}"
     try:
-        with replacing_folder(target) as folder:
+        with files.replacing_folder(target) as folder:
             save_weights(folder / WEIGHTS, model)
             save_tensors(folder / TENSORS, tensors)
-            write_json(folder / VALUES, values)
-        for old in checkpoints(run):
-            if old != target:
-                shutil.rmtree(old)
-    except (OSError, SafetensorError) as error:
+            files.write_json(folder / VALUES, values)
+            files.write_json(folder / MANIFEST, {name: _entry(folder / name) for name in (WEIGHTS, TENSORS, VALUES)})
+    except OSError as error:
         raise TrainingError(
-            f"{target}: cannot write the checkpoint: {error}",
+            f"{target}: cannot write the checkpoint: {error.strerror or error}",
             hint="Free some space, then resume with --resume",
         ) from None
+    earlier = [checkpoint for checkpoint in checkpoints(run) if checkpoint < target]
+    # A later step is of a past that is gone: it was damaged, and an earlier checkpoint was resumed from.
+    later = [checkpoint for checkpoint in checkpoints(run) if checkpoint > target]
+    for old in earlier[::-1][keep - 1 :] + later:
+        files.discard_folder(old)
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
+    """The checkpoints of a run, oldest first."""
     return sorted((run / FOLDER).glob("step-*"))
 
 
-def load(run: Path, model: LanguageModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Fill the model from the latest checkpoint; return its tensors and values.
+def latest(run: Path) -> Path:
+    """The newest checkpoint that is what its manifest says; newer ones are warned of.
 
-    Raises RunError if there is none, or if it is damaged or of another model.
+    Raises RunError if there is none.
     """
-    found = checkpoints(run)
-    if not found:
-        raise RunError(f"{run} has no checkpoint to resume from", hint="Start anew without --resume")
-    latest = found[-1]
-    load_weights(latest / WEIGHTS, model)
+    flaws: list[str] = []
+    for checkpoint in reversed(checkpoints(run)):
+        flaw = find_flaw(checkpoint)
+        if not flaw:
+            for found in flaws:
+                logger.warning("%s; resuming from %s instead", found, checkpoint.name)
+            return checkpoint
+        flaws.append(flaw)
+    if flaws:
+        raise RunError(f"{run} has no checkpoint that is whole: {flaws[0]}", hint="Restore it, or start a new run")
+    raise RunError(f"{run} has no checkpoint to resume from", hint="Start anew without --resume")
+
+
+def find_flaw(checkpoint: Path) -> str:
+    """What is wrong with the files of a checkpoint, in words that name the first bad one; "" if they are whole."""
+    manifest = checkpoint / MANIFEST
     try:
-        return load_file(latest / TENSORS), json.loads((latest / VALUES).read_text(encoding="utf-8"))
+        entries = json.loads(manifest.read_text(encoding="utf-8"))
+        for name in (WEIGHTS, TENSORS, VALUES):
+            wanted, path = entries[name], checkpoint / name
+            if not path.is_file():
+                return f"{path} is missing"
+            if path.stat().st_size != wanted["size"]:
+                return f"{path} is damaged: {path.stat().st_size:,} bytes, {wanted['size']:,} in its manifest"
+            if files.sha256(path) != wanted["sha256"]:
+                return f"{path} is damaged: its SHA-256 differs from its manifest"
+    except FileNotFoundError:
+        return f"{manifest} is missing"
+    except OSError as error:
+        return f"{error.filename}: cannot be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError) as error:
+        return f"{manifest} is damaged: {error!r}"
+    return ""
+
+
+def load(checkpoint: Path, model: LanguageModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Fill the model from a checkpoint; return its tensors, on the model's device, and its values.
+
+    Raises RunError if it is damaged or of another model.
+    """
+    load_weights(checkpoint / WEIGHTS, model)
+    try:
+        tensors = load_file(checkpoint / TENSORS, device=str(model.device))
+        values = json.loads((checkpoint / VALUES).read_text(encoding="utf-8"))
     except (OSError, ValueError, SafetensorError) as error:
-        raise RunError(f"{latest} is damaged: {error}", hint="Delete this folder to start anew") from None
+        raise RunError(f"{checkpoint} is damaged: {error}", hint="Restore it, or start a new run") from None
+    # A copy, because a mapped file lies at odd addresses, and there a product of matrices may round differently.
+    return {name: tensor.clone() for name, tensor in tensors.items()}, values
+
+
+def sweep(run: Path) -> None:
+    """Remove what a killed process left half-written in the folder of a run.
+
+    A checkpoint that is whole gets its name, or has it back: the older one of a step may have been taken away, and
+    the newer one not yet put in its place.
+    """
+    for left in (run / FOLDER).glob(f".step-*{files.TEMPORARY}"):
+        target = left.with_name(left.name.split(".")[1])
+        if not target.exists() and not find_flaw(left):
+            files.sweep(left)
+            left.replace(target)
+    files.sweep(run / FOLDER)
+    files.sweep(run)
 
 
 def strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose name begins with `prefix`, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    return {"size": path.stat().st_size, "sha256": files.sha256(path)}

@@ -36,14 +36,14 @@ from nextword.config import parse
 from nextword.data.prepare import TOKENIZER_FILES, Progress, is_prepared, open_prepared, prepare, rereadable
 from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
-from nextword.files import write_text
+from nextword.files import TEMPORARY, write_text
 from nextword.models import LanguageModel, ModelConfig, build_model, model_config
 from nextword.text.records import ReadConfig, Source, read_records, text_example
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
 from nextword.training.config import TrainConfig
 from nextword.training.logs import METRICS, SAMPLES
-from nextword.training.memory import check_memory
+from nextword.training.memory import check_disk, check_memory
 from nextword.training.recipe import LIMITS, Recipe, check_limit, complete
 from nextword.training.trainer import Trainer
 
@@ -148,6 +148,7 @@ def new_run(
             torch.manual_seed(recipe.train.seed)
             settings = model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})
             check_memory(settings, recipe.train, place)
+            check_disk(settings, recipe.train, out)
             model = _build(settings).to(place)
             splits = open_prepared(data, tokenizer)
             _trainer(model, tokenizer, splits, recipe.train, out, sample, started)  # fails while there is a way back
@@ -171,13 +172,14 @@ def resume_run(
     device: str = "cpu",
     started: float | None = None,
 ) -> Session:
-    """Go on from the latest checkpoint of a run; `changes` to section [train] may lengthen it.
+    """Go on from the latest checkpoint of a run that is whole; `changes` to section [train] may lengthen it.
 
     Raises RunError if there is nothing to resume, or if its data is gone; UsageError for a change that the
     checkpoint does not allow.
     """
     started = time.monotonic() if started is None else started
     config = read_config(out)
+    resume.sweep(out)
     if not resume.checkpoints(out):
         raise RunError(f"{out} has no checkpoint to resume from", hint="Start anew without --resume")
     tokenizer = Tokenizer.load(out)
@@ -193,14 +195,17 @@ def resume_run(
     splits = _open(data, tokenizer)
     train = _changed(before, changes or {})
     place = check_device(device)
-    latest = resume.checkpoints(out)[-1]
+    latest = resume.latest(out)
     check_weights(latest / WEIGHTS, model_settings)
     check_memory(model_settings, train, place)
+    check_disk(model_settings, train, out)
     trainer = _trainer(build_model(model_settings).to(place), tokenizer, splits, train, out, sample, started)
     try:
-        trainer.resume()
+        trainer.resume(latest)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # values of another version, or half of them
         raise RunError(f"{latest} is damaged: {error!r}", hint="Restore it, or start a new run") from None
+    if any(getattr(train, limit) != getattr(before, limit) for limit in LIMITS):
+        trainer.position.evals_since_best = 0  # given more time, a run that stopped early has its patience anew
     sections: dict[str, Any] = {name: config[name] for name in ("data", "split", "corpus") if name in config}
     sections["train"] = train.model_dump(mode="json")
     return Session(out, tokenizer, splits, sections, trainer)
@@ -313,10 +318,10 @@ def _replacing_run(out: Path) -> Iterator[Path]:
     """
     created = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=out, prefix=STAGING))
+    staging = Path(tempfile.mkdtemp(dir=out, prefix=STAGING, suffix=TEMPORARY))
     try:
         yield staging
-        for path in [*(out / name for name in OURS), *out.glob(f"{STAGING}*")]:
+        for path in [*(out / name for name in OURS), *out.glob(f"{STAGING}*"), *out.glob(f".*{TEMPORARY}")]:
             if path.is_dir() and path != staging:
                 shutil.rmtree(path)
             elif path.is_file():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from nextword.training.optimizers import build_optimizers
 from nextword.training.precision import autocast, choose_precision
 from nextword.training.schedules import lr_factor
 
+PAUSES = ("eval", "sample", "checkpoint")
 EVALUATIONS = 10  # in a run, unless eval_every says otherwise
 PAUSE_SHARE = 0.1  # of a time budget: pauses that would take more are left out, but for the last
 DEFAULT_BPTT = 64  # tokens of a row when a recurrent model's context is left to us
@@ -100,8 +101,18 @@ class Position:
     evals_since_best: int = 0
     plateau_factor: float = 1.0
     evals_since_halving: int = 0
+    pause_seconds: float = 0.0
+    """Spent in pauses."""
+    pause_cost: float = 0.0
+    """Seconds of an evaluation, a sample and a save: what the end of the run needs."""
+    done: dict[str, int] = field(default_factory=dict)
+    """The step after which each of PAUSES was done last."""
     marks: dict[str, int] = field(default_factory=dict)
-    """Tenths of the run already evaluated, sampled, saved, where no interval in steps was given."""
+    """The tenth of the run in which it was, for those without an interval in steps."""
+
+
+class _Interrupted(Exception):
+    """An evaluation was cut short."""
 
 
 def batches_for(files: TokenFiles, model: LanguageModel, config: TrainConfig) -> StreamBatches | WindowBatches:
@@ -153,8 +164,6 @@ class Trainer:
         self.state: State | None = None
         self.best: Evaluation | None = None
         self._started = time.monotonic() if started is None else started
-        self._pause_cost = 0.0  # seconds of an evaluation, a sample and a save: what the end of the run needs
-        self._paused = 0.0  # seconds of all pauses
         self._rate = 0.0  # tokens per second, smoothed over some ten steps
         self._interrupted = False
 
@@ -165,24 +174,23 @@ class Trainer:
 
         Raises TrainingError when a loss or a gradient is not finite: before the update, so the weights are intact.
         """
-        with RunLogger(self.folder, self.position.step) as logger:
+        done, step = self.position.done, self.position.step
+        with RunLogger(self.folder, step, done.get("eval") == step, done.get("sample") == step) as logger:
             self.model.train()
-            reason = "interrupted" if self._interrupted else self._over()
+            reason = yield from self._pause(logger)  # what was due when an earlier process was interrupted
             while not reason:
                 event = self._step()
                 if event.step % self.config.log_every == 0 or event.step == 1:
                     self._log(logger, event)
                 yield event
-                reason = "interrupted" if self._interrupted else self._over()
-                if reason != "interrupted" and (reason or self._any_due(event.progress)):
-                    yield from self._pause(event, logger, last=bool(reason))
-                    reason = reason or self._early_stop()
-            if reason == "interrupted":
+                reason = yield from self._pause(logger)
+            if reason == "interrupted" and done.get("checkpoint") != self.position.step:
                 self.save()
             yield Finished(self.position.step, reason)
 
     def interrupt(self) -> None:
-        """Ask the run to end after the step it is at. Safe to call from a signal handler."""
+        """Ask the run to save and end: after the step, the sample or the save it is at, or amid an evaluation, which a
+        resumed run does again. Safe to call from a signal handler."""
         self._interrupted = True
 
     def _step(self) -> Step:
@@ -195,19 +203,20 @@ class Trainer:
         batches = [next(self.batches).to(self.device) for _ in range(self.config.accumulate)]
         count = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
         nats = 0.0
-        for batch in batches:
+        first = position.step * self.config.accumulate + 1
+        for number, batch in enumerate(batches, start=first):
             with autocast(self.precision, self.device):
                 loss, self.state = next_token_loss(
                     self.model, batch.inputs, batch.targets, self._state_for(batch), self.terms
                 )
             nats += loss.item()
             if not math.isfinite(nats):
-                raise self._not_finite("loss")
+                raise self._not_finite("loss", f"batch {number}")
             (loss / max(count, 1)).backward()
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         grad_norm = torch.nn.utils.get_total_norm(gradients)
         if not math.isfinite(grad_norm.item()):
-            raise self._not_finite("gradient")
+            raise self._not_finite("gradient", f"batch {number}" if number == first else f"batches {first} to {number}")
         if self.config.clip_norm:
             torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.clip_norm, grad_norm)
         self.optimizers.step()
@@ -243,40 +252,49 @@ class Trainer:
         both = State.join([self.state.detach(), self.model.init_state(rows)])
         return both.select((torch.arange(rows) + rows * fresh).to(self.device))
 
-    def _not_finite(self, what: str) -> TrainingError:
+    def _not_finite(self, what: str, where: str) -> TrainingError:
         step = self.position.step + 1
         return TrainingError(
-            f"the {what} is not a finite number at step {step} (epoch {self.batches.epoch:.2f}); the weights of step "
-            f"{step - 1} are untouched",
+            f"the {what} is not a finite number at step {step} ({where}, epoch {self.batches.epoch:.2f}); the weights "
+            f"of step {step - 1} are untouched",
             hint=f"Try train.learning_rate={self.config.learning_rate / 3:.1g} or a smaller train.clip_norm",
         )
 
     # -- pauses: evaluate, sample, save ----------------------------------------------------------------------------
 
-    def _pause(self, step: Step, logger: RunLogger, last: bool) -> Iterator[Event]:
-        """Do what is due after a step; everything, after the last one."""
+    def _pause(self, logger: RunLogger) -> Generator[Event, None, str]:
+        """Do what is due after a step; everything, after the last one. Returns why the run ends here, or ""."""
+        if self._interrupted:
+            return "interrupted"
+        over = self._over()
+        if not any(self._due(what, over) for what in PAUSES):
+            return over
         began = time.monotonic()
-        if self._due("eval", step.progress) or last:
+        if self._due("eval", over):
             if self.valid_files is None:
                 self._keep_weights()
+                self._did("eval")
             else:
-                yield self._evaluate(self.valid_files, step, logger)
-        if self.sample and (self._due("sample", step.progress) or last):
-            with self._best_view():
-                text = self.sample(self.model)
-            logger.log_sample(step.step, text)
-            yield Sampled(step.step, text)
-        if self._due("checkpoint", step.progress) or last:
+                try:
+                    yield self._evaluate(self.valid_files, logger)
+                except _Interrupted:
+                    return "interrupted"
+        over = over or self._over()
+        if self._due("sample", over) and not self._interrupted:
+            yield self._sample(logger)
+        if self._due("checkpoint", over) and not self._interrupted:
+            self._did("checkpoint")
             self.save()
         took = time.monotonic() - began
-        self._pause_cost = max(self._pause_cost / 2, took)
-        self._paused += took
+        self.position.pause_cost = max(self.position.pause_cost / 2, took)
+        self.position.pause_seconds += took
+        return "interrupted" if self._interrupted else over
 
-    def _evaluate(self, files: TokenFiles, step: Step, logger: RunLogger) -> Evaluated:
+    def _evaluate(self, files: TokenFiles, logger: RunLogger) -> Evaluated:
         """Read the validation split, and keep the weights if it was never better."""
         position = self.position
         with self._best_view(), autocast(self.precision, self.device):
-            result = evaluate(self.model, files, self.config.batch_size, self.batches.context)
+            result = evaluate(self.model, files, self.config.batch_size, self.batches.context, self._stop_if_asked)
         best = position.best_loss is None or result.loss < position.best_loss
         position.evals_since_best = 0 if best else position.evals_since_best + 1
         position.evals_since_halving = 0 if best else position.evals_since_halving + 1
@@ -286,19 +304,40 @@ class Trainer:
         elif self.config.schedule == "plateau" and position.evals_since_halving >= self.config.plateau_patience:
             position.plateau_factor /= 2
             position.evals_since_halving = 0
+        self._did("eval")
         logger.log(
-            step.step,
+            position.step,
             "valid",
             result.loss,
-            tokens=step.tokens,
+            tokens=position.tokens,
             bits_per_byte=result.bits_per_byte,
             perplexity=result.perplexity,
         )
-        return Evaluated(step.step, result, best)
+        return Evaluated(position.step, result, best)
+
+    def _sample(self, logger: RunLogger) -> Sampled:
+        """Have the model write; what it draws for that changes nothing in the training."""
+        assert self.sample is not None
+        with self._best_view(), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            text = self.sample(self.model)
+        self._did("sample")
+        logger.log_sample(self.position.step, text)
+        return Sampled(self.position.step, text)
+
+    def _stop_if_asked(self) -> None:
+        if self._interrupted:
+            raise _Interrupted
 
     def _keep_weights(self) -> None:
-        with self._best_view():
-            save_weights(self.folder / WEIGHTS, self.model)
+        path = self.folder / WEIGHTS
+        try:
+            with self._best_view():
+                save_weights(path, self.model)
+        except OSError as error:
+            raise TrainingError(
+                f"{path}: cannot write the weights: {error.strerror or error}",
+                hint="Free some space, then resume with --resume",
+            ) from None
 
     def _best_view(self) -> AbstractContextManager[None]:
         """The weights to judge and to keep: their running average where there is one."""
@@ -316,22 +355,22 @@ class Trainer:
             epoch=round(event.epoch, 4),
         )
 
-    def _any_due(self, progress: float) -> bool:
-        return any(self._is_due(what, progress) for what in ("eval", "sample", "checkpoint"))
-
-    def _is_due(self, what: str, progress: float) -> bool:
+    def _due(self, what: str, over: str) -> bool:
+        position = self.position
+        if position.done.get(what, 0) == position.step or (what == "sample" and self.sample is None):
+            return False
+        if over:
+            return True
         every = getattr(self.config, f"{what}_every")
         if every:
-            return self.position.step % every == 0
-        if self.config.budget and self._paused > PAUSE_SHARE * self._seconds():
+            return position.step % every == 0
+        if self.config.budget and position.pause_seconds > PAUSE_SHARE * self._seconds():
             return False
-        return int(progress * EVALUATIONS) > self.position.marks.get(what, 0)
+        return int(self._progress() * EVALUATIONS) > position.marks.get(what, 0)
 
-    def _due(self, what: str, progress: float) -> bool:
-        """Whether it is time, and if so, remember that it was done."""
-        due = self._is_due(what, progress)
-        self.position.marks[what] = int(progress * EVALUATIONS)
-        return due
+    def _did(self, what: str) -> None:
+        self.position.done[what] = self.position.step
+        self.position.marks[what] = int(self._progress() * EVALUATIONS)
 
     # -- how far the run is ----------------------------------------------------------------------------------------
 
@@ -342,18 +381,17 @@ class Trainer:
         """Share of the run that is over, 0 to 1."""
         config = self.config
         if config.budget:
-            return min(1.0, self._seconds() / max(config.budget - self._pause_cost, 1e-9))
+            return min(1.0, self._seconds() / max(config.budget - self.position.pause_cost, 1e-9))
         if config.steps:
             return min(1.0, self.position.step / config.steps)
         return min(1.0, self.batches.epoch / config.epochs) if config.epochs else 0.0
 
     def _over(self) -> str:
         """Why there is no next step, or "". A budget always gives at least one step."""
-        return "completed" if self._progress() >= 1 and (self.position.step or not self.config.budget) else ""
-
-    def _early_stop(self) -> str:
-        patience = self.config.patience
-        return "early stopping" if patience and self.position.evals_since_best >= patience else ""
+        position, patience = self.position, self.config.patience
+        if self._progress() >= 1 and (position.step or not self.config.budget):
+            return "completed"
+        return "early stopping" if patience and position.evals_since_best >= patience else ""
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
@@ -364,6 +402,8 @@ class Trainer:
         tensors: dict[str, Tensor] = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
         tensors |= {f"carried.{i}": t for i, t in enumerate(self.state.tensors() if self.state else [])}
         tensors["rng"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         if self.average:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.weights.items()}
         values = {
@@ -373,11 +413,11 @@ class Trainer:
             "precision": self.precision,
             "best": asdict(self.best) if self.best else None,
         }
-        resume.save(self.folder, self.position.step, self.model, tensors, values)
+        resume.save(self.folder, self.position.step, self.model, tensors, values, self.config.keep_checkpoints)
 
-    def resume(self) -> None:
-        """Go on from the latest checkpoint in the folder. Raises RunError if there is none or it does not fit."""
-        tensors, values = resume.load(self.folder, self.model)
+    def resume(self, checkpoint: Path) -> None:
+        """Go on from there. Raises RunError if it does not fit."""
+        tensors, values = resume.load(checkpoint, self.model)
         self.optimizers.load_state(resume.strip(tensors, "optimizer."), values["optimizer"])
         carried = resume.strip(tensors, "carried.")
         if carried:
@@ -386,8 +426,12 @@ class Trainer:
         if self.average:
             self.average.weights = resume.strip(tensors, "average.")
         torch.set_rng_state(tensors["rng"].cpu())
+        if self.device.type == "cuda" and "rng.cuda" in tensors:  # not there if the run comes from a CPU
+            torch.cuda.set_rng_state(tensors["rng.cuda"].cpu(), self.device)
         self.position = Position(**values["position"])
         self.batches.load_state_dict(values["batches"])
         self.precision = values["precision"]
         self.best = Evaluation(**values["best"]) if values["best"] else None
         self._started -= self.position.seconds
+        now = int(self._progress() * EVALUATIONS)  # in a run that was lengthened, an earlier tenth than it was
+        self.position.marks = {what: min(tenth, now) for what, tenth in self.position.marks.items()}

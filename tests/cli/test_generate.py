@@ -157,9 +157,7 @@ def test_speculation_and_a_draft_change_nothing(
     monkeypatch: pytest.MonkeyPatch, recital: TextGenerator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = []
-    monkeypatch.setattr(
-        TextGenerator, "load", lambda folder, draft=None, **how: folders.append(draft) or recital
-    )
+    monkeypatch.setattr(TextGenerator, "load", lambda folder, draft=None, **how: folders.append(draft) or recital)
     assert run(["generate", "runs/x", "床", "--speculate", "3", "--draft", "runs/y"]) == 0
     assert folders == [Path("runs/y")]
     assert capsys.readouterr().out == POEM + "\n"

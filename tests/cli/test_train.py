@@ -18,10 +18,13 @@ import pytest
 from nextword import corpora
 from nextword.cli import run, watch
 from nextword.data.prepare import open_prepared, prepare
+from nextword.files import sha256
+from nextword.loss import LossTerms
 from nextword.tokenizers import Tokenizer
 from nextword.training.logs import METRICS, read_metrics
-from nextword.training.resume import checkpoints
+from nextword.training.resume import checkpoints, latest
 from nextword.training.session import new_run
+from nextword.training.trainer import Step, Trainer
 
 PROSE = "\n\n".join(corpora.load("moby-dick")[:30])
 POEMS = "\n\n".join(corpora.load("tang")[:40])
@@ -478,19 +481,25 @@ def with_other_data(run: Path) -> None:
 
 
 def with_a_truncated_checkpoint(run: Path) -> None:
-    tensors = next(run.glob("checkpoints/*/training.safetensors"))
-    tensors.write_bytes(tensors.read_bytes()[:100])
+    for tensors in run.glob("checkpoints/*/training.safetensors"):
+        tensors.write_bytes(tensors.read_bytes()[:100])
+
+
+def change_values(run: Path, change: Callable[[dict], dict]) -> None:
+    """Other values in every checkpoint, as if they had been saved with it."""
+    for values in run.glob("checkpoints/*/training.json"):
+        values.write_text(json.dumps(change(json.loads(values.read_text()))))
+        manifest = json.loads((values.parent / "manifest.json").read_text())
+        manifest[values.name] = {"size": values.stat().st_size, "sha256": sha256(values)}
+        (values.parent / "manifest.json").write_text(json.dumps(manifest))
 
 
 def with_values_of_another_version(run: Path) -> None:
-    values = next(run.glob("checkpoints/*/training.json"))
-    values.write_text(json.dumps({"position": {"steps": 3}, "optimizer": []}))
+    change_values(run, lambda values: {"position": {"steps": 3}, "optimizer": []})
 
 
 def with_a_broken_position(run: Path) -> None:
-    values = next(run.glob("checkpoints/*/training.json"))
-    content = json.loads(values.read_text())
-    values.write_text(json.dumps(content | {"position": {"stride": 3}}))
+    change_values(run, lambda values: values | {"position": {"stride": 3}})
 
 
 def with_broken_settings(run: Path) -> None:
@@ -558,6 +567,27 @@ def test_a_run_stopped_before_its_first_step_can_go_on(capsys):
     assert Path("r/loss.svg").exists()
     assert run(["train", "--resume", "--out", "r", "--steps", "2"]) == 0
     assert "resuming r at step 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_number_that_is_none_is_one_line_and_keeps_the_checkpoints(what, monkeypatch, capsys):
+    step = Trainer._step
+
+    def spoiled(self: Trainer) -> Step:
+        if self.position.step == 2 and what == "loss":
+            self.terms = LossTerms(z_loss=float("inf"))
+        elif self.position.step == 2:
+            self.model.output.weight.register_hook(lambda grad: grad * float("nan"))
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "_step", spoiled)
+    assert run(["train", "prose.txt", "--out", "r", "--steps", "9", *tiny()]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"Error: the {what} is not a finite number at step 3 (batch 3, epoch" in error
+    assert "the weights of step 2 are untouched" in error
+    assert latest(Path("r")).name == "step-00000002"
+    monkeypatch.setattr(Trainer, "_step", step)
+    assert run(["train", "--resume", "--out", "r"]) == 0
 
 
 # -- signals: the real process ---------------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from nextword.data.token_files import TokenFiles, TokenWriter
-from nextword.errors import RunError, TrainingError
+from nextword.errors import TrainingError
 from nextword.models import build_model, model_config
 from nextword.training.config import TrainConfig
 from nextword.training.evaluation import evaluate
 from nextword.training.logs import read_metrics
-from nextword.training.resume import checkpoints
+from nextword.training.resume import checkpoints, latest
 from nextword.training.trainer import Evaluated, Finished, Sampled, Step, Trainer
 
 V = 12
@@ -87,7 +87,7 @@ def test_everything_happens_in_its_time(name, files, tmp_path):
     assert [line["step"] for line in lines if line["split"] == "train"] == list(range(1, 21))
     assert [line["step"] for line in lines if line["split"] == "valid"] == [5, 10, 15, 20]
     assert (tmp_path / "run" / "model.safetensors").is_file()
-    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-00000020"]
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-00000018", "step-00000020"]
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -101,7 +101,7 @@ def test_a_resumed_run_ends_with_the_same_bits(name, files, tmp_path, accumulate
     for stop in (10, 19):  # dies after steps that no checkpoint has seen
         list(islice((event for event in broken.run() if isinstance(event, Step)), stop - broken.position.step))
         broken = trainer(name, files, tmp_path / "broken", **settings)
-        broken.resume()
+        broken.resume(latest(tmp_path / "broken"))
         assert broken.position.step == stop // 7 * 7
         resumed_losses = resumed_losses[: broken.position.step]
     resumed_losses = losses[: broken.position.step]
@@ -121,7 +121,7 @@ def test_an_interrupted_run_saves_and_says_so(name, files, tmp_path):
             run.interrupt()
     assert event == Finished(3, "interrupted")
     again = trainer(name, files, tmp_path / "run", steps=1000)
-    again.resume()
+    again.resume(latest(tmp_path / "run"))
     assert again.position.step == 3
 
 
@@ -168,7 +168,7 @@ def test_plateau_halves_the_learning_rate(name, files, tmp_path):
     run = trainer(name, files, tmp_path / "run", clip_norm=1.0, **settings)
     rates = {event.lr for event in run.run() if isinstance(event, Step)}
     assert rates <= {5.0 / 2**k for k in range(10)}
-    assert run.position.plateau_factor == 5.0**0 / 2 ** (len(rates) - 1) or len(rates) == 1
+    assert run.position.plateau_factor * 5.0 in (min(rates), min(rates) / 2)  # the last evaluation may halve it too
 
 
 def test_the_best_weights_are_kept_not_the_last(files, tmp_path):
@@ -193,23 +193,9 @@ def test_without_validation_the_latest_weights_are_kept(name, files, tmp_path):
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
-def test_nothing_to_resume(files, tmp_path):
-    with pytest.raises(RunError, match="no checkpoint"):
-        trainer("lstm", files, tmp_path / "run", steps=4).resume()
-
-
-def test_a_damaged_checkpoint_is_named(files, tmp_path):
-    run = trainer("lstm", files, tmp_path / "run", steps=4)
-    list(run.run())
-    (checkpoint,) = checkpoints(tmp_path / "run")
-    (checkpoint / "training.safetensors").write_bytes(b"\x00" * 20)
-    with pytest.raises(RunError, match="step-00000004"):
-        trainer("lstm", files, tmp_path / "run", steps=8).resume()
-
-
 def test_checkpoints_hold_no_pickle(files, tmp_path):
     list(trainer("lstm", files, tmp_path / "run", steps=2).run())
-    (checkpoint,) = checkpoints(tmp_path / "run")
+    checkpoint = latest(tmp_path / "run")
     assert {path.suffix for path in checkpoint.iterdir()} == {".safetensors", ".json"}
     json.loads((checkpoint / "training.json").read_text())
 

@@ -1,0 +1,286 @@
+"""A process that dies while it saves, at any moment, leaves a checkpoint that is at least the last one it reported.
+
+The children are forks of one process of their own (this file, run as a script), so that torch is imported once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nextword.cli import run
+from nextword.models import LanguageModel, build_model, model_config
+from nextword.training import resume
+
+PROSE = "a tiny corpus of few words, said again and again. " * 40
+TINY = ["--model", "gru", "--set", "model.hidden_size=8", "--set", "train.precision='float32'", "--json"]
+KEEP = 2
+
+
+def model() -> LanguageModel:
+    torch.manual_seed(0)
+    return build_model(model_config({"type": "gru", "hidden_size": 8, "vocab_size": 11}))
+
+
+def save(folder: Path, step: int, made: LanguageModel) -> None:
+    """A checkpoint in which everything says which step it is of."""
+    with torch.no_grad():
+        made.output.weight.fill_(step)
+    resume.save(folder, step, made, {"step": torch.full((20_000,), step)}, {"step": step}, KEEP)
+
+
+def check(folder: Path, reported: int, made: LanguageModel) -> int:
+    """What a new process does; the step it resumes from. Reads all, and fails if anything is of another step."""
+    resume.sweep(folder)
+    assert list(folder.rglob(".*")) == [], "something was left over"
+    newest = resume.latest(folder)
+    tensors, values = resume.load(newest, made)
+    step = values["step"]
+    assert newest.name == f"step-{step:08}"
+    assert bool((tensors["step"] == step).all())
+    assert bool((made.output.weight == step).all())
+    assert step >= reported, f"step {reported} was reported, {step} was found"
+    return step
+
+
+def fork(work: Callable[[int], None]) -> tuple[int, int]:
+    """(process, pipe) of a child that works and reports there."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        os.close(reader)
+        try:
+            work(writer)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    return process, reader
+
+
+def last_report(reader: int) -> int:
+    with os.fdopen(reader) as file:
+        return int(([0, *file.read().split()])[-1])
+
+
+# -- killed at random ------------------------------------------------------------------------------------------------
+
+
+def kills(folder: Path, count: int) -> None:
+    """SIGKILL a child that saves in a loop, `count` times; each goes on where the one before got to."""
+    made, rng, step, amid = model(), random.Random(0), 0, 0
+    save(folder, 0, made)
+    for _ in range(count):
+
+        def loop(writer: int, step: int = step) -> None:
+            while True:
+                step += rng.randrange(2)  # often the same step again, which replaces a checkpoint
+                save(folder, step, made)
+                os.write(writer, f"{step} ".encode())
+
+        process, reader = fork(loop)
+        time.sleep(rng.uniform(0.0, 0.08))
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        amid += bool(list((folder / resume.FOLDER).glob(".*")))
+        step = check(folder, last_report(reader), made)
+    print(json.dumps({"step": step, "amid": amid}))
+
+
+# -- ended after each call -------------------------------------------------------------------------------------------
+
+
+class Disk:
+    """Counts the calls that change the disk, and ends the process after the one numbered `last`.
+
+    As after a power cut, what was written and not flushed is gone: such files are cut to nothing, a folder is without
+    the new name that was not flushed, and one that was to be deleted is back.
+    """
+
+    def __init__(self, last: int) -> None:
+        self.last, self.calls = last, 0
+        self.unflushed: dict[int, Path] = {}  # by inode: the content of files
+        self.renamed: list[tuple[Path, Path]] = []
+        for module, name in ((os, "replace"), (os, "unlink"), (os, "rmdir"), (os, "mkdir"), (os, "chmod")):
+            setattr(module, name, self.counted(getattr(module, name)))
+        os.fsync = self.counted(os.fsync, self.flushed)
+        Path.write_text = self.counted(Path.write_text, self.written)  # type: ignore[method-assign]
+        import nextword.checkpoint
+
+        nextword.checkpoint.save_file = self.counted(
+            nextword.checkpoint.save_file, lambda tensors, path, header: self.written(path)
+        )
+        os.replace = self.noting_renames(os.replace)
+
+    def counted(self, call: Callable, note: Callable = lambda *a, **k: None) -> Callable:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            result = call(*arguments, **options)
+            note(*arguments, **options)
+            self.calls += 1
+            if self.calls == self.last:
+                self.cut_power()
+            return result
+
+        return wrapped
+
+    def noting_renames(self, call: Callable) -> Callable:
+        def wrapped(source: Path, target: Path) -> None:
+            if not Path(target).exists():
+                self.renamed.append((Path(source), Path(target)))
+            call(source, target)
+
+        return wrapped
+
+    def written(self, path: Path, *_: Any, **__: Any) -> None:
+        self.unflushed[os.stat(path).st_ino] = Path(path)
+
+    def flushed(self, handle: int) -> None:
+        inode = os.fstat(handle).st_ino
+        self.unflushed.pop(inode, None)
+        self.renamed = [pair for pair in self.renamed if os.stat(pair[1].parent).st_ino != inode]
+
+    def cut_power(self) -> None:
+        for inode in self.unflushed:
+            for root, _, names in os.walk(ROOT):
+                for path in (Path(root, name) for name in names):
+                    if path.stat().st_ino == inode:
+                        os.truncate(path, 0)
+        for source, target in reversed(self.renamed):
+            if target.name.startswith(".") and target.exists():
+                os.rename(target, source)
+            elif target.is_dir():
+                subprocess.run(["rm", "-rf", str(target)], check=True)
+        os._exit(9)
+
+
+def cuts(folder: Path, again: bool) -> None:
+    """End the process after each call of one save, of a new step or `again` of the newest."""
+    global ROOT
+    ROOT = folder
+    made = model()
+    outcomes = []
+    for last in range(1, 10_000):
+        subprocess.run(["rm", "-rf", str(folder)], check=True)
+        for step in (1, 2, 3):
+            save(folder, step, made)
+        target = 3 if again else 4
+
+        def once(writer: int, last: int = last, target: int = target) -> None:
+            disk = Disk(last)
+            save(folder, target, made)
+            os.write(writer, f"{target} ".encode())
+            disk.cut_power()
+
+        process, reader = fork(once)
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 9
+        reported = last_report(reader)
+        outcomes.append(check(folder, max(3, reported), made))
+        if reported:
+            break
+    print(json.dumps({"calls": last - 1, "outcomes": outcomes}))
+
+
+def script(*arguments: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # threads do not outlive a fork
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_killed_at_200_random_moments(tmp_path):
+    figures = script("kills", str(tmp_path / "run"), "200")
+    assert figures["step"] > 100
+    assert figures["amid"] > 20  # else the moments were not those that matter
+
+
+@pytest.mark.parametrize("count", [10])
+def test_killed_at_random_moments(count, tmp_path):
+    script("kills", str(tmp_path / "run"), str(count))
+
+
+@pytest.mark.parametrize("which", ["new", "again"])
+def test_the_power_fails_after_each_call_of_a_save(which, tmp_path):
+    figures = script("cuts", str(tmp_path / "run"), which)
+    assert figures["calls"] > 30
+    assert figures["outcomes"][0] == 3
+    assert figures["outcomes"][-1] == (4 if which == "new" else 3)
+
+
+# -- a full disk -----------------------------------------------------------------------------------------------------
+
+
+def start(folder: Path, *arguments: str, limit: int = 0) -> subprocess.CompletedProcess[str]:
+    """`nextword train`, in a process that may write no file of more than `limit` bytes."""
+
+    def limited() -> None:
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    command = [sys.executable, "-c", "from nextword.cli import main; main()", "train", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, preexec_fn=limited)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "text.txt").write_text(PROSE)
+    done = start(folder, "text.txt", "--out", "r", "--steps", "4", *TINY)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("limit", [2_000, 12_000], ids=["weights", "checkpoint"])
+def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(limit, small, tmp_path):
+    """The kept weights are of some 5 kB, the tensors of a checkpoint of 15."""
+    subprocess.run(["cp", "-r", str(small), str(tmp_path / "copy")], check=True)
+    folder = tmp_path / "copy"
+    run = folder / "r"
+    sizes = [(run / "model.safetensors").stat().st_size]
+    sizes += [(run / "checkpoints/step-00000004" / name).stat().st_size for name in (resume.WEIGHTS, resume.TENSORS)]
+    assert sizes[1] < 12_000 < sizes[2], sizes
+    assert min(sizes) > 2_000, sizes
+    before = {path: path.read_bytes() for path in (run / "checkpoints").rglob("*") if path.is_file()}
+    # The logs are cut by rewriting them, and their lines are few: they stay below the limit.
+    done = start(folder, "--resume", "--out", "r", "--steps", "9", "--json", limit=limit)
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("Error: r/")
+    assert "cannot write the " + ("weights" if limit == 2_000 else "checkpoint") in error
+    assert "File too large" in error
+    assert "Traceback" not in done.stderr
+    assert {path: path.read_bytes() for path in (run / "checkpoints").rglob("*") if path.is_file()} == before
+    assert not list(run.rglob(".*"))
+    assert start(folder, "--resume", "--out", "r", "--steps", "9", "--json").returncode == 0
+
+
+def test_too_small_a_disk_is_told_before_the_training(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(small)
+    usage = type("Usage", (), {"free": 10_000})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    out = str(tmp_path / "new")
+    assert run(["train", "text.txt", "--out", out, "--steps", "4", *TINY]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "checkpoints of this run take at least 0.00 GiB" in line
+    assert "train.keep_checkpoints=1" in line
+    assert not Path(out).exists()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1] == "kills":
+        kills(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        cuts(Path(sys.argv[2]), sys.argv[3] == "again")
