@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -93,6 +94,22 @@ _EXPECTED = {
     "less_than": "a number less than {lt}",
     "less_than_equal": "a number of at most {le}",
 }
+
+
+def to_toml(sections: Mapping[str, Config]) -> str:
+    """All settings of some sections as TOML, each below its description; one that is left out is a comment.
+
+    `read_toml` and `parse` give the same settings back.
+    """
+    lines: list[str] = []
+    for name, section in sections.items():
+        lines += ["", f"[{name}]"]
+        values = section.model_dump(mode="json")
+        for key, field in type(section).model_fields.items():
+            lines += textwrap.wrap(field.description or "", 118, initial_indent="# ", subsequent_indent="# ")
+            value = values[key]
+            lines.append(f"# {key} =" if value is None else f"{key} = {json.dumps(value, ensure_ascii=False)}")
+    return "\n".join(lines[1:]) + "\n"
 
 
 def read_toml(path: Path) -> dict[str, Any]:

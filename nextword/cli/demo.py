@@ -16,7 +16,6 @@ import typer
 
 if TYPE_CHECKING:
     from nextword.generator import TextGenerator
-    from nextword.report.runs import RunSummary
 
 SENTENCE = "The quick brown fox jumps over the lazy dog"
 START = "The"
@@ -49,10 +48,12 @@ def demo(
 
     Example: nextword demo --budget 60s
     """
+    from nextword import corpora
     from nextword.cli import watch
     from nextword.cli.console import out as console
     from nextword.generator import TextGenerator
     from nextword.report.curves import write_report
+    from nextword.report.summary import read_summary
 
     seconds = _seconds(budget)
     figures: dict[str, dict[str, Any]] = {}
@@ -71,7 +72,7 @@ def demo(
     _poem(generators["poems"], seed)
 
     page = out / "report.html"
-    write_report([_summary(part, out / part.name, figures[part.name]) for part in PARTS], page)
+    write_report([read_summary(out / part.name, part.title, corpora.TITLES[part.corpus]) for part in PARTS], page)
     console.rule("Next", align="left")
     console.print(f"loss curves:  {page}", markup=False)
     console.print("try:")
@@ -171,29 +172,3 @@ def _poem(generator: TextGenerator, seed: int) -> None:
 
     console.rule("A poem by the Transformer that read Tang poems", align="left")
     console.print(generator.generate("", temperature=0.8, seed=seed, max_tokens=80).text, markup=False)
-
-
-def _summary(part: Part, folder: Path, figures: dict[str, Any]) -> RunSummary:
-    from nextword import corpora
-    from nextword.checkpoint import read_config
-    from nextword.report.runs import RunSummary
-    from nextword.training.logs import METRICS, SAMPLES, read_metrics, read_samples
-
-    valid = figures["validation"]
-    config = read_config(folder)
-    return RunSummary(
-        part.title,
-        folder,
-        read_metrics(folder / METRICS),
-        read_samples(folder / SAMPLES),
-        {
-            "parameters": figures["parameters"],
-            "tokens_per_s": figures["tokens_per_s"],
-            "valid_loss": valid["loss"],
-            "bits_per_byte": valid["bits_per_byte"],
-            "seconds": figures["seconds"],
-            "steps": figures["steps"],
-        },
-        {name: config[name] for name in ("model", "tokenizer", "train")},
-        text=corpora.TITLES[part.corpus],
-    )

@@ -50,6 +50,9 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON document.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print all settings, commented, as a recipe, and train nothing.")
+    ] = False,
 ) -> int:
     """Train a language model on your text.
 
@@ -60,10 +63,10 @@ def train(
     from nextword.cli.console import err, progress_bars
     from nextword.config import assign, read_toml
     from nextword.errors import UsageError
-    from nextword.training.recipe import check_sections
-    from nextword.training.session import new_run, resume_run
+    from nextword.training.recipe import check_sections, commented
+    from nextword.training.session import new_run, resume_run, settle
 
-    if out is None:
+    if out is None and not print_config:
         raise UsageError("--out is missing", hint="Name the folder of the run: --out runs/NAME")
     values: dict[str, Any] = read_toml(config) if config else {}
     check_sections(values)
@@ -88,6 +91,9 @@ def train(
     for assignment in set_ or []:
         assign(values, assignment)
     check_sections(values)
+    if print_config or out is None:
+        print(commented(settle(values, data or [], size)), end="")
+        return 0
 
     if resume:
         others = [

@@ -16,15 +16,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from nextword.cli.console import err
 
 if TYPE_CHECKING:
+    from nextword.training.events import Finished
     from nextword.training.session import Session
-    from nextword.training.trainer import Finished, Trainer
+    from nextword.training.trainer import Trainer
 
 _SAMPLE_WIDTH = 300
 
 
 def train(session: Session, label: str = "training") -> Finished:
     """Run a session to its end, drawing what happens. Ctrl-C or SIGTERM saves and ends it."""
-    from nextword.training.trainer import Evaluated, Finished, Sampled, Step
+    from nextword.training.events import Evaluated, Finished, Sampled, Step
 
     columns = [
         TextColumn("{task.description}"),

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nextword.config import parse
+from nextword.config import parse, to_toml
 from nextword.data.prepare import SplitConfig
 from nextword.errors import UsageError, did_you_mean
 from nextword.models import model_config
@@ -71,6 +71,19 @@ class Recipe:
             "split": self.split.model_dump(mode="json"),
             "train": self.train.model_dump(mode="json"),
         }
+
+
+def commented(recipe: Recipe) -> str:
+    """Every setting of a recipe as TOML, with its description: what `--config` reads."""
+    return to_toml(
+        {
+            "data": recipe.data,
+            "split": recipe.split,
+            "tokenizer": recipe.tokenizer,
+            "model": model_config(recipe.model),
+            "train": recipe.train,
+        }
+    )
 
 
 def family(model_type: str) -> str:

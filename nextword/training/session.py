@@ -276,6 +276,11 @@ def _open(data: Path, tokenizer: Tokenizer) -> dict[str, TokenFiles]:
     return splits
 
 
+def settle(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], size: str = "") -> Recipe:
+    """The complete recipe of a run, as `new_run` would choose it for this text; without text, for a small one."""
+    return complete(values, _peek(values, sources) if sources else "", size or ("" if sources else "small"))
+
+
 def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) -> str:
     """Some of the text, to choose a tokenizer and a size by."""
     config = parse(ReadConfig, values.get("data", {}), "data")
@@ -343,4 +348,4 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-__all__ = ["Session", "new_run", "resume_run"]
+__all__ = ["Session", "new_run", "resume_run", "settle"]

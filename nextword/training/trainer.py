@@ -26,6 +26,7 @@ from nextword.training import resume
 from nextword.training.average import WeightAverage
 from nextword.training.config import TrainConfig
 from nextword.training.evaluation import Evaluation, evaluate
+from nextword.training.events import Evaluated, Event, Finished, Sampled, Step
 from nextword.training.logs import RunLogger
 from nextword.training.optimizers import build_optimizers
 from nextword.training.precision import autocast, choose_precision
@@ -35,56 +36,6 @@ PAUSES = ("eval", "sample", "checkpoint")
 EVALUATIONS = 10  # in a run, unless eval_every says otherwise
 PAUSE_SHARE = 0.1  # of a time budget: pauses that would take more are left out, but for the last
 DEFAULT_BPTT = 64  # tokens of a row when a recurrent model's context is left to us
-
-
-@dataclass(frozen=True)
-class Step:
-    """One update of the weights."""
-
-    step: int
-    progress: float
-    """Share of the run that is over, 0 to 1."""
-    epoch: float
-    loss: float
-    """Nats per token of this step's batches, before the update, label smoothing and z-loss included."""
-    lr: float
-    grad_norm: float
-    tokens: int
-    """Tokens trained on so far."""
-    tokens_per_s: float
-    """Smoothed over some ten steps."""
-    seconds: float
-    """Of training so far."""
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """The validation split was read."""
-
-    step: int
-    result: Evaluation
-    best: bool
-    """No evaluation before was as good; the weights were kept."""
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """The model wrote something."""
-
-    step: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The run is over, or paused: everything is on disk."""
-
-    step: int
-    reason: str
-    """completed, early stopping, or interrupted."""
-
-
-Event = Step | Evaluated | Sampled | Finished
 
 
 @dataclass

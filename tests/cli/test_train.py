@@ -21,10 +21,11 @@ from nextword.data.prepare import open_prepared, prepare
 from nextword.files import sha256
 from nextword.loss import LossTerms
 from nextword.tokenizers import Tokenizer
+from nextword.training.events import Step
 from nextword.training.logs import METRICS, read_metrics
 from nextword.training.resume import checkpoints, latest
 from nextword.training.session import new_run
-from nextword.training.trainer import Step, Trainer
+from nextword.training.trainer import Trainer
 
 PROSE = "\n\n".join(corpora.load("moby-dick")[:30])
 POEMS = "\n\n".join(corpora.load("tang")[:40])

@@ -26,8 +26,9 @@ from nextword.errors import RunError, TrainingError
 from nextword.models import build_model, model_config
 from nextword.training import resume
 from nextword.training.config import TrainConfig
+from nextword.training.events import Finished, Step
 from nextword.training.logs import read_metrics, read_samples
-from nextword.training.trainer import Finished, Step, Trainer
+from nextword.training.trainer import Trainer
 
 V = 12
 MODELS: dict[str, dict[str, Any]] = {

@@ -12,9 +12,10 @@ from nextword.errors import TrainingError
 from nextword.models import build_model, model_config
 from nextword.training.config import TrainConfig
 from nextword.training.evaluation import evaluate
+from nextword.training.events import Evaluated, Finished, Sampled, Step
 from nextword.training.logs import read_metrics
 from nextword.training.resume import checkpoints, latest
-from nextword.training.trainer import Evaluated, Finished, Sampled, Step, Trainer
+from nextword.training.trainer import Trainer
 
 V = 12
 MODELS = {

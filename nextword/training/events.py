@@ -1,0 +1,57 @@
+"""What happens in a training run: `Trainer.run` yields these, and whoever listens draws them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nextword.training.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update of the weights."""
+
+    step: int
+    progress: float
+    """Share of the run that is over, 0 to 1."""
+    epoch: float
+    loss: float
+    """Nats per token of this step's batches, before the update, label smoothing and z-loss included."""
+    lr: float
+    grad_norm: float
+    tokens: int
+    """Tokens trained on so far."""
+    tokens_per_s: float
+    """Smoothed over some ten steps."""
+    seconds: float
+    """Of training so far."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The validation split was read."""
+
+    step: int
+    result: Evaluation
+    best: bool
+    """No evaluation before was as good; the weights were kept."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The model wrote something."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over, or paused: everything is on disk."""
+
+    step: int
+    reason: str
+    """completed, early stopping, or interrupted."""
+
+
+Event = Step | Evaluated | Sampled | Finished
