@@ -46,6 +46,9 @@ def train(
         list[str] | None, typer.Option("--set", help="Any setting, such as train.learning_rate=3e-4. Repeatable.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, dropout and the order of the data.")] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(help="Run whose weights, tokenizer and model this one begins with.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
@@ -96,9 +99,10 @@ def train(
         return 0
 
     if resume:
+        only_new = (("--size", size), ("--valid", valid), ("--overwrite", overwrite), ("--init-from", init_from))
         others = [
             *(["DATA"] if data else []),
-            *(name for name, value in (("--size", size), ("--valid", valid), ("--overwrite", overwrite)) if value),
+            *(name for name, value in only_new if value),
             *(f"[{name}]" for name in values if name != "train"),
         ]
         if others:
@@ -123,6 +127,7 @@ def train(
                 device=device,
                 overwrite=overwrite,
                 started=started,
+                init_from=init_from,
             )
     introduce(session)
     before = session.trainer.position.step
@@ -161,6 +166,8 @@ def introduce(session: Session) -> None:
         f"{settings.type}, {trainer.model.num_parameters():,} parameters, {trainer.precision}; "
         f"{session.tokenizer.kind} tokenizer, {session.tokenizer.vocab_size:,} tokens"
     )
+    if init := session.sections.get("init"):
+        err.print(f"from {init['from']}: {init['taken']}", markup=False)
     held_out = f", {session.splits['valid'].counts.tokens:,} for validation" if "valid" in session.splits else ""
     err.print(
         f"{counts.tokens:,} tokens in {counts.examples:,} documents to train on{held_out}; "

@@ -13,6 +13,7 @@ def model_card(name: str, config: Mapping[str, Any]) -> str:
     model, train, figures = config["model"], config["train"], config.get("figures", {})
     valid = figures.get("validation", {})
     sources = [source.rsplit("/", 1)[-1] for source in config.get("corpus", {}).get("sources", [])]
+    begun = f"from the weights of {config['init']['from']}" if "init" in config else "from scratch"
     size = f"{figures.get('parameters', 0):,} parameters"
     lines = [
         "---",
@@ -23,7 +24,7 @@ def model_card(name: str, config: Mapping[str, Any]) -> str:
         "",
         f"# {name}",
         "",
-        f"A {_title(model)} language model, {size}, trained from scratch with nextword {__version__}.",
+        f"A {_title(model)} language model, {size}, trained {begun} with nextword {__version__}.",
         "",
         "| | |",
         "|---|---|",

@@ -28,6 +28,7 @@ from nextword.checkpoint import (
     check_device,
     check_tokenizer,
     check_weights,
+    load_run,
     read_config,
     save_config,
     save_weights,
@@ -46,6 +47,7 @@ from nextword.training.logs import METRICS, SAMPLES
 from nextword.training.memory import check_disk, check_memory
 from nextword.training.recipe import LIMITS, Recipe, check_limit, complete
 from nextword.training.trainer import Trainer
+from nextword.training.transplant import transplant
 
 logger = logging.getLogger(__name__)
 
@@ -113,12 +115,14 @@ def new_run(
     overwrite: bool = False,
     started: float | None = None,
     corpus: str = "",
+    init_from: Path | None = None,
 ) -> Session:
     """Prepare the data, build the model, and be ready to train.
 
     `values` are the sections of a recipe. `sources` are raw text, or one prepared folder; `corpus` is what the model
-    card calls those that are no files. Whatever goes wrong on the way leaves `out` as it was: an older run gives way
-    once this one is ready.
+    card calls those that are no files. `init_from` is a run to begin with the weights of: its tokenizer and its model
+    are those of the new one, but for what `values` say. Whatever goes wrong on the way leaves `out` as it was: an older
+    run gives way once this one is ready.
 
     Raises UsageError, DataError, and RunError if `out` holds another run and `overwrite` is not set, holds other
     things, or cannot be written.
@@ -126,6 +130,10 @@ def new_run(
     started = time.monotonic() if started is None else started
     place = check_device(device)
     _check_free(out, overwrite)
+    source = None if init_from is None else load_run(init_from)
+    if source is not None:
+        inherited = {key: value for key, value in source.config["model"].items() if key != "vocab_size"}
+        values = dict(values) | {"model": inherited | dict(values.get("model", {}))}
     try:
         with rereadable([sources, valid]) as (sources, valid), _replacing_run(out) as folder:
             if len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
@@ -138,7 +146,7 @@ def new_run(
                 prepare(
                     sources,
                     data,
-                    recipe.tokenizer,
+                    recipe.tokenizer if source is None or "tokenizer" in values else source.tokenizer,
                     valid_sources=valid,
                     read=recipe.data,
                     split=recipe.split,
@@ -149,12 +157,17 @@ def new_run(
             settings = model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})
             check_memory(settings, recipe.train, place)
             check_disk(settings, recipe.train, out)
-            model = _build(settings).to(place)
+            model = _build(settings)
+            if source is not None:
+                taken = transplant(model, tokenizer, source.model, source.tokenizer)
+            model.to(place)
             splits = open_prepared(data, tokenizer)
             _trainer(model, tokenizer, splits, recipe.train, out, sample, started)  # fails while there is a way back
             described = DATA if data.parent == folder else str(data.resolve())
             names = [file.path for file in splits["train"].index.sources] + ([corpus] if corpus else [])
             sections = recipe.sections() | {"corpus": {"folder": described, "sources": names}}
+            if source is not None:
+                sections["init"] = {"from": str(init_from), "taken": str(taken)}
             save_config(folder, model, tokenizer, sections)
             del splits  # some systems move no folder while its files are open
         splits = _open(out / described, tokenizer)
@@ -206,7 +219,7 @@ def resume_run(
         raise RunError(f"{latest} is damaged: {error!r}", hint="Restore it, or start a new run") from None
     if any(getattr(train, limit) != getattr(before, limit) for limit in LIMITS):
         trainer.position.evals_since_best = 0  # given more time, a run that stopped early has its patience anew
-    sections: dict[str, Any] = {name: config[name] for name in ("data", "split", "corpus") if name in config}
+    sections: dict[str, Any] = {name: config[name] for name in ("data", "split", "corpus", "init") if name in config}
     sections["train"] = train.model_dump(mode="json")
     return Session(out, tokenizer, splits, sections, trainer)
 
