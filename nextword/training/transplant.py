@@ -29,10 +29,8 @@ class Transplant:
     def __str__(self) -> str:
         if self.known == self.tokens:
             return f"{self.parameters:,} weights, all {self.tokens:,} tokens"
-        new = self.tokens - self.known
-        return (
-            f"{self.parameters:,} weights, {self.known:,} of {self.tokens:,} tokens; {new:,} new ones begin as the mean"
-        )
+        new = f"{self.tokens - self.known:,} new ones begin as the mean"
+        return f"{self.parameters:,} weights, {self.known:,} of {self.tokens:,} tokens; {new}"
 
 
 @torch.no_grad()
@@ -54,10 +52,7 @@ def transplant(
                 hint="Leave out the settings of the model, so that they come from there, too",
             )
         if by_token:
-            mine, theirs = (
-                torch.tensor(list(rows), dtype=torch.long),
-                torch.tensor(list(rows.values()), dtype=torch.long),
-            )
+            mine, theirs = torch.tensor(list(rows)), torch.tensor(list(rows.values()))
             kept = given[theirs]
             parameter.copy_(kept.mean(0).expand_as(parameter))
             parameter[mine] = kept

@@ -59,7 +59,7 @@ def test_tokens_known_by_name_keep_their_meaning(settings):
 
 def test_another_network_is_refused():
     tokenizer = char("abc")
-    with pytest.raises(UsageError, match="--init-from: .* has shape"):
+    with pytest.raises(UsageError, match=r"--init-from: .* has shape"):
         transplant(
             model_for(tokenizer, SETTINGS[0] | {"hidden_size": 9}, 1),
             tokenizer,
