@@ -1,11 +1,31 @@
 """Being here, this file puts the folder on the import path: any test may `from toys import ...`."""
 
 import os
+import signal
 
 import hypothesis
+import pytest
 
 # As the command line does for itself: torch's threads must not spin while other programs want the core.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
+# A shell starts what runs in the background with Ctrl-C ignored, and every process that a test starts inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 hypothesis.settings.register_profile("nextword", deadline=None)  # a busy machine is not a failing test
 hypothesis.settings.load_profile("nextword")
+
+LONG = (
+    *("cli/test_demo.py", "cli/test_train.py", "cli/test_watch.py", "data/test_batches.py", "decoding/test_beam.py"),
+    *("decoding/test_speculative.py", "test_drafting.py", "test_readme.py", "tokenizers/test_training.py"),
+    *("tokenizers/test_unigram.py", "training/test_crash.py", "training/test_resume.py", "training/test_trainer.py"),
+)
+"""Modules that take more than some five seconds: four fifths of the time of `make test`, left out of `make check`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of LONG."""
+    for item in items:
+        if item.path.as_posix().endswith(LONG):
+            item.add_marker(pytest.mark.long)
