@@ -89,8 +89,7 @@ class Draft:
         self._state: State = model.init_state(1)
         self._logits = torch.zeros(model.output.out_features, device=model.device)  # (V,) of the next token
         self._marks: list[Mark] = []
-        empty = model.init_state(1)
-        self._rewinds = empty.rewind(empty.lengths) is not None
+        self._rewinds = model.rewinds
         self._read([self.boundary])
         self.log_prob = 0.0  # the boundary is given
         self._read(tokenizer.encode(text))

@@ -26,8 +26,6 @@ DEFAULT_CANDIDATES = 4
 class ContrastiveSearch(Search):
     """One text; its rows are the candidates for its next token."""
 
-    wants_features = True
-
     def __init__(self, request: Request) -> None:
         super().__init__(request, 0)
         self.alpha = request.config.contrastive_alpha
@@ -35,21 +33,19 @@ class ContrastiveSearch(Search):
         self.text = first_row(request)  # what is decided
         self.rows = [self.text.fork()]
         self.probs: list[float] = []  # of each candidate, after all settings
-        self._past: list[Tensor] = []  # unit features (T, C) of what is decided
+        self.past: list[Tensor] = []  # features (T, C) of what is decided; unit vectors once the prompt is read
 
     @property
     def width(self) -> int:
         """All candidates."""
         return self.k
 
-    def look_back(self, features: Tensor) -> None:
-        """(T, C) of the prompt."""
-        self._past.append(normalize(features.float(), dim=-1))
-
     def choose(self, step: Step, at: int, events: list[Event]) -> list[int]:
         """Decide among the candidates just read, and propose the next."""
         winner = 0
-        if self.probs:
+        if not self.probs:
+            self.past = [normalize(torch.cat(self.past).float(), dim=-1)]
+        else:
             winner = self._decide(step.features[at : at + len(self.rows)])
             row = self.rows[winner]
             token, log_prob = row.ids[-1], row.log_probs[-1]
@@ -70,11 +66,11 @@ class ContrastiveSearch(Search):
     def _decide(self, features: Tensor) -> int:
         """(k, C) -> the place of the best candidate."""
         new = normalize(features.float(), dim=-1)
-        likeness = (new @ torch.cat(self._past).T).amax(-1)  # (k,)
+        likeness = (new @ torch.cat(self.past).T).amax(-1)  # (k,)
         winner = int(((1 - self.alpha) * likeness.new_tensor(self.probs) - self.alpha * likeness).argmax())
-        self._past.append(new[winner : winner + 1])
-        if len(self._past) > 64:  # few pieces, so that joining them stays cheap
-            self._past = [torch.cat(self._past)]
+        self.past.append(new[winner : winner + 1])
+        if len(self.past) > 64:  # few pieces, so that joining them stays cheap
+            self.past = [torch.cat(self.past)]
         return winner
 
     def _propose(self, step: Step, at: int, winner: int, events: list[Event]) -> list[int]:

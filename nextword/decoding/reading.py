@@ -41,7 +41,7 @@ class Reader:
     def add(self, ids: Sequence[int], search: Search, slot: int, is_prompt: bool) -> Prefix | None:
         """Have row `slot` of a search wait for this text; what is known of all of it comes back at once."""
         key = tuple(ids)
-        looks_back = search.wants_features and is_prompt  # then every token must pass by
+        looks_back = search.past is not None and is_prompt  # then every token must pass by
         if not looks_back:
             if is_prompt and (known := self.cache.find(key)):
                 return known
@@ -74,8 +74,8 @@ class Reader:
         for i, reading in enumerate(self.readings):
             reading.done += T
             for search, _ in reading.waiting:
-                if search.wants_features and reading.is_prompt:
-                    search.look_back(features[i])
+                if search.past is not None and reading.is_prompt:
+                    search.past.append(features[i])
             if reading.done == len(reading.ids):
                 through.append(i)
         if not through:

@@ -90,8 +90,8 @@ class Search(ABC):
 
     guided = False
     """Whether rows 0 and 1 are one text after two prompts, whose logits are combined."""
-    wants_features = False
-    """Whether `look_back` is to be called."""
+    past: list[Tensor] | None = None
+    """Where it is a list, the features (T, C) of the prompt are added to it, slice by slice, as they are read."""
     acceptance_rate: float | None = None
     """Share of guessed tokens that were right, where it guesses."""
     cancelled = False
@@ -114,10 +114,6 @@ class Search(ABC):
         Afterwards `self.rows` are the rows to go on with, and the answer says from which earlier row, counted from
         0, each of them comes. Empty: the search is over. What happened is added to `events`.
         """
-
-    def look_back(self, features: Tensor) -> None:
-        """(T, C) features of the next tokens of the prompt."""
-        raise NotImplementedError
 
     def result(self, reason: FinishReason) -> list[Event]:
         """What there is, as if it ended here."""

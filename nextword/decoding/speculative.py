@@ -34,8 +34,7 @@ class Context:
         self.model, self.state = model, model.init_state(1)
         self.text = torch.zeros(1, 0, dtype=torch.long, device=model.device)
         self.start = self.end = 0
-        empty = model.init_state(1)
-        self.rewinds = empty.rewind(empty.lengths) is not None
+        self.rewinds = model.rewinds
         self.mark()
 
     def fits(self, length: int, tokens: int) -> int:

@@ -113,6 +113,12 @@ class LanguageModel(nn.Module, ABC):
         return self.output(features), state
 
     @property
+    def rewinds(self) -> bool:
+        """Whether its states can be rewound; otherwise a fork taken beforehand is the way back."""
+        empty = self.init_state(1)
+        return empty.rewind(empty.lengths) is not None
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.output.weight.device

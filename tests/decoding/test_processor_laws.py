@@ -8,24 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logits import few, random_history, random_logits, shapes
 from torch import Tensor
 
 from nextword.decoding import processors as ours
 from nextword.decoding.processors import REMOVED
-
-shapes = st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(0, 10_000))
-few = settings(deadline=None, max_examples=40)
-
-
-def random_logits(shape: tuple[int, int, int]) -> Tensor:
-    rows, V, seed = shape
-    return torch.randn(rows, V, generator=torch.Generator().manual_seed(seed)) * 3
-
-
-def random_history(shape: tuple[int, int, int], length: int = 12) -> Tensor:
-    """(rows, S) of few different ids, so that passages repeat."""
-    rows, V, seed = shape
-    return torch.randint(min(V, 3), (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
 def marks(ids: list[int], size: int) -> Tensor:

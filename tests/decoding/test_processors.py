@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from logits import few, random_history, random_logits, shapes
 from torch import Tensor
 
 from nextword.decoding import processors as ours
@@ -227,20 +228,6 @@ def test_an_allowed_token_is_forced_and_a_bad_phrase_never_said() -> None:
 
 
 # -- transformers ------------------------------------------------------------------------------------------------------
-
-shapes = st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(0, 10_000))
-few = settings(deadline=None, max_examples=40)  # the first example imports transformers
-
-
-def random_logits(shape: tuple[int, int, int]) -> Tensor:
-    rows, V, seed = shape
-    return torch.randn(rows, V, generator=torch.Generator().manual_seed(seed)) * 3
-
-
-def random_history(shape: tuple[int, int, int], length: int = 12) -> Tensor:
-    """(rows, S) of few different ids, so that passages repeat."""
-    rows, V, seed = shape
-    return torch.randint(min(V, 3), (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
 def share(least: float = 0.01) -> st.SearchStrategy[float]:
