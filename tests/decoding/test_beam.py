@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from references import gpt2_pair
-from runs import EOS, continue_one, request, run, tiny
+from running import EOS, continue_one, request, run, tiny
 from toys import Bigram, random_table
 
 from nextword.decoding.beam import BeamSearch, Group

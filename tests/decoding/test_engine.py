@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from runs import EOS, V, continue_one, request, run, tiny
+from running import EOS, V, continue_one, request, run, tiny
 from toys import Bag, Bigram, random_table
 
 from nextword.decoding.engine import Engine
