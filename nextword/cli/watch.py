@@ -25,7 +25,7 @@ _SAMPLE_WIDTH = 300
 
 def train(session: Session, label: str = "training") -> Finished:
     """Run a session to its end, drawing what happens. Ctrl-C or SIGTERM saves and ends it."""
-    from nextword.training.events import Evaluated, Finished, Sampled, Step
+    from nextword.training.events import Compiling, Evaluated, Finished, Sampled, Step
 
     columns = [
         TextColumn("{task.description}"),
@@ -46,6 +46,8 @@ def train(session: Session, label: str = "training") -> Finished:
                 case Step():
                     numbers = f"step {event.step:,}  loss {event.loss:.3f}  {event.tokens_per_s:,.0f} tokens/s"
                     progress.update(bar, completed=event.progress, numbers=numbers)
+                case Compiling():
+                    progress.update(bar, numbers="compiling the layers: half a minute, then it goes faster")
                 case Evaluated(result=result):
                     mark = "  best" if event.best else ""
                     err.print(

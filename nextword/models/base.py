@@ -112,6 +112,10 @@ class LanguageModel(nn.Module, ABC):
         features, state = self.features(tokens, state)
         return self.output(features), state
 
+    def compile_training(self) -> bool:
+        """Have torch.compile make the layers faster in training; False where this model has nothing to gain by it."""
+        return False
+
     @property
     def rewinds(self) -> bool:
         """Whether its states can be rewound; otherwise a fork taken beforehand is the way back."""

@@ -6,14 +6,15 @@ Shapes: B rows, T new tokens, S all tokens so far, C hidden size, H heads, G key
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from nextword.models.attend import WHOLE, attend_causal, attend_one
 from nextword.models.base import LanguageModel, ModelConfig, State
 from nextword.models.layers import Linear, RMSNorm, Rotary, rotate
 
@@ -195,8 +196,11 @@ class Attention(nn.Module):
         if memory is not None:
             state, layer, positions, length = memory
             k, v = state.append(layer, k, v, positions, length)  # (B, G, S, D)
+        dropout = self.config.dropout if self.training else 0.0
         if T == 1 and not self.training:
-            y = _attend_one(q, k, v, mask)
+            y = attend_one(q, k, v, mask)
+        elif self.training and x.device.type == "cpu" and mask is None and memory is None and T <= WHOLE:
+            y = attend_causal(q, k, v, dropout)
         else:
             # One new token sees everything before it; several need the causal mask, which is_causal aligns for S = T
             # only.
@@ -206,24 +210,10 @@ class Attention(nn.Module):
                 v,
                 attn_mask=mask,
                 is_causal=mask is None and T > 1,
-                dropout_p=self.config.dropout if self.training else 0.0,
+                dropout_p=dropout,
                 enable_gqa=G < H,
             )
         return self.out(y.transpose(1, 2).reshape(B, T, H * D))
-
-
-def _attend_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of one new token: q (B, H, 1, D), k and v (B, G, S, D), mask (B or 1, 1, 1, S) -> (B, H, 1, D).
-
-    Two small products. PyTorch's fused attention, made for many queries, takes three times as long for one on a CPU.
-    """
-    B, H, _, D = q.shape
-    G, S = k.size(1), k.size(2)
-    q = (q * D**-0.5).reshape(B * G, H // G, D)
-    scores = torch.bmm(q, k.flatten(0, 1).transpose(1, 2))  # (B*G, H/G, S)
-    if mask is not None:
-        scores = scores.view(B, H, S).masked_fill(~mask[:, 0], -torch.inf).view(B * G, H // G, S)
-    return torch.bmm(scores.softmax(-1), v.flatten(0, 1)).view(B, H, 1, D)
 
 
 class MLP(nn.Module):
@@ -268,6 +258,10 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
+def _run_block(block: nn.Module, *inputs: Any) -> Tensor:
+    return block(*inputs)
+
+
 def _norm(config: TransformerConfig) -> nn.Module:
     if config.norm == "rms":
         return RMSNorm(config.hidden_size, eps=config.norm_eps)
@@ -290,7 +284,13 @@ class Transformer(LanguageModel):
         self.norm = _norm(config)
         self.output = Linear(C, V, bias=False)
         self.dropout = nn.Dropout(config.dropout)
+        self._run_block: Callable[..., Tensor] = _run_block
         self._init_weights()
+
+    def compile_training(self) -> bool:
+        """The first block is compiled when it is first trained, and serves as the pattern of all the others."""
+        self._run_block = torch.compile(_run_block, dynamic=False)
+        return True
 
     def _init_weights(self) -> None:
         """GPT-2's rule: N(0, 0.02), and what writes into the residual stream scaled down by its depth."""
@@ -345,8 +345,9 @@ class Transformer(LanguageModel):
         else:
             angles = self.rotary.at(positions)
         x = self.dropout(x)
+        run = self._run_block if self.training and state is None else _run_block
         for i, block in enumerate(self.blocks):
-            x = block(x, angles, mask, None if state is None else (state, i, positions, length))
+            x = run(block, x, angles, mask, None if state is None else (state, i, positions, length))
         after = None
         if state is not None:
             uniform = None if state.uniform is None else length

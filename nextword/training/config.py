@@ -101,6 +101,9 @@ class TrainConfig(Config):
     """Of plateau: evaluations without a new best before the learning rate halves."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic of matrix products; auto = bfloat16 where a short measurement shows that it pays."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Compile a Transformer's layers with torch.compile; auto = once the first steps show that enough time is left for
+    that to pay. On a CPU this needs a C++ compiler."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

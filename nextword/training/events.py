@@ -28,6 +28,13 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Compiling:
+    """The next step takes long, those after it are faster."""
+
+    step: int
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """The validation split was read."""
 
@@ -54,4 +61,4 @@ class Finished:
     """completed, early stopping, or interrupted."""
 
 
-Event = Step | Evaluated | Sampled | Finished
+Event = Step | Compiling | Evaluated | Sampled | Finished

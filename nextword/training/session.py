@@ -93,6 +93,7 @@ class Session:
             "seconds": round(position.seconds, 1),
             "tokens_per_s": round(position.tokens / max(position.step_seconds, 1e-9), 1),
             "precision": trainer.precision,
+            "compiled": position.compiled,
         }
         if trainer.best:
             figures["validation"] = trainer.best.to_dict() | {"step": position.best_step}

@@ -24,9 +24,10 @@ from nextword.models.base import LanguageModel, State
 from nextword.tokenizers import IGNORE
 from nextword.training import resume
 from nextword.training.average import WeightAverage
+from nextword.training.compiling import TRIAL_STEPS, WORTHWHILE, compile_model
 from nextword.training.config import TrainConfig
 from nextword.training.evaluation import Evaluation, evaluate
-from nextword.training.events import Evaluated, Event, Finished, Sampled, Step
+from nextword.training.events import Compiling, Evaluated, Event, Finished, Sampled, Step
 from nextword.training.logs import RunLogger
 from nextword.training.optimizers import build_optimizers
 from nextword.training.precision import autocast, choose_precision
@@ -58,6 +59,8 @@ class Position:
     """Seconds of an evaluation, a sample and a save: what the end of the run needs."""
     done: dict[str, int] = field(default_factory=dict)
     """The step after which each of PAUSES was done last."""
+    compiled: bool = False
+    """The layers were compiled: a resumed run computes the same only if they are again."""
     marks: dict[str, int] = field(default_factory=dict)
     """The tenth of the run in which it was, for those without an interval in steps."""
 
@@ -117,6 +120,8 @@ class Trainer:
         self._started = time.monotonic() if started is None else started
         self._rate = 0.0  # tokens per second, smoothed over some ten steps
         self._interrupted = False
+        self._last_step = 0.0  # seconds
+        self._steps_to_decision = {"always": 1, "auto": TRIAL_STEPS + 1, "never": 0}[config.compile]
 
     # -- what a run does -------------------------------------------------------------------------------------------
 
@@ -130,6 +135,8 @@ class Trainer:
             self.model.train()
             reason = yield from self._pause(logger)  # what was due when an earlier process was interrupted
             while not reason:
+                if self._compile():
+                    yield Compiling(self.position.step)
                 event = self._step()
                 if event.step % self.config.log_every == 0 or event.step == 1:
                     self._log(logger, event)
@@ -175,7 +182,7 @@ class Trainer:
             self.average.update(self.model, position.step)
         position.step += 1
         position.tokens += count
-        took = time.monotonic() - began
+        took = self._last_step = time.monotonic() - began
         position.step_seconds += took
         self._rate += (count / took - self._rate) * (0.1 if self._rate else 1.0)
         return Step(
@@ -189,6 +196,23 @@ class Trainer:
             tokens_per_s=self._rate,
             seconds=self._seconds(),
         )
+
+    def _compile(self) -> bool:
+        """Compile the layers if it is time to and they are to be; after the first steps, where those have to tell."""
+        self._steps_to_decision -= 1
+        if self._steps_to_decision != 0:
+            return False
+        config, position = self.config, self.position
+        if config.compile == "auto" and not position.compiled and self._seconds_left() < WORTHWHILE:
+            return False
+        position.compiled = compile_model(self.model)
+        return position.compiled
+
+    def _seconds_left(self) -> float:
+        """Of training, if all steps are like the last one."""
+        if self.config.budget:
+            return self.config.budget - self._seconds()
+        return self._last_step * self.position.step * (1 / max(self._progress(), 1e-9) - 1)
 
     def _state_for(self, batch: Batch) -> State | None:
         """The state a batch starts from: None for windows, carried without its history for streams."""
@@ -382,6 +406,8 @@ class Trainer:
         self.position = Position(**values["position"])
         self.batches.load_state_dict(values["batches"])
         self.precision = values["precision"]
+        if self.position.compiled:
+            self._steps_to_decision = 1
         self.best = Evaluation(**values["best"]) if values["best"] else None
         self._started -= self.position.seconds
         now = int(self._progress() * EVALUATIONS)  # in a run that was lengthened, an earlier tenth than it was
