@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from test_trainer import MODELS, files, trainer  # noqa: F401
+from songs import MODELS, trainer
 
 from nextword.data.token_files import TokenFiles
 from nextword.training import trainer as training
@@ -27,7 +27,7 @@ def compiled_before(run) -> list[int]:
 
 
 @pytest.mark.parametrize(("wanted", "found"), [("always", [0]), ("never", [])])
-def test_it_does_as_it_is_told(files, tmp_path, asked, wanted, found):  # noqa: F811
+def test_it_does_as_it_is_told(files, tmp_path, asked, wanted, found):
     assert compiled_before(trainer("transformer", files, tmp_path / "run", steps=9, compile=wanted)) == found
     assert len(asked) == len(found)
 
@@ -41,26 +41,26 @@ def test_left_alone_it_compiles_where_enough_time_is_left(
     monkeypatch,
     worthwhile,
     found,
-    limit,  # noqa: F811
+    limit,
 ):
     monkeypatch.setattr(training, "WORTHWHILE", worthwhile)
     assert compiled_before(trainer("transformer", files, tmp_path / "run", **limit)) == found
 
 
-def test_a_budget_counts_what_is_left_of_it(files, tmp_path, asked, monkeypatch):  # noqa: F811
+def test_a_budget_counts_what_is_left_of_it(files, tmp_path, asked, monkeypatch):
     monkeypatch.setattr(training, "WORTHWHILE", 1.0)
     assert compiled_before(trainer("transformer", files, tmp_path / "long", budget="3s")) == [TRIAL_STEPS]
     assert compiled_before(trainer("transformer", files, tmp_path / "short", budget="0.9s")) == []
 
 
-def test_a_run_that_was_compiled_is_compiled_again(files, tmp_path, asked):  # noqa: F811
+def test_a_run_that_was_compiled_is_compiled_again(files, tmp_path, asked):
     list(trainer("transformer", files, tmp_path / "run", steps=4, compile="always").run())
     again = trainer("transformer", files, tmp_path / "run", steps=6)
     again.resume(latest(tmp_path / "run"))
     assert compiled_before(again) == [4]
 
 
-def test_a_checkpoint_of_before_there_was_a_compiler_is_resumed_from(files, tmp_path):  # noqa: F811
+def test_a_checkpoint_of_before_there_was_a_compiler_is_resumed_from(files, tmp_path):
     list(trainer("transformer", files, tmp_path / "run", steps=4).run())
     path = checkpoints(tmp_path / "run")[-1] / "training.json"
     values = json.loads(path.read_text())
@@ -71,13 +71,13 @@ def test_a_checkpoint_of_before_there_was_a_compiler_is_resumed_from(files, tmp_
     assert not again.position.compiled
 
 
-def losses(files: TokenFiles, folder, **settings) -> torch.Tensor:  # noqa: F811
+def losses(files: TokenFiles, folder, **settings) -> torch.Tensor:
     run = trainer("transformer", files, folder, steps=50, learning_rate=0.003, **settings)
     return torch.tensor([event.loss for event in run.run() if isinstance(event, Step)])
 
 
 @pytest.mark.slow
-def test_compiled_and_in_bfloat16_it_learns_as_in_float32(files, tmp_path, monkeypatch):  # noqa: F811
+def test_compiled_and_in_bfloat16_it_learns_as_in_float32(files, tmp_path, monkeypatch):
     monkeypatch.setitem(MODELS, "transformer", MODELS["transformer"] | {"dropout": 0.0, "num_layers": 2})
     plain = losses(files, tmp_path / "float32", compile="never")
     for name, settings in {"bfloat16": {"compile": "never"}, "compiled": {"compile": "always"}}.items():
@@ -88,7 +88,7 @@ def test_compiled_and_in_bfloat16_it_learns_as_in_float32(files, tmp_path, monke
 
 
 @pytest.mark.slow
-def test_a_compiled_run_resumes_with_the_same_bits(files, tmp_path):  # noqa: F811
+def test_a_compiled_run_resumes_with_the_same_bits(files, tmp_path):
     settings = {"steps": 12, "checkpoint_every": 5, "compile": "always", "precision": "bfloat16"}
     whole = trainer("transformer", files, tmp_path / "whole", **settings)
     list(whole.run())

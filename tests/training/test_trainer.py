@@ -6,62 +6,15 @@ from itertools import islice
 
 import pytest
 import torch
+from songs import MODELS, trainer
 
-from nextword.data.token_files import TokenFiles, TokenWriter
 from nextword.errors import TrainingError
 from nextword.models import build_model, model_config
-from nextword.training.config import TrainConfig
 from nextword.training.evaluation import evaluate
 from nextword.training.events import Evaluated, Finished, Sampled, Step
 from nextword.training.logs import read_metrics
 from nextword.training.resume import checkpoints, latest
 from nextword.training.trainer import Trainer
-
-V = 12
-MODELS = {
-    "lstm": {"type": "lstm", "hidden_size": 16, "dropout": 0.2, "vocab_size": V},
-    "transformer": {
-        "type": "transformer",
-        "num_layers": 1,
-        "hidden_size": 16,
-        "num_heads": 2,
-        "max_seq_len": 8,
-        "dropout": 0.2,
-        "vocab_size": V,
-    },
-}
-
-
-class Letters:
-    """A vocabulary of V ids; 0 is <eos>."""
-
-    kind, vocab_size, eos_id, unk_id = "letters", V, 0, None
-
-    def fingerprint(self) -> str:
-        return "letters"
-
-
-@pytest.fixture
-def files(tmp_path) -> TokenFiles:
-    """Forty counting songs: 1 2 3 ... up to a length of its own."""
-    writer = TokenWriter(tmp_path / "tokens", Letters(), 2**20)
-    for length in list(range(4, V)) * 5:
-        writer.target(list(range(1, length)), num_bytes=length)
-        writer.end()
-    writer.finish()
-    return TokenFiles.open(tmp_path / "tokens")
-
-
-@pytest.fixture(params=MODELS)
-def name(request) -> str:
-    return request.param
-
-
-def trainer(name, files, folder, sample=None, valid=True, **settings) -> Trainer:
-    config = TrainConfig(**({"batch_size": 4, "context": 8, "precision": "float32", "log_every": 1} | settings))
-    torch.manual_seed(config.seed)
-    model = build_model(model_config(MODELS[name]))
-    return Trainer(model, files, files if valid else None, config, folder, sample)
 
 
 def weights(trainer: Trainer) -> list[torch.Tensor]:
