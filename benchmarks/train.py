@@ -149,6 +149,7 @@ def ours(settings: dict, shape: Shape, files: TokenFiles, device: str, compile: 
         fresh_share=0.0,
     )
     trainer = Trainer(model, files, None, config, Path(tempfile.mkdtemp()))
+    trainer._compile()  # if it is to be, when the first step is taken
     return model, lambda: (trainer._step(), None)[1]
 
 
