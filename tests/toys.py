@@ -52,7 +52,10 @@ class Bigram(LanguageModel):
     def init_state(self, batch_size: int) -> SumState:
         return SumState(torch.zeros(batch_size, len(self.table)), torch.zeros(batch_size, dtype=torch.long))
 
-    def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def features(
+        self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        assert starts is None
         self.reads.append(tuple(tokens.shape))
         B, T = tokens.shape
         given = state
