@@ -39,6 +39,10 @@ def train(
     valid: Annotated[list[str] | None, typer.Option(help="Validation text; left out: 5 % of the documents.")] = None,
     documents: Annotated[str, typer.Option(help="A document in a .txt file: block, line or file.")] = "",
     text_field: Annotated[str, typer.Option(help="Column that holds the text; left out: text.")] = "",
+    prompt_field: Annotated[
+        str, typer.Option(help="Column that is read, but not learned; goes with --target-field.")
+    ] = "",
+    target_field: Annotated[str, typer.Option(help="Column that is learned, given the prompt.")] = "",
     encoding: Annotated[str, typer.Option(help="Encoding of text files; left out: utf-8.")] = "",
     errors: Annotated[str, typer.Option(help="Bytes that are no valid text: strict or replace.")] = "",
     config: Annotated[Path | None, typer.Option(help="Recipe in TOML; options given here go before it.")] = None,
@@ -79,6 +83,8 @@ def train(
         ("tokenizer", "vocab_size", vocab_size),
         ("data", "documents", documents),
         ("data", "text_field", text_field),
+        ("data", "prompt_field", prompt_field),
+        ("data", "target_field", target_field),
         ("data", "encoding", encoding),
         ("data", "errors", errors),
         ("train", "seed", seed),
@@ -142,14 +148,14 @@ def train(
     return watch.exit_code()
 
 
-def sample(model: LanguageModel, tokenizer: Tokenizer) -> str:
-    """What the model writes from nothing, now: always from the same seed, so that samples can be compared."""
+def sample(model: LanguageModel, tokenizer: Tokenizer, prompt: str) -> str:
+    """`prompt` and how the model goes on now: always from the same seed, so that samples can be compared."""
     from nextword.generator import TextGenerator
 
     training = model.training
     try:
         generator = TextGenerator(model.eval(), tokenizer)
-        return generator.generate("", temperature=0.8, max_tokens=SAMPLE_TOKENS, seed=0).text
+        return prompt + generator.generate(prompt, temperature=0.8, max_tokens=SAMPLE_TOKENS, seed=0).text
     finally:
         model.train(training)
 
@@ -171,7 +177,7 @@ def introduce(session: Session) -> None:
     held_out = f", {session.splits['valid'].counts.tokens:,} for validation" if "valid" in session.splits else ""
     err.print(
         f"{counts.tokens:,} tokens in {counts.examples:,} documents to train on{held_out}; "
-        f"batches of {trainer.batches.batch_size} x {trainer.batches.context} tokens"
+        f"batches of {trainer.batches.size}"
     )
     context = trainer.config.context or trainer.model.max_seq_len or DEFAULT_BPTT
     _, _, note = fit(counts.tokens, trainer.config.batch_size, context)

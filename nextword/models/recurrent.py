@@ -149,7 +149,7 @@ class RecurrentModel(LanguageModel):
         return x, None if state is None else RecurrentState(after, before.lengths + tokens.size(1))
 
     def _apart(self, tokens: Tensor, starts: Tensor) -> Tensor:
-        """Features (B, T, C) of rows of several documents: each becomes a row of its own, so that none needs a reset."""
+        """Features (B, T, C) of rows of several documents: each becomes a row of its own, none needs a reset."""
         B, T = tokens.shape
         begins = starts.index_fill(1, starts.new_zeros(1, dtype=torch.long), True).flatten()  # (B*T,)
         document = begins.cumsum(0) - 1  # (B*T,) number of each token's document
@@ -189,7 +189,8 @@ def _few_steps(
             C = memory[0].size(-1)
             r, z = (given[:, : 2 * C] + kept[:, : 2 * C]).sigmoid().chunk(2, dim=-1)
             n = (given[:, 2 * C :] + r * kept[:, 2 * C :]).tanh()
-            memory = (n.lerp(memory[0], z),)
+            h = memory[0]  # wider than the gates under autocast
+            memory = (n.to(h.dtype).lerp(h, z.to(h.dtype)),)
         else:
             memory = ((given + kept).tanh(),)
         steps.append(memory[0])

@@ -45,7 +45,7 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
 # Measured on two cores with Moby Dick and Tang poems; see LOG.md.
 TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 8},
-    "recurrent": {"optimizer": "adamw", "learning_rate": 4e-3, "warmup_steps": 30, "batch_size": 16, "context": 64},
+    "recurrent": {"optimizer": "adamw", "learning_rate": 4e-3, "warmup_steps": 30, "batch_size": 16},
 }
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {"transformer": {}, "recurrent": {"tied": True, "dropout": 0.2}}
 

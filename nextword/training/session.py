@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
 from nextword.files import TEMPORARY, write_text
 from nextword.models import LanguageModel, ModelConfig, build_model, model_config
-from nextword.text.records import ReadConfig, Source, read_records, text_example
+from nextword.text.records import ReadConfig, Source, example_of, read_records
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
 from nextword.training.config import TrainConfig
@@ -60,10 +61,11 @@ OURS = (
 """What a run folder holds: all that overwriting a run removes."""
 STAGING = ".new-"  # begins the name of the folder in which a run is made ready
 
-FIXED = ("seed", "batch_size", "context", "carry_state", "optimizer", "ema")
+FIXED = ("seed", "rows", "batch_size", "batch_tokens", "context", "carry_state", "optimizer", "ema")
 """Settings of [train] that a checkpoint is bound to."""
 
-Sampler = Callable[[LanguageModel, Tokenizer], str]
+Sampler = Callable[[LanguageModel, Tokenizer, str], str]
+"""(model, tokenizer, prompt) -> what the model writes after a prompt of the held-out text, "" where there are none."""
 
 
 @dataclass
@@ -250,7 +252,11 @@ def _trainer(
     sample: Sampler | None,
     started: float,
 ) -> Trainer:
-    write = (lambda model: sample(model, tokenizer)) if sample else None
+    write = None
+    if sample:
+        ids, prompt = next(splits.get("valid", splits["train"]).examples())
+        first = 0 if model.max_seq_len is None else max(0, prompt - model.max_seq_len // 2)
+        write = partial(sample, tokenizer=tokenizer, prompt=tokenizer.decode(ids[first:prompt].tolist()))
     return Trainer(model, splits["train"], splits.get("valid"), config, out, write, started)
 
 
@@ -301,7 +307,8 @@ def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) ->
     pieces: list[str] = []
     size = 0
     for record in islice(read_records(sources, config), 200_000):
-        text = text_example(record, config.text_field).target
+        example = example_of(record, config)
+        text = example.prompt + example.target
         pieces.append(text[: SAMPLE_CHARACTERS - size])
         size += len(pieces[-1])
         if size >= SAMPLE_CHARACTERS:

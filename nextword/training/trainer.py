@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from nextword.checkpoint import WEIGHTS, save_weights
-from nextword.data.batches import Batch, StreamBatches, WindowBatches
+from nextword.data.batches import Batch, Order, StreamBatches, WindowBatches
+from nextword.data.examples import ExampleBatches
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
 from nextword.loss import LossTerms, next_token_loss
@@ -37,6 +38,7 @@ PAUSES = ("eval", "sample", "checkpoint")
 EVALUATIONS = 10  # in a run, unless eval_every says otherwise
 PAUSE_SHARE = 0.1  # of a time budget: pauses that would take more are left out, but for the last
 DEFAULT_BPTT = 64  # tokens of a row when a recurrent model's context is left to us
+DEFAULT_ROW = 1024  # the same for a row that holds a whole example, which is cut only beyond it
 
 
 @dataclass
@@ -69,19 +71,39 @@ class _Interrupted(Exception):
     """An evaluation was cut short."""
 
 
-def batches_for(files: TokenFiles, model: LanguageModel, config: TrainConfig) -> StreamBatches | WindowBatches:
-    """The order that suits the model: streams with a carried state where it can carry one, else shuffled windows."""
-    carry = model.max_seq_len is None if config.carry_state is None else config.carry_state
-    if carry and model.max_seq_len is not None:
+def batches_for(files: TokenFiles, model: LanguageModel, config: TrainConfig) -> Order:
+    """The order that the settings ask for, or that suits model and data.
+
+    Whole examples where there are prompts; else streams with a carried state where the model can carry one, else
+    shuffled windows.
+    """
+    limit, rows = model.max_seq_len, config.rows
+    if rows == "auto":
+        rows = "text" if not files.has_prompts else "examples" if limit is None else "packed"
+    carry = rows == "text" and limit is None if config.carry_state is None else config.carry_state
+    if carry and limit is not None:
         raise TrainingError(
-            f"carry_state: a model with a context of {model.max_seq_len} tokens cannot carry its state for ever",
+            f"carry_state: a model with a context of {limit} tokens cannot carry its state for ever",
             hint="Leave it out, or train an rnn, gru or lstm",
         )
-    context = config.context or model.max_seq_len or DEFAULT_BPTT
-    if model.max_seq_len is not None and context > model.max_seq_len:
+    if carry and rows != "text":
         raise TrainingError(
-            f"train.context is {context}, but the model reads at most {model.max_seq_len} tokens",
+            f"carry_state: there is nothing to carry from one batch of {rows} to the next",
+            hint="Leave it out, or set train.rows=text",
+        )
+    context = config.context or limit or (DEFAULT_BPTT if rows == "text" else DEFAULT_ROW)
+    if limit is not None and context > limit:
+        raise TrainingError(
+            f"train.context is {context}, but the model reads at most {limit} tokens",
             hint=f"Set model.max_seq_len={context}, or a smaller train.context",
+        )
+    if rows != "text":
+        tokens = config.batch_tokens or config.batch_size * (config.context or limit or DEFAULT_BPTT)
+        return ExampleBatches(files, tokens, context, config.seed, packed=rows == "packed")
+    if config.batch_tokens:
+        raise TrainingError(
+            "batch_tokens is for batches of whole examples",
+            hint="Set train.rows to examples or packed, or give train.batch_size",
         )
     if carry:
         return StreamBatches(files, config.batch_size, context)
@@ -165,7 +187,7 @@ class Trainer:
         for number, batch in enumerate(batches, start=first):
             with autocast(self.precision, self.device):
                 loss, self.state = next_token_loss(
-                    self.model, batch.inputs, batch.targets, self._state_for(batch), self.terms
+                    self.model, batch.inputs, batch.targets, self._state_for(batch), self.terms, batch.starts
                 )
             nats += loss.item()
             if not math.isfinite(nats):
@@ -215,8 +237,8 @@ class Trainer:
         return self._last_step * self.position.step * (1 / max(self._progress(), 1e-9) - 1)
 
     def _state_for(self, batch: Batch) -> State | None:
-        """The state a batch starts from: None for windows, carried without its history for streams."""
-        if isinstance(self.batches, WindowBatches):
+        """The state a batch starts from: None for windows and examples, carried without its history for streams."""
+        if not self.batches.carries:
             return None
         rows = batch.inputs.size(0)
         if batch.fresh or self.state is None:
@@ -269,7 +291,14 @@ class Trainer:
         """Read the validation split, and keep the weights if it was never better."""
         position = self.position
         with self._best_view(), autocast(self.precision, self.device):
-            result = evaluate(self.model, files, self.config.batch_size, self.batches.context, self._stop_if_asked)
+            result = evaluate(
+                self.model,
+                files,
+                self.config.batch_size,
+                self.batches.context,
+                self._stop_if_asked,
+                apart=isinstance(self.batches, ExampleBatches),
+            )
         best = position.best_loss is None or result.loss < position.best_loss
         position.evals_since_best = 0 if best else position.evals_since_best + 1
         position.evals_since_halving = 0 if best else position.evals_since_halving + 1
@@ -396,7 +425,7 @@ class Trainer:
         self.optimizers.load_state(resume.strip(tensors, "optimizer."), values["optimizer"])
         carried = resume.strip(tensors, "carried.")
         if carried:
-            layout = self.model.init_state(self.batches.batch_size)
+            layout = self.model.init_state(1)
             self.state = layout.with_tensors([carried[str(i)] for i in range(len(carried))])
         if self.average:
             self.average.weights = resume.strip(tensors, "average.")

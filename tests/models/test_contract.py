@@ -92,6 +92,13 @@ def test_one_by_one_in_chunks_and_all_at_once_agree(model, sizes):
     assert state.lengths.tolist() == [19, 19]
 
 
+def test_few_tokens_can_be_read_in_bfloat16(model):
+    """As an evaluation of short examples does."""
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, _ = model(tokens(2, 5), model.init_state(2))
+    torch.testing.assert_close(logits.float(), model(tokens(2, 5))[0], rtol=0.1, atol=0.1)
+
+
 def test_select_equals_running_those_rows_alone(model):
     text, more = tokens(3, 6), tokens(4, 3, seed=1)
     rows = torch.tensor([2, 0, 2, 1])
@@ -193,7 +200,9 @@ def test_a_spent_state_raises(model):
 
 
 @settings(max_examples=8)
-@given(lengths=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=3), seed=st.integers(0))
+@given(
+    lengths=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=3), seed=st.integers(0)
+)
 @pytest.mark.parametrize("name", TINY)
 def test_documents_in_one_row_are_read_as_if_each_stood_alone(name, lengths, seed):
     """Logits, and the gradient of every weight; padding behind the last document changes nothing."""
@@ -208,7 +217,9 @@ def test_documents_in_one_row_are_read_as_if_each_stood_alone(name, lengths, see
     starts[0, 0] = seed % 2 == 0  # the beginning of a row is that of a document, whether said or not
     together, state = model(packed, starts=starts)
     assert state is None
-    pieces = [piece for i, row in enumerate(rows) for piece in together[i].split([*lengths[i], T - sum(lengths[i])])[:-1]]
+    pieces = [
+        piece for i, row in enumerate(rows) for piece in together[i].split([*lengths[i], T - sum(lengths[i])])[:-1]
+    ]
     alone = [model(document[None])[0][0] for row in rows for document in row]
     for one, other in zip(pieces, alone, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
