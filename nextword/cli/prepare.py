@@ -55,7 +55,6 @@ def prepare(
     from nextword.config import parse
     from nextword.data.prepare import SplitConfig
     from nextword.data.prepare import prepare as prepare_data
-    from nextword.errors import UsageError
     from nextword.text.records import ReadConfig
     from nextword.tokenizers import Tokenizer
 

@@ -83,7 +83,8 @@ def print_table(result: TextScore) -> None:
         cells = (probability(token.log_prob), f"{token.log_prob:.4f}", f"{token.rank:,}", f"{total:.4f}")
         table.add_row(Text(visible(token.text)), *cells)
     out.print(table)
-    out.print(f"{'P(text | prompt)' if result.prompt else 'P(text)':16} {probability(result.log_prob)}  = exp({result.log_prob:.4f})")
+    name = "P(text | prompt)" if result.prompt else "P(text)"
+    out.print(f"{name:16} {probability(result.log_prob)}  = exp({result.log_prob:.4f})")
     out.print(f"perplexity       {figure(result.perplexity)} per token, {result.num_tokens:,} tokens")
     out.print(f"bits per byte    {result.bits_per_byte:.4f}, {result.num_bytes:,} bytes")
     out.print(Text(result.conditions, style="dim"))

@@ -27,6 +27,10 @@ def train(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(help="In place of DATA: several corpora, each NAME=PATH:WEIGHT; left out: weights by size."),
+    ] = None,
     model: Annotated[str, typer.Option(help="transformer, lstm, gru or rnn.")] = "",
     size: Annotated[str, typer.Option(help="tiny, small, medium or large; left out: by the amount of text.")] = "",
     tokenizer: Annotated[
@@ -97,6 +101,8 @@ def train(
     for section, key, value in [*flags, *limits]:
         if value is not None:
             values.setdefault(section, {})[key] = value
+    if mix:
+        values.setdefault("mix", {})["corpora"] = _corpora(mix)
     for assignment in set_ or []:
         assign(values, assignment)
     check_sections(values)
@@ -119,12 +125,12 @@ def train(
         session = resume_run(out, values.get("train"), sample=sample, device=device, started=started)
         err.print(f"resuming {out} at step {session.trainer.position.step:,}", markup=False)
     else:
-        if not data:
+        if not data and "mix" not in values:
             raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
         with progress_bars() as progress:
             session = new_run(
                 values,
-                data,
+                data or (),
                 out,
                 valid=valid or (),
                 size=size,
@@ -148,6 +154,27 @@ def train(
     return watch.exit_code()
 
 
+def _corpora(given: list[str]) -> dict[str, Any]:
+    """What --mix NAME=PATH:WEIGHT means in [mix]. Of a name given twice, all files. Raises UsageError."""
+    from nextword.errors import UsageError
+
+    corpora: dict[str, Any] = {}
+    for one in given:
+        name, _, path = one.partition("=")
+        before, _, last = path.rpartition(":")
+        try:
+            path, weight = (before, float(last)) if before else (path, None)
+        except ValueError:  # a colon of the path
+            weight = None
+        if not name or not path:
+            raise UsageError(f"--mix {one!r}: expected NAME=PATH:WEIGHT, such as poems=tang.jsonl:2")
+        corpus = corpora.setdefault(name, {"data": []})
+        corpus["data"].append(path)
+        if weight is not None:
+            corpus["weight"] = weight
+    return corpora
+
+
 def sample(model: LanguageModel, tokenizer: Tokenizer, prompt: str) -> str:
     """`prompt` and how the model goes on now: always from the same seed, so that samples can be compared."""
     from nextword.generator import TextGenerator
@@ -164,7 +191,7 @@ def introduce(session: Session) -> None:
     """Say what will be trained, on what."""
     from nextword.cli.console import err
     from nextword.data.batches import fit
-    from nextword.training.trainer import DEFAULT_BPTT
+    from nextword.training.order import DEFAULT_BPTT
 
     trainer, counts = session.trainer, session.splits["train"].counts
     settings = trainer.model.config
@@ -179,9 +206,13 @@ def introduce(session: Session) -> None:
         f"{counts.tokens:,} tokens in {counts.examples:,} documents to train on{held_out}; "
         f"batches of {trainer.batches.size}"
     )
+    if mixture := session.sections.get("mix"):
+        files = session.splits["train"]
+        shares = getattr(files, "shares", {})
+        err.print("mixture: " + ", ".join(f"{name} {shares[name]:.1%}" for name in mixture["corpora"]), markup=False)
     context = trainer.config.context or trainer.model.max_seq_len or DEFAULT_BPTT
     _, _, note = fit(counts.tokens, trainer.config.batch_size, context)
-    if note:
+    if note and not trainer.batches.whole_examples:
         err.print(f"Note: {note}")
 
 

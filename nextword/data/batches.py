@@ -34,12 +34,14 @@ class Batch:
     """The rows do not continue those of the batch before: reset the state."""
     starts: Tensor | None = None
     """(B, T) bool: where another document begins within a row, which sees nothing before it. None: nowhere."""
+    corpus: str = ""
+    """In a mixture read a batch at a time: which corpus this one is from."""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         inputs, targets = (tensor.to(device, non_blocking=True) for tensor in (self.inputs, self.targets))
         starts = None if self.starts is None else self.starts.to(device, non_blocking=True)
-        return Batch(inputs, targets, self.fresh, starts)
+        return Batch(inputs, targets, self.fresh, starts, self.corpus)
 
 
 def fit(num_tokens: int, batch_size: int, context: int) -> tuple[int, int, str]:
@@ -68,9 +70,12 @@ class Order(ABC):
 
     carries = False
     """Whether a batch goes on where the one before stopped."""
+    whole_examples = False
+    """Whether each example is read by itself."""
 
-    def __init__(self, files: TokenFiles, context: int) -> None:
-        self.files = files
+    def __init__(self, digest: str, context: int) -> None:
+        """`digest` names the data."""
+        self.digest = digest
         self.context = context
         self._epoch = 0
         self._index = 0
@@ -91,6 +96,10 @@ class Order(ABC):
     def size(self) -> str:
         """How large a batch is, in words."""
 
+    def read_shares(self) -> dict[str, float]:
+        """In a mixture: the share of each corpus in the tokens with loss read so far."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """The position, and what it is a position in: plain JSON values."""
         return {"epoch": self._epoch, "index": self._index} | self._setting()
@@ -106,7 +115,7 @@ class Order(ABC):
         self._epoch, self._index = state["epoch"], state["index"]
 
     def _setting(self) -> dict[str, Any]:
-        return {"data": self.files.digest, "order": type(self).__name__, "context": self.context}
+        return {"data": self.digest, "order": type(self).__name__, "context": self.context}
 
 
 class WindowBatches(Order):
@@ -120,8 +129,8 @@ class WindowBatches(Order):
     def __init__(self, files: TokenFiles, batch_size: int, context: int, seed: int = 0) -> None:
         """batch_size and context shrink as `fit` says when the stream is too small. Raises DataError as `fit`."""
         self.batch_size, context, _ = fit(files.len_tokens, batch_size, context)
-        super().__init__(files, context)
-        self.seed = seed
+        super().__init__(files.digest, context)
+        self.files, self.seed = files, seed
         self._windows = -(-files.len_tokens // self.context)
         self._starts = self._epoch_starts(0)
         self._starts_epoch = 0
@@ -182,7 +191,8 @@ class StreamBatches(Order):
     def __init__(self, files: TokenFiles, batch_size: int, context: int) -> None:
         """batch_size and context shrink as `fit` says when the stream is too small. Raises DataError as `fit`."""
         self.batch_size, context, _ = fit(files.len_tokens, batch_size, context)
-        super().__init__(files, context)
+        super().__init__(files.digest, context)
+        self.files = files
 
     @property
     def batches_per_epoch(self) -> float:

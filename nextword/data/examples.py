@@ -36,11 +36,13 @@ class ExampleBatches(Order):
     row, however few `tokens` are.
     """
 
+    whole_examples = True
+
     def __init__(self, files: TokenFiles, tokens: int, context: int, seed: int = 0, packed: bool = False) -> None:
         """Raises DataError below 2 tokens."""
         _, context, _ = fit(files.len_tokens, 1, context)
-        super().__init__(files, context)
-        self.tokens, self.seed, self.packed = tokens, seed, packed
+        super().__init__(files.digest, context)
+        self.files, self.tokens, self.seed, self.packed = files, tokens, seed, packed
         self._pieces = _pieces(files, context, overlap=False)
         self._plan = self._planned(0)
         self._plan_epoch = 0
@@ -156,16 +158,17 @@ def _pieces(files: TokenFiles, context: int, overlap: bool) -> Ids:
     """(pieces, 3) all examples in order; those that fit in `context` are one piece each, the others are cut."""
     spans = files.spans()
     long = spans[:, 1] > context
-    cut = [piece for span in spans[long].tolist() for piece in _cut(*span, context, overlap)]
+    cut = [piece for span in spans[long].tolist() for piece in _cut(span, context, overlap)]
     return np.concatenate([spans[~long], np.array(cut, dtype=np.int64).reshape(-1, 3)])
 
 
-def _cut(start: int, length: int, prompt: int, context: int, overlap: bool) -> Iterator[tuple[int, int, int]]:
+def _cut(span: Sequence[int], context: int, overlap: bool) -> Iterator[tuple[int, int, int]]:
     """Pieces of one long example. Plain text to train on is cut into equal parts.
 
     Otherwise windows move by half a context, so that a target has at least so much before it; of a prompt that is
     too long, the end is read.
     """
+    start, length, prompt = span
     if not (prompt or overlap):
         parts = -(-length // context)
         for i in range(parts):

@@ -271,17 +271,25 @@ def _check_unicode(example: Example, record: Record) -> None:
         raise DataError(f"{record.source}: the text holds {half}") from None
 
 
+def training_texts(
+    sources: Sequence[Source], read: ReadConfig, split: SplitConfig, progress: Progress | None = None
+) -> tuple[int, Callable[[], Iterator[str]]]:
+    """How many characters the sources have to learn, and the texts of their training split, read anew at each call."""
+    corpus = _Corpus([sources, (), ()], read, split, None)
+    corpus.survey(progress)
+    return corpus.characters, lambda: _texts(corpus, progress)
+
+
+def _texts(corpus: _Corpus, progress: Progress | None) -> Iterator[str]:
+    for name, example in corpus.routed("training the tokenizer", progress):
+        if name == "train":
+            yield from filter(None, (example.prompt, example.target))
+
+
 def _train_tokenizer(config: TokenizerConfig, corpus: _Corpus, progress: Progress | None) -> Tokenizer:
     from nextword.tokenizers import train_tokenizer
 
-    texts = (
-        text
-        for name, example in corpus.routed("training the tokenizer", progress)
-        if name == "train"
-        for text in (example.prompt, example.target)
-        if text
-    )
-    return train_tokenizer(config, texts)
+    return train_tokenizer(config, _texts(corpus, progress))
 
 
 def _current(out: Path, files: list[SourceFile], settings: dict[str, Any]) -> dict[str, TokenFiles] | None:

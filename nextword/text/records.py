@@ -14,6 +14,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from shutil import copyfileobj
 from typing import Any, Literal, Self
@@ -26,7 +27,7 @@ from nextword.text.sources import Progress, decoded_lines, file_format, find_fil
 
 __all__ = [
     "Example", "Progress", "ReadConfig", "Record", "Source",
-    "example_of", "find_files", "read_records", "source_bytes", "text_of",
+    "example_of", "find_files", "read_records", "sample_text", "source_bytes", "text_of",
 ]  # fmt: skip
 
 Source = str | Path | Iterable[Mapping[str, Any]]
@@ -147,6 +148,19 @@ def read_records(
     ]
     names = ", ".join(str(source) for source in sources if isinstance(source, str | Path))
     return _checked(streams, config, names or "the data")
+
+
+def sample_text(sources: Sequence[Source], config: ReadConfig, characters: int, records: int = 200_000) -> str:
+    """The first `characters` of what there is to read, prompts included, from no more than so many `records`."""
+    pieces: list[str] = []
+    room = characters
+    for record in islice(read_records(sources, config), records):
+        example = example_of(record, config)
+        pieces.append((example.prompt + example.target)[:room])
+        room -= len(pieces[-1])
+        if room <= 0:
+            break
+    return "\n".join(pieces)
 
 
 def _checked(streams: Iterable[Iterator[Record]], config: ReadConfig, names: str) -> Iterator[Record]:

@@ -8,8 +8,8 @@ that were trained so, each example is read by itself: P(target | prompt).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 
 from nextword.data.batches import Batch, stream_in_order, windows_in_order
 from nextword.data.examples import examples_in_order
+from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.loss import next_token_loss
 from nextword.models.base import LanguageModel
@@ -38,6 +39,23 @@ class Evaluation:
     """UTF-8 bytes of the target text."""
     how: str
     """How context was given, in words."""
+    parts: dict[str, Evaluation] = field(default_factory=dict)
+    """Of a mixture: of each corpus."""
+
+    @classmethod
+    def restored(cls, values: Mapping[str, Any]) -> Evaluation:
+        """The inverse of `dataclasses.asdict`."""
+        parts = {name: cls.restored(part) for name, part in values.get("parts", {}).items()}
+        return cls(**{**values, "parts": parts})
+
+    @classmethod
+    def mixed(cls, parts: dict[str, Evaluation], shares: Mapping[str, float]) -> Evaluation:
+        """Of corpora together, as if their tokens had been drawn by these shares, which add up to 1."""
+        tokens = sum(part.tokens for part in parts.values())
+        nats = tokens * sum(shares[name] * part.loss for name, part in parts.items())
+        bytes = round(tokens * sum(shares[name] * part.bytes / part.tokens for name, part in parts.items()))
+        ways = "; ".join(dict.fromkeys(part.how for part in parts.values()))
+        return cls(nats, tokens, bytes, f"{ways}; each corpus counts by its share in training", parts)
 
     @property
     def loss(self) -> float:
@@ -63,12 +81,12 @@ class Evaluation:
             "num_tokens": self.tokens,
             "num_bytes": self.bytes,
             "how": self.how,
-        }
+        } | ({"corpora": {name: part.to_dict() for name, part in self.parts.items()}} if self.parts else {})
 
 
 def evaluate(
     model: LanguageModel,
-    files: TokenFiles,
+    files: TokenFiles | Mixture,
     batch_size: int,
     context: int = 0,
     between: Callable[[], object] = lambda: None,
@@ -81,6 +99,9 @@ def evaluate(
     With a carried state, `batch_size` tracks are read side by side, each from a fresh start; 1 is the whole split in
     one go. `context` limits a window (0 = the model's own limit); it does not limit a carried state.
     """
+    if isinstance(files, Mixture):
+        parts = {name: evaluate(model, part, batch_size, context, between, apart) for name, part in files.files.items()}
+        return Evaluation.mixed(parts, files.shares)
     batches: Iterable[Batch]
     if files.has_prompts if apart is None else apart:
         window = min(context or model.max_seq_len, model.max_seq_len) if model.max_seq_len else files.len_tokens

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from nextword.checkpoint import WEIGHTS, save_weights
-from nextword.data.batches import Batch, Order, StreamBatches, WindowBatches
-from nextword.data.examples import ExampleBatches
+from nextword.data.batches import Batch
+from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
 from nextword.loss import LossTerms, next_token_loss
@@ -31,14 +31,13 @@ from nextword.training.evaluation import Evaluation, evaluate
 from nextword.training.events import Compiling, Evaluated, Event, Finished, Sampled, Step
 from nextword.training.logs import RunLogger
 from nextword.training.optimizers import build_optimizers
+from nextword.training.order import batches_for
 from nextword.training.precision import autocast, choose_precision
 from nextword.training.schedules import lr_factor
 
 PAUSES = ("eval", "sample", "checkpoint")
 EVALUATIONS = 10  # in a run, unless eval_every says otherwise
 PAUSE_SHARE = 0.1  # of a time budget: pauses that would take more are left out, but for the last
-DEFAULT_BPTT = 64  # tokens of a row when a recurrent model's context is left to us
-DEFAULT_ROW = 1024  # the same for a row that holds a whole example, which is cut only beyond it
 
 
 @dataclass
@@ -71,45 +70,6 @@ class _Interrupted(Exception):
     """An evaluation was cut short."""
 
 
-def batches_for(files: TokenFiles, model: LanguageModel, config: TrainConfig) -> Order:
-    """The order that the settings ask for, or that suits model and data.
-
-    Whole examples where there are prompts; else streams with a carried state where the model can carry one, else
-    shuffled windows.
-    """
-    limit, rows = model.max_seq_len, config.rows
-    if rows == "auto":
-        rows = "text" if not files.has_prompts else "examples" if limit is None else "packed"
-    carry = rows == "text" and limit is None if config.carry_state is None else config.carry_state
-    if carry and limit is not None:
-        raise TrainingError(
-            f"carry_state: a model with a context of {limit} tokens cannot carry its state for ever",
-            hint="Leave it out, or train an rnn, gru or lstm",
-        )
-    if carry and rows != "text":
-        raise TrainingError(
-            f"carry_state: there is nothing to carry from one batch of {rows} to the next",
-            hint="Leave it out, or set train.rows=text",
-        )
-    context = config.context or limit or (DEFAULT_BPTT if rows == "text" else DEFAULT_ROW)
-    if limit is not None and context > limit:
-        raise TrainingError(
-            f"train.context is {context}, but the model reads at most {limit} tokens",
-            hint=f"Set model.max_seq_len={context}, or a smaller train.context",
-        )
-    if rows != "text":
-        tokens = config.batch_tokens or config.batch_size * (config.context or limit or DEFAULT_BPTT)
-        return ExampleBatches(files, tokens, context, config.seed, packed=rows == "packed")
-    if config.batch_tokens:
-        raise TrainingError(
-            "batch_tokens is for batches of whole examples",
-            hint="Set train.rows to examples or packed, or give train.batch_size",
-        )
-    if carry:
-        return StreamBatches(files, config.batch_size, context)
-    return WindowBatches(files, config.batch_size, context, config.seed)
-
-
 class Trainer:
     """Trains one model on token files, and keeps what a run folder needs up to date.
 
@@ -120,8 +80,8 @@ class Trainer:
     def __init__(
         self,
         model: LanguageModel,
-        train_files: TokenFiles,
-        valid_files: TokenFiles | None,
+        train_files: TokenFiles | Mixture,
+        valid_files: TokenFiles | Mixture | None,
         config: TrainConfig,
         folder: Path,
         sample: Callable[[LanguageModel], str] | None = None,
@@ -137,7 +97,8 @@ class Trainer:
         self.terms = LossTerms(config.label_smoothing, config.z_loss)
         self.average = WeightAverage(model, config.ema) if config.ema else None
         self.position = Position()
-        self.state: State | None = None
+        self.states: dict[str, State | None] = {}
+        """What is carried from batch to batch, for each corpus of a mixture; for a single one, under ""."""
         self.best: Evaluation | None = None
         self._started = time.monotonic() if started is None else started
         self._rate = 0.0  # tokens per second, smoothed over some ten steps
@@ -186,7 +147,7 @@ class Trainer:
         first = position.step * self.config.accumulate + 1
         for number, batch in enumerate(batches, start=first):
             with autocast(self.precision, self.device):
-                loss, self.state = next_token_loss(
+                loss, self.states[batch.corpus] = next_token_loss(
                     self.model, batch.inputs, batch.targets, self._state_for(batch), self.terms, batch.starts
                 )
             nats += loss.item()
@@ -240,13 +201,13 @@ class Trainer:
         """The state a batch starts from: None for windows and examples, carried without its history for streams."""
         if not self.batches.carries:
             return None
-        rows = batch.inputs.size(0)
-        if batch.fresh or self.state is None:
+        rows, state = batch.inputs.size(0), self.states.get(batch.corpus)
+        if batch.fresh or state is None:
             return self.model.init_state(rows)
         fresh = torch.rand(rows) < self.config.fresh_share
         if not fresh.any():
-            return self.state.detach()
-        both = State.join([self.state.detach(), self.model.init_state(rows)])
+            return state.detach()
+        both = State.join([state.detach(), self.model.init_state(rows)])
         return both.select((torch.arange(rows) + rows * fresh).to(self.device))
 
     def _not_finite(self, what: str, where: str) -> TrainingError:
@@ -287,7 +248,7 @@ class Trainer:
         self.position.pause_seconds += took
         return "interrupted" if self._interrupted else over
 
-    def _evaluate(self, files: TokenFiles, logger: RunLogger) -> Evaluated:
+    def _evaluate(self, files: TokenFiles | Mixture, logger: RunLogger) -> Evaluated:
         """Read the validation split, and keep the weights if it was never better."""
         position = self.position
         with self._best_view(), autocast(self.precision, self.device):
@@ -297,7 +258,7 @@ class Trainer:
                 self.config.batch_size,
                 self.batches.context,
                 self._stop_if_asked,
-                apart=isinstance(self.batches, ExampleBatches),
+                apart=self.batches.whole_examples,
             )
         best = position.best_loss is None or result.loss < position.best_loss
         position.evals_since_best = 0 if best else position.evals_since_best + 1
@@ -316,6 +277,8 @@ class Trainer:
             tokens=position.tokens,
             bits_per_byte=result.bits_per_byte,
             perplexity=result.perplexity,
+            **{f"loss/{name}": part.loss for name, part in result.parts.items()},
+            **{f"bits_per_byte/{name}": part.bits_per_byte for name, part in result.parts.items()},
         )
         return Evaluated(position.step, result, best)
 
@@ -357,6 +320,7 @@ class Trainer:
             tokens=event.tokens,
             tokens_per_s=round(event.tokens_per_s, 1),
             epoch=round(event.epoch, 4),
+            **{f"share/{name}": round(share, 4) for name, share in self.batches.read_shares().items()},
         )
 
     def _due(self, what: str, over: str) -> bool:
@@ -404,7 +368,9 @@ class Trainer:
         self.position.seconds = self._seconds()
         optimizer_tensors, optimizer_values = self.optimizers.state()
         tensors: dict[str, Tensor] = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
-        tensors |= {f"carried.{i}": t for i, t in enumerate(self.state.tensors() if self.state else [])}
+        for corpus, state in self.states.items():
+            named = enumerate(state.tensors() if state else [])
+            tensors |= {f"carried.{i}{'.' * bool(corpus)}{corpus}": tensor for i, tensor in named}
         tensors["rng"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -423,10 +389,13 @@ class Trainer:
         """Go on from there. Raises RunError if it does not fit."""
         tensors, values = resume.load(checkpoint, self.model)
         self.optimizers.load_state(resume.strip(tensors, "optimizer."), values["optimizer"])
-        carried = resume.strip(tensors, "carried.")
-        if carried:
+        carried: dict[str, dict[int, Tensor]] = {}
+        for name, tensor in resume.strip(tensors, "carried.").items():
+            number, _, corpus = name.partition(".")
+            carried.setdefault(corpus, {})[int(number)] = tensor
+        for corpus, parts in carried.items():
             layout = self.model.init_state(1)
-            self.state = layout.with_tensors([carried[str(i)] for i in range(len(carried))])
+            self.states[corpus] = layout.with_tensors([parts[i] for i in range(len(parts))])
         if self.average:
             self.average.weights = resume.strip(tensors, "average.")
         torch.set_rng_state(tensors["rng"].cpu())
@@ -437,7 +406,7 @@ class Trainer:
         self.precision = values["precision"]
         if self.position.compiled:
             self._steps_to_decision = 1
-        self.best = Evaluation(**values["best"]) if values["best"] else None
+        self.best = Evaluation.restored(values["best"]) if values["best"] else None
         self._started -= self.position.seconds
         now = int(self._progress() * EVALUATIONS)  # in a run that was lengthened, an earlier tenth than it was
         self.position.marks = {what: min(tenth, now) for what, tenth in self.position.marks.items()}

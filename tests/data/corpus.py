@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from nextword.data.token_files import TokenFiles, TokenWriter
 
-
 sizes = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=12).filter(
     lambda sizes: sum(prompt + target + 1 for prompt, target in sizes) >= 2
 )

@@ -170,8 +170,8 @@ def test_some_rows_start_from_nothing_and_the_others_carry_on(files, tmp_path):
     batch = next(run.batches)
     fresh = run._state_for(batch)
     assert not fresh.tensors()[1].any()
-    _, run.state = run.model(batch.inputs, fresh)
-    carried = run.state.tensors()[1].clone()
+    _, run.states[""] = run.model(batch.inputs, fresh)
+    carried = run.states[""].tensors()[1].clone()
     seen = set()
     for _ in range(20):
         hidden = run._state_for(next(run.batches)).tensors()[1]
