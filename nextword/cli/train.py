@@ -228,6 +228,9 @@ def _conclude(out: Path, reason: str, figures: dict[str, Any]) -> None:
         else "not validated"
     )
     console.print(f"{reason} after {figures['steps']:,} steps, {figures['seconds']:.0f} s: {reached}")
+    if corpora := figures.get("corpora"):
+        parts = (f"{name} {read['share']:.1%}, {read['epochs']:.2f} epochs" for name, read in corpora.items())
+        console.print(f"read: {'; '.join(parts)}", markup=False)
     folder = shlex.quote(str(out))
     if reason == "interrupted":
         console.print(f"go on with:  nextword train --resume --out {folder}", markup=False)

@@ -93,6 +93,11 @@ class Order(ABC):
 
     @property
     @abstractmethod
+    def batches_per_epoch(self) -> float:
+        """Not whole where an epoch ends within a batch."""
+
+    @property
+    @abstractmethod
     def size(self) -> str:
         """How large a batch is, in words."""
 
@@ -137,7 +142,7 @@ class WindowBatches(Order):
 
     @property
     def batches_per_epoch(self) -> float:
-        """Not whole where an epoch ends within a batch."""
+        """As `Order`."""
         return self._windows / self.batch_size
 
     @property
@@ -196,6 +201,7 @@ class StreamBatches(Order):
 
     @property
     def batches_per_epoch(self) -> float:
+        """As `Order`."""
         return float(_num_chunks(self.files, self.batch_size, self.context))
 
     @property

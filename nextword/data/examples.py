@@ -50,7 +50,12 @@ class ExampleBatches(Order):
     @property
     def epoch(self) -> float:
         """Epochs read so far, such as 1.25."""
-        return self._epoch + self._index / self._current().num_batches
+        return self._epoch + self._index / self.batches_per_epoch
+
+    @property
+    def batches_per_epoch(self) -> float:
+        """Of the epoch at hand."""
+        return float(self._current().num_batches)
 
     @property
     def size(self) -> str:

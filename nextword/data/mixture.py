@@ -139,6 +139,7 @@ class Schedule:
 class MixedBatches(Order):
     """Batches of `draws` parts, each the next batch of one corpus: one row of windows, say, or a whole batch.
 
+    What keeps to the shares is the tokens with loss: a corpus that gives fewer at a time is drawn more often.
     Batches that carry a state must not be joined: `draws` is 1 then, and `Batch.corpus` tells whose state goes on.
     """
 
@@ -151,8 +152,10 @@ class MixedBatches(Order):
         self.tokens = dict.fromkeys(orders, 0)
         """Tokens with loss read so far of each corpus."""
         self._names = list(orders)
-        self._schedule = Schedule([mixture.shares[name] for name in orders], seed)
-        self._sizes = {name: mixture.files[name].len_tokens for name in orders}
+        self._sizes = {name: mixture.files[name].counts.loss_tokens for name in orders}
+        # draws for each token: of each corpus, its share by how many tokens it gives at a time
+        rates = [mixture.shares[name] * order.batches_per_epoch / self._sizes[name] for name, order in orders.items()]
+        self._schedule, self._rate = Schedule(rates, seed), sum(rates)
         self._eos_id = mixture.eos_id
 
     @property
@@ -160,6 +163,11 @@ class MixedBatches(Order):
         """As much as all corpora hold together is an epoch."""
         read = sum(order.epoch * self._sizes[name] for name, order in self.orders.items())
         return read / sum(self._sizes.values())
+
+    @property
+    def batches_per_epoch(self) -> float:
+        """On average."""
+        return self._rate * sum(self._sizes.values()) / self.draws
 
     @property
     def size(self) -> str:

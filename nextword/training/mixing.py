@@ -57,8 +57,8 @@ def prepare_mix(
 ) -> dict[str, Path]:
     """The prepared folder of each corpus, those of text below `folder`.
 
-    `taught` is used in place of a new tokenizer, where no folder has one. Raises UsageError, DataError, and RunError for prepared folders that do
-    not go together.
+    `taught` is used in place of a new tokenizer, where no folder has one. Raises UsageError, DataError, and RunError
+    for prepared folders that do not go together.
     """
     corpora, given = recipe.mix.corpora, recipe.data.model_dump()
     tokenizer: Tokenizer | None = None
@@ -109,7 +109,7 @@ def _tokenizer(config: TokenizerConfig, mix: MixConfig, texts: Mapping[str, tupl
 def open_mix(folders: Mapping[str, Path], mix: MixConfig, tokenizer: Tokenizer) -> dict[str, TokenFiles | Mixture]:
     """The splits of all corpora together, by name; the training split has all corpora."""
     opened = {name: open_prepared(folder, tokenizer) for name, folder in folders.items()}
-    shares = mix.shares({name: splits["train"].len_tokens for name, splits in opened.items()})
+    shares = mix.shares({name: splits["train"].counts.loss_tokens for name, splits in opened.items()})
     mixed: dict[str, TokenFiles | Mixture] = {}
     for split in ("train", "valid", "test"):
         files = {name: splits[split] for name, splits in opened.items() if split in splits}
