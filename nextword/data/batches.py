@@ -72,6 +72,8 @@ class Order(ABC):
     """Whether a batch goes on where the one before stopped."""
     whole_examples = False
     """Whether each example is read by itself."""
+    one_shape = True
+    """Whether all batches, or nearly all, have the same shape."""
 
     def __init__(self, digest: str, context: int) -> None:
         """`digest` names the data."""

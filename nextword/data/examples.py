@@ -32,17 +32,19 @@ class ExampleBatches(Order):
     """Whole examples, shuffled anew each epoch, in batches of at most `tokens` tokens, padding included.
 
     Unpacked, a batch holds as many examples of like length as fit; its width is that of the longest. Packed, all
-    batches are `tokens` / `context` rows of `context` tokens, but for the last of an epoch. A batch has at least one
-    row, however few `tokens` are.
+    batches are `tokens` / `context` rows of `context` tokens; the last of an epoch is filled up with empty rows. A
+    batch has at least one row, however few `tokens` are.
     """
 
     whole_examples = True
 
     def __init__(self, files: TokenFiles, tokens: int, context: int, seed: int = 0, packed: bool = False) -> None:
         """Raises DataError below 2 tokens."""
+        num_rows = max(1, tokens // context)
         _, context, _ = fit(files.len_tokens, 1, context)
         super().__init__(files.digest, context)
-        self.files, self.tokens, self.seed, self.packed = files, tokens, seed, packed
+        self.files, self.tokens, self.seed, self.packed, self.one_shape = files, tokens, seed, packed, packed
+        self._packed_shape = num_rows, context
         self._pieces = _pieces(files, context, overlap=False)
         self._plan = self._planned(0)
         self._plan_epoch = 0
@@ -65,7 +67,7 @@ class ExampleBatches(Order):
     def __next__(self) -> Batch:
         plan = self._current()
         rows = [self._pieces[row] for row in plan.batch(self._index)]
-        batch = _batch(self.files, rows, self.context if self.packed else 0)
+        batch = _batch(self.files, rows, self._packed_shape if self.packed else None)
         self._index += 1
         if self._index == plan.num_batches:
             self._epoch, self._index = self._epoch + 1, 0
@@ -82,8 +84,7 @@ class ExampleBatches(Order):
         if self.packed:
             pools = (order[at : at + POOL] for at in range(0, len(order), POOL))
             rows = [row for pool in pools for row in _best_fit(pool, lengths[pool], self.context)]
-            per_batch = max(1, self.tokens // self.context)
-            return _Plan.of([rows[i] for i in rng.permutation(len(rows))], per_batch)
+            return _Plan.of([rows[i] for i in rng.permutation(len(rows))], per_batch=self._packed_shape[0])
         batches = _by_length(order, lengths, self.tokens)
         return _Plan.of_batches([batches[i] for i in rng.permutation(len(batches))])
 
@@ -187,12 +188,12 @@ def _cut(span: Sequence[int], context: int, overlap: bool) -> Iterator[tuple[int
         scored, stop = stop, min(length, stop + half)
 
 
-def _batch(files: TokenFiles, rows: Sequence[Ids], width: int = 0) -> Batch:
-    """Rows of pieces, filled up to the longest or to `width`: <eos> in, no loss out."""
-    width = width or max(int(row[:, 1].sum()) for row in rows)
-    inputs = np.full((len(rows), width), files.eos_id, dtype=np.int64)
-    targets = np.full((len(rows), width), IGNORE, dtype=np.int64)
-    starts = np.zeros((len(rows), width), dtype=np.bool_)
+def _batch(files: TokenFiles, rows: Sequence[Ids], packed: tuple[int, int] | None = None) -> Batch:
+    """Rows of pieces, filled up to the longest, or to the shape of a packed batch: <eos> in, no loss out."""
+    shape = packed or (len(rows), max(int(row[:, 1].sum()) for row in rows))
+    inputs = np.full(shape, files.eos_id, dtype=np.int64)
+    targets = np.full(shape, IGNORE, dtype=np.int64)
+    starts = np.zeros(shape, dtype=np.bool_)
     for i, row in enumerate(rows):
         at = 0
         for start, length, silent in row.tolist():
@@ -201,7 +202,6 @@ def _batch(files: TokenFiles, rows: Sequence[Ids], width: int = 0) -> Batch:
             targets[i, at + silent : at + length] = ids[1 + silent :]
             starts[i, at] = True
             at += length
-    shared = any(len(row) > 1 for row in rows)
     return Batch(
-        torch.from_numpy(inputs), torch.from_numpy(targets), starts=torch.from_numpy(starts) if shared else None
+        torch.from_numpy(inputs), torch.from_numpy(targets), starts=torch.from_numpy(starts) if packed else None
     )

@@ -146,6 +146,7 @@ class MixedBatches(Order):
     def __init__(self, mixture: Mixture, orders: Mapping[str, Order], draws: int, seed: int) -> None:
         super().__init__(mixture.digest, max(order.context for order in orders.values()))
         self.carries = any(order.carries for order in orders.values())
+        self.one_shape = all(order.one_shape for order in orders.values())
         self.whole_examples = any(order.whole_examples for order in orders.values())
         assert draws == 1 or not self.carries
         self.orders, self.draws, self.seed = dict(orders), draws, seed
@@ -196,7 +197,7 @@ class MixedBatches(Order):
             self.tokens[name] += int((part.targets != IGNORE).sum())
             parts.append(part)
         self._index += self.draws
-        return replace(parts[0], corpus=name) if self.draws == 1 else _joined(parts, self._eos_id)
+        return replace(parts[0], corpus=name) if self.draws == 1 else _joined(parts, self.context, self._eos_id)
 
     def state_dict(self) -> dict[str, Any]:
         """As `Order`; and the position in each corpus."""
@@ -214,16 +215,15 @@ class MixedBatches(Order):
         return super()._setting() | {"seed": self.seed, "draws": self.draws}
 
 
-def _joined(parts: Sequence[Batch], filler: int) -> Batch:
-    """The rows of all, filled up to the widest."""
-    width = max(part.inputs.size(1) for part in parts)
+def _joined(parts: Sequence[Batch], width: int, filler: int) -> Batch:
+    """The rows of all, filled up to `width`."""
 
     def together(tensors: Sequence[Tensor], value: int) -> Tensor:
         return torch.cat([pad(tensor, (0, width - tensor.size(1)), value=value) for tensor in tensors])
 
-    starts = None
-    if any(part.starts is not None for part in parts):
-        none = [torch.zeros_like(part.inputs, dtype=torch.bool) for part in parts]
-        starts = together([s if p.starts is None else p.starts for p, s in zip(parts, none, strict=True)], False)
-    inputs = together([part.inputs for part in parts], filler)
-    return Batch(inputs, together([part.targets for part in parts], IGNORE), starts=starts)
+    starts = [part.starts for part in parts if part.starts is not None]
+    return Batch(
+        together([part.inputs for part in parts], filler),
+        together([part.targets for part in parts], IGNORE),
+        starts=together(starts, False) if starts else None,  # of all or of none: one kind of order
+    )

@@ -128,15 +128,12 @@ def test_a_position_in_other_shares_is_refused(mixture):
         mixed(other, "windows").load_state_dict(mixed(mixture, "windows").state_dict())
 
 
-def test_documents_keep_apart_where_rows_of_one_and_of_several_meet(mixture):
-    """A row of a single document beside one of many: where it begins is known or needs no telling."""
+def test_documents_keep_apart_where_rows_of_several_corpora_meet(mixture):
     for batch in itertools.islice(mixed(mixture, "packed"), 30):
-        if batch.starts is not None:
-            begins = batch.starts.clone()
-            begins[:, 0] = True
-            for row, targets in zip(begins, batch.targets, strict=True):
-                documents = int((targets == 0).sum())
-                assert int(row.sum()) in (documents, documents + 1)  # one of them may be cut short
+        for begins, targets in zip(batch.starts, batch.targets, strict=True):
+            assert begins[0]
+            documents = int((targets == 0).sum())
+            assert int(begins.sum()) in (documents, documents + 1)  # one of them may be cut short
 
 
 # Settings
