@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from nextword.checkpoint import WEIGHTS, save_weights
-from nextword.data.batches import Batch
 from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
 from nextword.loss import LossTerms, next_token_loss
-from nextword.models.base import LanguageModel, State
+from nextword.models.base import LanguageModel
 from nextword.tokenizers import IGNORE
 from nextword.training import resume
 from nextword.training.average import WeightAverage
+from nextword.training.carried import Carried
 from nextword.training.compiling import TRIAL_STEPS, WORTHWHILE, compile_model
 from nextword.training.config import TrainConfig
 from nextword.training.evaluation import Evaluation, evaluate
@@ -97,8 +97,7 @@ class Trainer:
         self.terms = LossTerms(config.label_smoothing, config.z_loss)
         self.average = WeightAverage(model, config.ema) if config.ema else None
         self.position = Position()
-        self.states: dict[str, State | None] = {}
-        """What is carried from batch to batch, for each corpus of a mixture; for a single one, under ""."""
+        self.carried = Carried(model, config.fresh_share) if self.batches.carries else None
         self.best: Evaluation | None = None
         self._started = time.monotonic() if started is None else started
         self._rate = 0.0  # tokens per second, smoothed over some ten steps
@@ -147,9 +146,10 @@ class Trainer:
         first = position.step * self.config.accumulate + 1
         for number, batch in enumerate(batches, start=first):
             with autocast(self.precision, self.device):
-                loss, self.states[batch.corpus] = next_token_loss(
-                    self.model, batch.inputs, batch.targets, self._state_for(batch), self.terms, batch.starts
-                )
+                before = self.carried.before(batch) if self.carried else None
+                loss, state = next_token_loss(self.model, batch.inputs, batch.targets, before, self.terms, batch.starts)
+            if self.carried and state is not None:
+                self.carried.keep(batch, state)
             nats += loss.item()
             if not math.isfinite(nats):
                 raise self._not_finite("loss", f"batch {number}")
@@ -186,7 +186,8 @@ class Trainer:
         if self._steps_to_decision != 0:
             return False
         config, position = self.config, self.position
-        if config.compile == "auto" and not position.compiled and self._seconds_left() < WORTHWHILE:
+        worthwhile = self.batches.one_shape and self._seconds_left() >= WORTHWHILE  # each shape is compiled anew
+        if config.compile == "auto" and not position.compiled and not worthwhile:
             return False
         position.compiled = compile_model(self.model)
         return position.compiled
@@ -196,19 +197,6 @@ class Trainer:
         if self.config.budget:
             return self.config.budget - self._seconds()
         return self._last_step * self.position.step * (1 / max(self._progress(), 1e-9) - 1)
-
-    def _state_for(self, batch: Batch) -> State | None:
-        """The state a batch starts from: None for windows and examples, carried without its history for streams."""
-        if not self.batches.carries:
-            return None
-        rows, state = batch.inputs.size(0), self.states.get(batch.corpus)
-        if batch.fresh or state is None:
-            return self.model.init_state(rows)
-        fresh = torch.rand(rows) < self.config.fresh_share
-        if not fresh.any():
-            return state.detach()
-        both = State.join([state.detach(), self.model.init_state(rows)])
-        return both.select((torch.arange(rows) + rows * fresh).to(self.device))
 
     def _not_finite(self, what: str, where: str) -> TrainingError:
         step = self.position.step + 1
@@ -368,9 +356,8 @@ class Trainer:
         self.position.seconds = self._seconds()
         optimizer_tensors, optimizer_values = self.optimizers.state()
         tensors: dict[str, Tensor] = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
-        for corpus, state in self.states.items():
-            named = enumerate(state.tensors() if state else [])
-            tensors |= {f"carried.{i}{'.' * bool(corpus)}{corpus}": tensor for i, tensor in named}
+        if self.carried:
+            tensors |= {f"carried.{name}": tensor for name, tensor in self.carried.tensors().items()}
         tensors["rng"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -389,13 +376,8 @@ class Trainer:
         """Go on from there. Raises RunError if it does not fit."""
         tensors, values = resume.load(checkpoint, self.model)
         self.optimizers.load_state(resume.strip(tensors, "optimizer."), values["optimizer"])
-        carried: dict[str, dict[int, Tensor]] = {}
-        for name, tensor in resume.strip(tensors, "carried.").items():
-            number, _, corpus = name.partition(".")
-            carried.setdefault(corpus, {})[int(number)] = tensor
-        for corpus, parts in carried.items():
-            layout = self.model.init_state(1)
-            self.states[corpus] = layout.with_tensors([parts[i] for i in range(len(parts))])
+        if self.carried:
+            self.carried.restore(resume.strip(tensors, "carried."))
         if self.average:
             self.average.weights = resume.strip(tensors, "average.")
         torch.set_rng_state(tensors["rng"].cpu())

@@ -96,6 +96,7 @@ def test_the_order_suits_model_data_and_settings(name, data, settings, kind, pac
     order = batches_for(files, model_of(name), config)
     assert type(order) is kind
     assert getattr(order, "packed", None) == packed
+    assert order.one_shape == (packed is not False)  # else torch.compile would compile for ever
     mixed = batches_for(mix(files), model_of(name), config)
     assert isinstance(mixed, MixedBatches)
     assert type(mixed.orders[data]) is kind
