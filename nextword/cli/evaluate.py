@@ -59,13 +59,12 @@ def evaluate(
             progress=progress,
         )
         files = splits["train"]
-        rows = loaded.config.get("train", {}).get("rows", "auto")
         # One row reads a carried state from end to end; windows do not depend on how many are read at once.
         result = evaluate_files(
             loaded.model,
             files,
             1 if loaded.model.max_seq_len is None else 16,
-            apart=files.has_prompts if rows == "auto" else rows != "text",
+            apart=loaded.config.get("corpus", {}).get("apart") or None,
         )
     figures = result.to_dict() | {"num_documents": files.counts.examples, "unknown": files.counts.unknown_tokens}
     if as_json:

@@ -177,15 +177,17 @@ def new_run(
                 taken = transplant(model, tokenizer, source.model, source.tokenizer)
             model.to(place)
             splits = _open(folders, recipe.mix, tokenizer)
-            _trainer(model, tokenizer, splits, recipe.train, out, sample, started)  # fails while there is a way back
+            # What can fail does so while there is a way back.
+            trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started)
             described = {name: _place(path, folder) for name, path in folders.items()}
             names = [file.path for path in folders.values() for file in read_index(path / "train").sources]
-            where = {"folders": described} if recipe.mix.corpora else {"folder": described[""]}
-            sections = recipe.sections() | {"corpus": where | {"sources": names + ([corpus] if corpus else [])}}
+            where: dict[str, Any] = {"folders": described} if recipe.mix.corpora else {"folder": described[""]}
+            where |= {"sources": names + ([corpus] if corpus else []), "apart": trainer.batches.whole_examples}
+            sections = recipe.sections() | {"corpus": where}
             if source is not None:
                 sections["init"] = {"from": str(init_from), "taken": str(taken)}
             save_config(folder, model, tokenizer, sections)
-            del splits  # some systems move no folder while its files are open
+            del splits, trainer  # some systems move no folder while its files are open
         splits = _open({name: out / path for name, path in described.items()}, recipe.mix, tokenizer)
         trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started)
     except OSError as error:

@@ -62,6 +62,13 @@ def test_a_pair_is_trained_evaluated_scored_and_answered(model, capsys):
     assert all(" + " in sample["text"].split("\n")[0] for sample in samples)  # an answer to a held-out prompt
 
 
+def test_what_is_trained_document_by_document_is_judged_so(capsys):
+    assert train("poems.txt", "--set", "train.rows='examples'") == 0
+    capsys.readouterr()
+    assert run(["evaluate", "run", "poems.txt", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["how"] == "each example by itself"
+
+
 def test_a_separator_of_one_s_own(capsys):
     assert train("pairs.jsonl", *FIELDS, "--set", "data.separator= = ") == 0
     assert read_config(Path("run"))["data"]["separator"] == "="

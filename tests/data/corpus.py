@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 from hypothesis import strategies as st
+from toys import write_tokens
 
-from nextword.data.token_files import TokenFiles, TokenWriter
+from nextword.data.token_files import TokenFiles
 
 sizes = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=12).filter(
     lambda sizes: sum(prompt + target + 1 for prompt, target in sizes) >= 2
@@ -50,13 +51,7 @@ def write(
     tokenizer: CodePoints | None = None,
 ) -> TokenFiles:
     """Token files of (prompt ids, target ids); each target id stands for one byte."""
-    writer = TokenWriter(folder, tokenizer or CodePoints(), shard_tokens)
-    for prompt, target in examples:
-        writer.prompt(prompt)
-        writer.target(target, num_bytes=len(target))
-        writer.end()
-    writer.finish()
-    return TokenFiles.open(folder)
+    return write_tokens(folder, examples, tokenizer or CodePoints(), shard_tokens)
 
 
 def flat(examples: Sequence[tuple[list[int], list[int]]]) -> tuple[list[int], list[bool]]:

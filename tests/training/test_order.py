@@ -4,11 +4,13 @@ from itertools import islice
 
 import pytest
 import torch
+from songs import Letters, V
+from toys import write_tokens
 
 from nextword.data.batches import StreamBatches, WindowBatches
 from nextword.data.examples import ExampleBatches
 from nextword.data.mixture import MixedBatches, Mixture
-from nextword.data.token_files import TokenFiles, TokenWriter
+from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
 from nextword.loss import next_token_loss
 from nextword.models import build_model, model_config
@@ -20,7 +22,6 @@ from nextword.training.order import batches_for
 from nextword.training.resume import latest
 from nextword.training.trainer import Trainer
 
-V = 12
 SETTINGS = {
     "lstm": {"type": "lstm", "hidden_size": 16, "vocab_size": V},
     "transformer": {"type": "transformer", "num_layers": 1, "hidden_size": 16, "num_heads": 2, "max_seq_len": 24}
@@ -28,29 +29,12 @@ SETTINGS = {
 }
 
 
-class Letters:
-    """A vocabulary of V ids; 0 is <eos>."""
-
-    kind, vocab_size, eos_id, unk_id = "letters", V, 0, None
-
-    def fingerprint(self) -> str:
-        return "letters"
-
-
-def write(folder, examples) -> TokenFiles:
-    writer = TokenWriter(folder, Letters(), 2**20)
-    for prompt, target in examples:
-        writer.prompt(prompt)
-        writer.target(target, num_bytes=len(target))
-        writer.end()
-    writer.finish()
-    return TokenFiles.open(folder)
-
-
 @pytest.fixture
 def songs(tmp_path) -> TokenFiles:
     """Plain text: 1 2 3 ... up to a length of its own."""
-    return write(tmp_path / "songs", [([], list(range(1, length))) for length in list(range(4, 10)) * 5])
+    return write_tokens(
+        tmp_path / "songs", [([], list(range(1, length))) for length in list(range(4, 10)) * 5], Letters()
+    )
 
 
 @pytest.fixture
@@ -58,7 +42,7 @@ def pairs(tmp_path) -> TokenFiles:
     """A few letters, and after 11 the same again in reverse."""
     letters = torch.randint(1, 10, (60, 5), generator=torch.Generator().manual_seed(0)).tolist()
     texts = [row[: 2 + i % 4] for i, row in enumerate(letters)]
-    return write(tmp_path / "pairs", [([*text, 11], text[::-1]) for text in texts])
+    return write_tokens(tmp_path / "pairs", [([*text, 11], text[::-1]) for text in texts], Letters())
 
 
 def mix(*files: TokenFiles) -> Mixture:
