@@ -74,6 +74,7 @@ def train(
     from nextword.cli.console import err, progress_bars
     from nextword.config import assign, read_toml
     from nextword.errors import UsageError
+    from nextword.training.mixing import mixes
     from nextword.training.recipe import check_sections, commented
     from nextword.training.session import new_run, resume_run, settle
 
@@ -125,7 +126,7 @@ def train(
         session = resume_run(out, values.get("train"), sample=sample, device=device, started=started)
         err.print(f"resuming {out} at step {session.trainer.position.step:,}", markup=False)
     else:
-        if not data and "mix" not in values:
+        if not data and not mixes(values):
             raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
         with progress_bars() as progress:
             session = new_run(
@@ -191,6 +192,7 @@ def introduce(session: Session) -> None:
     """Say what will be trained, on what."""
     from nextword.cli.console import err
     from nextword.data.batches import fit
+    from nextword.data.mixture import Mixture
     from nextword.training.order import DEFAULT_BPTT
 
     trainer, counts = session.trainer, session.splits["train"].counts
@@ -206,10 +208,8 @@ def introduce(session: Session) -> None:
         f"{counts.tokens:,} tokens in {counts.examples:,} documents to train on{held_out}; "
         f"batches of {trainer.batches.size}"
     )
-    if mixture := session.sections.get("mix"):
-        files = session.splits["train"]
-        shares = getattr(files, "shares", {})
-        err.print("mixture: " + ", ".join(f"{name} {shares[name]:.1%}" for name in mixture["corpora"]), markup=False)
+    if isinstance(files := session.splits["train"], Mixture):
+        err.print("mixture: " + ", ".join(f"{name} {share:.1%}" for name, share in files.shares.items()), markup=False)
     context = trainer.config.context or trainer.model.max_seq_len or DEFAULT_BPTT
     _, _, note = fit(counts.tokens, trainer.config.batch_size, context)
     if note and not trainer.batches.whole_examples:
