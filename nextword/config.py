@@ -12,7 +12,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -69,12 +69,17 @@ def _explain(error: ValidationError, cls: type[Config], section: str) -> str:
 
 
 def _section(cls: type[Config], path: Iterable[int | str]) -> type[Config]:
-    """The class of a nested section; the outer one where the way is not plain (a list, a union)."""
-    for part in path:
+    """The class of a nested section, also in a table of sections; the outer one where the way is not plain."""
+    parts = iter(path)
+    for part in parts:
         field = cls.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Config)):
+        inner = None if field is None else field.annotation
+        if get_origin(inner) is dict:
+            inner = get_args(inner)[1]
+            next(parts, None)  # the name
+        if not (isinstance(inner, type) and issubclass(inner, Config)):
             return cls
-        cls = field.annotation
+        cls = inner
     return cls
 
 
@@ -108,8 +113,18 @@ def to_toml(sections: Mapping[str, Config]) -> str:
         for key, field in type(section).model_fields.items():
             lines += textwrap.wrap(field.description or "", 118, initial_indent="# ", subsequent_indent="# ")
             value = values[key]
-            lines.append(f"# {key} =" if value is None else f"{key} = {json.dumps(value, ensure_ascii=False)}")
+            lines.append(f"# {key} =" if value is None else f"{key} = {_toml(value)}")
     return "\n".join(lines[1:]) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A JSON value as TOML; what is None in a table is left out."""
+    if isinstance(value, dict):
+        pairs = [f"{json.dumps(key, ensure_ascii=False)} = {_toml(v)}" for key, v in value.items() if v is not None]
+        return f"{{ {', '.join(pairs)} }}" if pairs else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -80,13 +80,15 @@ def next_token_loss(
     targets: Tensor,
     state: State | None = None,
     terms: LossTerms = PLAIN,
+    starts: Tensor | None = None,
 ) -> tuple[Tensor, State | None]:
     """Sum of the token losses in nats, and the state after the last token.
 
     `inputs`, `targets` (B, T); targets equal to IGNORE are left out. The (B*T, V) logits never stand whole: they are
-    made, used and dropped a chunk at a time, in the forward and in the backward pass.
+    made, used and dropped a chunk at a time, in the forward and in the backward pass. `starts` (B, T) bool tells where
+    documents begin within rows.
     """
-    features, state = model.features(inputs, state)  # (B, T, C)
+    features, state = model.features(inputs, state, starts)  # (B, T, C)
     kept = targets != IGNORE
     features, targets = features[kept], targets[kept]  # (N, C), (N,)
     output = model.output

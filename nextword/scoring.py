@@ -51,8 +51,10 @@ class TextScore:
     pieces: list[str]
     """What each token adds to the text: "" for a token that ends inside a character.
     They join to the text, as far as the tokenizer can give it back."""
+    prompt: str
+    """Read before the text, and not scored."""
     bos: str
-    """The boundary token, on which the first token is conditioned."""
+    """The boundary token, on which the first token, of the prompt where there is one, is conditioned."""
     include_eos: bool
     """Whether the end of the text, `<eos>`, is one of the tokens."""
     window: int | None
@@ -100,7 +102,8 @@ class TextScore:
                 f"windows of {self.window} tokens, stride {self.stride}: "
                 f"each token sees at least {self.window - self.stride} before it, or all there are"
             )
-        return f"The first token of the text is conditioned on {self.bos}; {end}; {sight}."
+        before = f"{self.bos} and the prompt" if self.prompt else self.bos
+        return f"The first token of the text is conditioned on {before}; {end}; {sight}."
 
     def __str__(self) -> str:
         return (
@@ -118,6 +121,7 @@ class TextScore:
             "num_bytes": self.num_bytes,
             "perplexity": self.perplexity,
             "bits_per_byte": self.bits_per_byte,
+            "prompt": self.prompt,
             "bos": self.bos,
             "include_eos": self.include_eos,
             "window": self.window,
@@ -125,8 +129,10 @@ class TextScore:
         }
 
 
-def score_text(model: LanguageModel, tokenizer: Tokenizer, text: str, include_eos: bool = False) -> TextScore:
-    """Score `text`; with `include_eos`, also that it ends there.
+def score_text(
+    model: LanguageModel, tokenizer: Tokenizer, text: str, include_eos: bool = False, prompt: str = ""
+) -> TextScore:
+    """Score `text` given `prompt`; with `include_eos`, also that it ends there.
 
     A text longer than the model's context is read in overlapping windows, each from a fresh start, with a stride of
     half the context; only tokens not yet scored count. A recurrent model carries its state instead. Memory does not
@@ -135,12 +141,12 @@ def score_text(model: LanguageModel, tokenizer: Tokenizer, text: str, include_eo
     Raises UsageError for a text without a token (empty, or white space alone for a word tokenizer), RunError if the
     model's logits are not numbers.
     """
-    boundary, ids = boundary_id(tokenizer), tokenizer.encode(text)
+    boundary, read, ids = boundary_id(tokenizer), tokenizer.encode(prompt), tokenizer.encode(text)
     if not ids:
         what = f"{text[:20]!r} has no token" if text else "the text is empty"
         raise UsageError(f"nothing to score: {what}")
     targets = torch.tensor(ids + [tokenizer.eos_id] * include_eos, device=model.device)
-    inputs = torch.tensor([boundary, *ids], device=model.device)[: len(targets)]
+    inputs = torch.tensor([boundary, *read, *ids], device=model.device)[: len(read) + len(targets)]
     with torch.inference_mode():
         columns = [torch.cat(parts).tolist() for parts in zip(*_score_tokens(model, inputs, targets), strict=True)]
     log_probs, ranks, entropies = columns
@@ -153,7 +159,7 @@ def score_text(model: LanguageModel, tokenizer: Tokenizer, text: str, include_eo
     limit = model.max_seq_len
     stride = _stride(limit) if limit is not None and len(inputs) > limit else None
     pieces = _pieces(tokenizer, ids) + [""] * include_eos
-    return TextScore(text, scores, pieces, tokenizer.token_text(boundary), include_eos, limit, stride)
+    return TextScore(text, scores, pieces, prompt, tokenizer.token_text(boundary), include_eos, limit, stride)
 
 
 def boundary_id(tokenizer: Tokenizer) -> int:
@@ -162,10 +168,14 @@ def boundary_id(tokenizer: Tokenizer) -> int:
 
 
 def _score_tokens(model: LanguageModel, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """(N,) inputs and targets -> log-probabilities, ranks and entropies, in pieces whose logits fit in memory."""
+    """(N,) targets, and what is read up to the last -> log-probabilities, ranks, entropies, a part at a time.
+
+    The logits of a part fit in memory.
+    """
     rows = max(1, CHUNK_ELEMENTS // model.output.out_features)
-    start = 0
+    start, unscored = 0, len(inputs) - len(targets)
     for features in _read(model, inputs):
+        features, unscored = features[unscored:], max(0, unscored - len(features))
         for part in features.split(rows):
             wanted = targets[start : start + len(part)]
             logits = model.output(part).float()  # (n, V)
@@ -177,7 +187,7 @@ def _score_tokens(model: LanguageModel, inputs: Tensor, targets: Tensor) -> Iter
 
 
 def _read(model: LanguageModel, inputs: Tensor) -> Iterator[Tensor]:
-    """(N,) ids -> features (n, C) in order, each position once."""
+    """(M,) ids -> features (n, C) in order, each position once."""
     limit = model.max_seq_len
     if limit is None:
         state: State | None = model.init_state(1)

@@ -35,6 +35,19 @@ def test_the_chain_rule_by_hand() -> None:
     assert ended.num_bytes == 2
 
 
+@pytest.mark.parametrize("limit", [None, 4, 40])
+@pytest.mark.parametrize("length", [0, 1, 9])
+def test_a_prompt_is_read_and_not_scored(length: int, limit: int | None) -> None:
+    """P(text | prompt) = P(prompt text) / P(prompt), whatever the windows; to its end, too."""
+    model, prompt = Bag(random_table(V), limit), text_of(length, seed=1)
+    for include_eos in (False, True):
+        given = score_text(model, LETTERS, "abca", include_eos, prompt)
+        whole = score_text(model, LETTERS, prompt + "abca", include_eos)
+        assert [t.log_prob for t in given.tokens] == [t.log_prob for t in whole.tokens[length:]]
+        assert (given.num_bytes, given.prompt) == (4, prompt)
+        assert ("and the prompt" in given.conditions) == bool(prompt)
+
+
 def test_all_texts_share_a_probability_of_one() -> None:
     """All texts of up to 3 letters that end, all of 3 letters that go on, and the empty text."""
     tokenizer = CharTokenizer("ab")
@@ -104,7 +117,7 @@ def test_json_has_exactly_these_keys() -> None:
     values = json.loads(json.dumps(score_text(Bigram(random_table(V)), LETTERS, "abc").to_dict()))
     assert list(values) == [
         "tokens", "log_prob", "num_tokens", "num_bytes", "perplexity", "bits_per_byte",
-        "bos", "include_eos", "window", "stride",
+        "prompt", "bos", "include_eos", "window", "stride",
     ]  # fmt: skip
     assert list(values["tokens"][0]) == ["text", "id", "log_prob", "prob", "rank", "entropy"]
 

@@ -1,15 +1,18 @@
-"""Models and tokenizers small enough to know every probability by heart."""
+"""Models and tokenizers small enough to know every probability by heart, and token files of known tokens."""
 
 from __future__ import annotations
 
 import codecs
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from nextword.data.token_files import TokenFiles, TokenWriter
+from nextword.data.token_index import Vocabulary
 from nextword.models.base import LanguageModel, ModelConfig, State
 
 
@@ -52,7 +55,10 @@ class Bigram(LanguageModel):
     def init_state(self, batch_size: int) -> SumState:
         return SumState(torch.zeros(batch_size, len(self.table)), torch.zeros(batch_size, dtype=torch.long))
 
-    def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def features(
+        self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        assert starts is None
         self.reads.append(tuple(tokens.shape))
         B, T = tokens.shape
         given = state
@@ -87,6 +93,19 @@ class Recital(Bigram):
     def _features(self, x: Tensor, state: SumState) -> tuple[Tensor, Tensor]:
         places = state.lengths[:, None] + torch.arange(x.size(1))
         return one_hot(places.clamp(max=len(self.ids) - 1), len(self.ids)).float(), state.total
+
+
+def write_tokens(
+    folder: Path, examples: Sequence[tuple[list[int], list[int]]], tokenizer: Vocabulary, shard_tokens: int = 2**20
+) -> TokenFiles:
+    """Token files of (prompt ids, target ids); each target id stands for one byte."""
+    writer = TokenWriter(folder, tokenizer, shard_tokens)
+    for prompt, target in examples:
+        writer.prompt(prompt)
+        writer.target(target, num_bytes=len(target))
+        writer.end()
+    writer.finish()
+    return TokenFiles.open(folder)
 
 
 def random_table(V: int, seed: int = 0) -> Tensor:

@@ -26,6 +26,8 @@ Data = Annotated[list[str], typer.Argument(help="Files, folders or quoted globs:
                                                 ".parquet, also .gz .zst; - reads stdin.")]  # fmt: skip
 Documents = Annotated[str, typer.Option(help="A document in a .txt file: block (between blank lines), line, file.")]
 TextField = Annotated[str, typer.Option(help="Column that holds the text.")]
+PromptField = Annotated[str, typer.Option(help="Column that is read but not learned; goes with --target-field.")]
+TargetField = Annotated[str, typer.Option(help="Column that is learned, after the prompt.")]
 Encoding = Annotated[str, typer.Option(help="Encoding of text files: utf-8, gb18030 (GBK), big5, ...")]
 Errors = Annotated[str, typer.Option(help="Bytes that are not valid: strict (stop) or replace (U+FFFD).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]

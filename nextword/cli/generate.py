@@ -135,6 +135,7 @@ def generate(
     prompt = prompt or ""
     generator = TextGenerator.load(run, device=device, draft=draft, precision=precision)
     config = parse(GenerationConfig, generator.config.model_dump() | settings)
+    prompt = generator.as_prompt(prompt)
     warn_unknown(generator.tokenizer, prompt)
     if not (as_json or explain or trace) and not (config.num_samples > 1 or config.best_of or config.mbr):
         _stream(generator, prompt, settings)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nextword.cli.data import Data, Documents, Encoding, Errors, Json, TextField
+from nextword.cli.data import Data, Documents, Encoding, Errors, Json, PromptField, TargetField, TextField
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -35,8 +35,9 @@ def prepare(
     split: Annotated[str, typer.Option(help="Hold out whole documents (document) or the end of the text (tail).")] = (
         "document"
     ),
-    prompt_field: Annotated[str, typer.Option(help="Column that is read but not learned.")] = "",
-    target_field: Annotated[str, typer.Option(help="Column that is learned, after the prompt.")] = "",
+    prompt_field: PromptField = "",
+    target_field: TargetField = "",
+    separator: Annotated[str, typer.Option(help="Stands between prompt and target.", show_default="a line end")] = "\n",
     documents: Documents = "block",
     text_field: TextField = "text",
     encoding: Encoding = "utf-8",
@@ -52,18 +53,17 @@ def prepare(
     """
     from nextword.cli.console import progress_bars
     from nextword.config import parse
-    from nextword.data.prepare import PromptAndTarget, SplitConfig
+    from nextword.data.prepare import SplitConfig
     from nextword.data.prepare import prepare as prepare_data
-    from nextword.errors import UsageError
     from nextword.text.records import ReadConfig
     from nextword.tokenizers import Tokenizer
 
-    if bool(prompt_field) != bool(target_field):
-        raise UsageError("--prompt-field and --target-field go together", "Give both, or only --text-field")
     valid_share, valid_files = _share_or_files("valid", valid, default=0.05)
     test_share, test_files = _share_or_files("test", test, default=0.0)
-    pairs = PromptAndTarget(prompt_field=prompt_field, target_field=target_field) if prompt_field else None
-    read = {"documents": documents, "text_field": "" if pairs else text_field, "encoding": encoding, "errors": errors}
+    read = {
+        "documents": documents, "text_field": text_field, "prompt_field": prompt_field, "target_field": target_field,
+        "separator": separator, "encoding": encoding, "errors": errors,
+    }  # fmt: skip
     worked = False
     with progress_bars() as bar:
 
@@ -80,7 +80,6 @@ def prepare(
             test_sources=test_files,
             read=parse(ReadConfig, read),
             split=parse(SplitConfig, {"by": split, "valid": valid_share, "test": test_share}, "split"),
-            example=pairs,
             progress=progress,
         )
     made = Tokenizer.load(out)

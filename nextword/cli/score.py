@@ -20,6 +20,7 @@ def score(
     run: Annotated[Path, typer.Argument(help="Folder written by nextword train.", show_default=False)],
     text: Annotated[str | None, typer.Argument(help="Text to score; - reads stdin.")] = None,
     file: Annotated[Path | None, typer.Option(help="Score the text of this file (UTF-8).")] = None,
+    prompt: Annotated[str, typer.Option(help="Read before the text, and not scored.")] = "",
     include_eos: Annotated[bool, typer.Option("--include-eos", help="Score the end of the text, <eos>, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a heat map to this file; no table is printed.")] = None,
@@ -27,7 +28,7 @@ def score(
 ) -> None:
     """Score a text by the chain rule: a table of its tokens, then their product, perplexity and bits per byte.
 
-    A newline at the end of a file or of stdin is left out.
+    A newline at the end of a file or of stdin is left out. With --prompt: P(text | prompt).
 
     Example: nextword score runs/poems "床前明月光" --html score.html
     """
@@ -44,8 +45,8 @@ def score(
             "no text to score", hint='Give one: nextword score RUN "some text", or --file F, or pipe it in'
         )
     generator = TextGenerator.load(run, device=device)
-    warn_unknown(generator.tokenizer, text)
-    result = generator.score(text, include_eos=include_eos)
+    warn_unknown(generator.tokenizer, generator.as_prompt(prompt) + text)
+    result = generator.score(text, include_eos=include_eos, prompt=prompt)
     if html is not None:
         from nextword.report.heatmap import write_heatmap
 
@@ -82,7 +83,8 @@ def print_table(result: TextScore) -> None:
         cells = (probability(token.log_prob), f"{token.log_prob:.4f}", f"{token.rank:,}", f"{total:.4f}")
         table.add_row(Text(visible(token.text)), *cells)
     out.print(table)
-    out.print(f"P(text)          {probability(result.log_prob)}  = exp({result.log_prob:.4f})")
+    name = "P(text | prompt)" if result.prompt else "P(text)"
+    out.print(f"{name:16} {probability(result.log_prob)}  = exp({result.log_prob:.4f})")
     out.print(f"perplexity       {figure(result.perplexity)} per token, {result.num_tokens:,} tokens")
     out.print(f"bits per byte    {result.bits_per_byte:.4f}, {result.num_bytes:,} bytes")
     out.print(Text(result.conditions, style="dim"))

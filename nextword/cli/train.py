@@ -27,6 +27,10 @@ def train(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(help="In place of DATA: several corpora, each NAME=PATH:WEIGHT; left out: weights by size."),
+    ] = None,
     model: Annotated[str, typer.Option(help="transformer, lstm, gru or rnn.")] = "",
     size: Annotated[str, typer.Option(help="tiny, small, medium or large; left out: by the amount of text.")] = "",
     tokenizer: Annotated[
@@ -39,6 +43,10 @@ def train(
     valid: Annotated[list[str] | None, typer.Option(help="Validation text; left out: 5 % of the documents.")] = None,
     documents: Annotated[str, typer.Option(help="A document in a .txt file: block, line or file.")] = "",
     text_field: Annotated[str, typer.Option(help="Column that holds the text; left out: text.")] = "",
+    prompt_field: Annotated[
+        str, typer.Option(help="Column that is read, but not learned; goes with --target-field.")
+    ] = "",
+    target_field: Annotated[str, typer.Option(help="Column that is learned, given the prompt.")] = "",
     encoding: Annotated[str, typer.Option(help="Encoding of text files; left out: utf-8.")] = "",
     errors: Annotated[str, typer.Option(help="Bytes that are no valid text: strict or replace.")] = "",
     config: Annotated[Path | None, typer.Option(help="Recipe in TOML; options given here go before it.")] = None,
@@ -66,6 +74,7 @@ def train(
     from nextword.cli.console import err, progress_bars
     from nextword.config import assign, read_toml
     from nextword.errors import UsageError
+    from nextword.training.mixing import mixes
     from nextword.training.recipe import check_sections, commented
     from nextword.training.session import new_run, resume_run, settle
 
@@ -79,6 +88,8 @@ def train(
         ("tokenizer", "vocab_size", vocab_size),
         ("data", "documents", documents),
         ("data", "text_field", text_field),
+        ("data", "prompt_field", prompt_field),
+        ("data", "target_field", target_field),
         ("data", "encoding", encoding),
         ("data", "errors", errors),
         ("train", "seed", seed),
@@ -91,6 +102,8 @@ def train(
     for section, key, value in [*flags, *limits]:
         if value is not None:
             values.setdefault(section, {})[key] = value
+    if mix:
+        values.setdefault("mix", {})["corpora"] = _corpora(mix)
     for assignment in set_ or []:
         assign(values, assignment)
     check_sections(values)
@@ -113,12 +126,12 @@ def train(
         session = resume_run(out, values.get("train"), sample=sample, device=device, started=started)
         err.print(f"resuming {out} at step {session.trainer.position.step:,}", markup=False)
     else:
-        if not data:
+        if not data and not mixes(values):
             raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
         with progress_bars() as progress:
             session = new_run(
                 values,
-                data,
+                data or (),
                 out,
                 valid=valid or (),
                 size=size,
@@ -142,14 +155,35 @@ def train(
     return watch.exit_code()
 
 
-def sample(model: LanguageModel, tokenizer: Tokenizer) -> str:
-    """What the model writes from nothing, now: always from the same seed, so that samples can be compared."""
+def _corpora(given: list[str]) -> dict[str, Any]:
+    """What --mix NAME=PATH:WEIGHT means in [mix]. Of a name given twice, all files. Raises UsageError."""
+    from nextword.errors import UsageError
+
+    corpora: dict[str, Any] = {}
+    for one in given:
+        name, _, path = one.partition("=")
+        before, _, last = path.rpartition(":")
+        try:
+            path, weight = (before, float(last)) if before else (path, None)
+        except ValueError:  # a colon of the path
+            weight = None
+        if not name or not path:
+            raise UsageError(f"--mix {one!r}: expected NAME=PATH:WEIGHT, such as poems=tang.jsonl:2")
+        corpus = corpora.setdefault(name, {"data": []})
+        corpus["data"].append(path)
+        if weight is not None:
+            corpus["weight"] = weight
+    return corpora
+
+
+def sample(model: LanguageModel, tokenizer: Tokenizer, prompt: str) -> str:
+    """`prompt` and how the model goes on now: always from the same seed, so that samples can be compared."""
     from nextword.generator import TextGenerator
 
     training = model.training
     try:
         generator = TextGenerator(model.eval(), tokenizer)
-        return generator.generate("", temperature=0.8, max_tokens=SAMPLE_TOKENS, seed=0).text
+        return prompt + generator.generate(prompt, temperature=0.8, max_tokens=SAMPLE_TOKENS, seed=0).text
     finally:
         model.train(training)
 
@@ -158,7 +192,8 @@ def introduce(session: Session) -> None:
     """Say what will be trained, on what."""
     from nextword.cli.console import err
     from nextword.data.batches import fit
-    from nextword.training.trainer import DEFAULT_BPTT
+    from nextword.data.mixture import Mixture
+    from nextword.training.order import DEFAULT_BPTT
 
     trainer, counts = session.trainer, session.splits["train"].counts
     settings = trainer.model.config
@@ -171,11 +206,13 @@ def introduce(session: Session) -> None:
     held_out = f", {session.splits['valid'].counts.tokens:,} for validation" if "valid" in session.splits else ""
     err.print(
         f"{counts.tokens:,} tokens in {counts.examples:,} documents to train on{held_out}; "
-        f"batches of {trainer.batches.batch_size} x {trainer.batches.context} tokens"
+        f"batches of {trainer.batches.size}"
     )
+    if isinstance(files := session.splits["train"], Mixture):
+        err.print("mixture: " + ", ".join(f"{name} {share:.1%}" for name, share in files.shares.items()), markup=False)
     context = trainer.config.context or trainer.model.max_seq_len or DEFAULT_BPTT
     _, _, note = fit(counts.tokens, trainer.config.batch_size, context)
-    if note:
+    if note and not trainer.batches.whole_examples:
         err.print(f"Note: {note}")
 
 
@@ -191,6 +228,9 @@ def _conclude(out: Path, reason: str, figures: dict[str, Any]) -> None:
         else "not validated"
     )
     console.print(f"{reason} after {figures['steps']:,} steps, {figures['seconds']:.0f} s: {reached}")
+    if corpora := figures.get("corpora"):
+        parts = (f"{name} {read['share']:.1%}, {read['epochs']:.2f} epochs" for name, read in corpora.items())
+        console.print(f"read: {'; '.join(parts)}", markup=False)
     folder = shlex.quote(str(out))
     if reason == "interrupted":
         console.print(f"go on with:  nextword train --resume --out {folder}", markup=False)

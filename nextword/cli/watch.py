@@ -54,6 +54,11 @@ def train(session: Session, label: str = "training") -> Finished:
                         f"step {event.step:>7,}  validation {result.loss:.4f} nats/token  "
                         f"{result.bits_per_byte:.3f} bits/byte{mark}"
                     )
+                    for name, part in result.parts.items():
+                        err.print(
+                            f"{name:>12}  validation {part.loss:.4f} nats/token  {part.bits_per_byte:.3f} bits/byte",
+                            markup=False,
+                        )
                 case Sampled():
                     err.print(f"  [dim]{escape(_one_line(event.text))}[/dim]")
                 case Finished():

@@ -1,15 +1,16 @@
 """Batches of a token stream, in an order that is a pure function of (files, settings, position).
 
-`WindowBatches` gives a Transformer windows in a seeded shuffle; `StreamBatches` lets a recurrent model read B tracks
-of the stream in parallel, each batch going on where the last one stopped. Both go on for ever, and their whole
-state is (epoch, index). `windows_in_order` and `stream_in_order` read a split once for evaluation. In all of them
-every token is predicted exactly once an epoch.
+Here a corpus is one stream; `examples` has batches of whole examples. `WindowBatches` gives a Transformer windows in
+a seeded shuffle; `StreamBatches` lets a recurrent model read B tracks of the stream in parallel, each batch going on
+where the last one stopped. Both go on for ever, and their whole state is (epoch, index). `windows_in_order` and
+`stream_in_order` read a split once for evaluation. In all of them every token is predicted exactly once an epoch.
 
 Knows nothing of models, losses or processes. Shapes: B rows, T tokens.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -31,10 +32,16 @@ class Batch:
     targets: Tensor
     fresh: bool = True
     """The rows do not continue those of the batch before: reset the state."""
+    starts: Tensor | None = None
+    """(B, T) bool: where another document begins within a row, which sees nothing before it. None: nowhere."""
+    corpus: str = ""
+    """In a mixture read a batch at a time: which corpus this one is from."""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), self.fresh)
+        inputs, targets = (tensor.to(device, non_blocking=True) for tensor in (self.inputs, self.targets))
+        starts = None if self.starts is None else self.starts.to(device, non_blocking=True)
+        return Batch(inputs, targets, self.fresh, starts, self.corpus)
 
 
 def fit(num_tokens: int, batch_size: int, context: int) -> tuple[int, int, str]:
@@ -58,19 +65,47 @@ def fit(num_tokens: int, batch_size: int, context: int) -> tuple[int, int, str]:
     return fitting_size, fitting_context, note
 
 
-class _Order:
-    """An endless, resumable order: `_at(epoch, index)` gives a batch and the position of the next one."""
+class Order(ABC):
+    """An endless, resumable order of batches; its whole state is the position (epoch, index)."""
 
-    def __init__(self, files: TokenFiles, batch_size: int, context: int) -> None:
-        batch_size, context, _ = fit(files.len_tokens, batch_size, context)
-        self.files = files
-        self.batch_size = batch_size
+    carries = False
+    """Whether a batch goes on where the one before stopped."""
+    whole_examples = False
+    """Whether each example is read by itself."""
+    one_shape = True
+    """Whether all batches, or nearly all, have the same shape."""
+
+    def __init__(self, digest: str, context: int) -> None:
+        """`digest` names the data."""
+        self.digest = digest
         self.context = context
         self._epoch = 0
         self._index = 0
 
     def __iter__(self) -> Self:
         return self
+
+    @abstractmethod
+    def __next__(self) -> Batch: ...
+
+    @property
+    @abstractmethod
+    def epoch(self) -> float:
+        """Epochs read so far, such as 1.25."""
+
+    @property
+    @abstractmethod
+    def batches_per_epoch(self) -> float:
+        """Not whole where an epoch ends within a batch."""
+
+    @property
+    @abstractmethod
+    def size(self) -> str:
+        """How large a batch is, in words."""
+
+    def read_shares(self) -> dict[str, float]:
+        """In a mixture: the share of each corpus in the tokens with loss read so far."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """The position, and what it is a position in: plain JSON values."""
@@ -87,10 +122,10 @@ class _Order:
         self._epoch, self._index = state["epoch"], state["index"]
 
     def _setting(self) -> dict[str, Any]:
-        return {"data": self.files.digest, "order": type(self).__name__, "context": self.context}
+        return {"data": self.digest, "order": type(self).__name__, "context": self.context}
 
 
-class WindowBatches(_Order):
+class WindowBatches(Order):
     """Windows of `context` tokens, shuffled anew each epoch, for models that read each window from a fresh start.
 
     The stream is read as a ring (it ends with the <eos> that opens it), cut at a random phase each epoch, so the
@@ -100,21 +135,27 @@ class WindowBatches(_Order):
 
     def __init__(self, files: TokenFiles, batch_size: int, context: int, seed: int = 0) -> None:
         """batch_size and context shrink as `fit` says when the stream is too small. Raises DataError as `fit`."""
-        super().__init__(files, batch_size, context)
-        self.seed = seed
+        self.batch_size, context, _ = fit(files.len_tokens, batch_size, context)
+        super().__init__(files.digest, context)
+        self.files, self.seed = files, seed
         self._windows = -(-files.len_tokens // self.context)
         self._starts = self._epoch_starts(0)
         self._starts_epoch = 0
 
     @property
     def batches_per_epoch(self) -> float:
-        """Not whole where an epoch ends within a batch."""
+        """As `Order`."""
         return self._windows / self.batch_size
 
     @property
     def epoch(self) -> float:
         """Epochs read so far, such as 1.25."""
         return self._epoch + self._index / self._windows
+
+    @property
+    def size(self) -> str:
+        """As `Order`."""
+        return f"{self.batch_size} x {self.context} tokens"
 
     def __next__(self) -> Batch:
         rows = []
@@ -144,7 +185,7 @@ class WindowBatches(_Order):
         return super()._setting() | {"seed": self.seed}
 
 
-class StreamBatches(_Order):
+class StreamBatches(Order):
     """B tracks of the stream side by side, in order: truncated backpropagation through time with a carried state.
 
     Row b of a batch continues row b of the batch before; `fresh` marks the first batch of an epoch. The tracks'
@@ -152,14 +193,28 @@ class StreamBatches(_Order):
     `context`: no short batch at its end.
     """
 
+    carries = True
+
+    def __init__(self, files: TokenFiles, batch_size: int, context: int) -> None:
+        """batch_size and context shrink as `fit` says when the stream is too small. Raises DataError as `fit`."""
+        self.batch_size, context, _ = fit(files.len_tokens, batch_size, context)
+        super().__init__(files.digest, context)
+        self.files = files
+
     @property
     def batches_per_epoch(self) -> float:
+        """As `Order`."""
         return float(_num_chunks(self.files, self.batch_size, self.context))
 
     @property
     def epoch(self) -> float:
         """Epochs read so far, such as 1.25."""
         return self._epoch + self._index / self.batches_per_epoch
+
+    @property
+    def size(self) -> str:
+        """As `Order`."""
+        return f"{self.batch_size} x {self.context} tokens"
 
     def __next__(self) -> Batch:
         batch = _chunk(self.files, self.batch_size, self.context, self._index)

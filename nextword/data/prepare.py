@@ -31,7 +31,7 @@ from nextword.data.token_index import INDEX, source
 from nextword.data.token_index import Source as SourceFile
 from nextword.errors import DataError, RunError
 from nextword.files import replacing_folder
-from nextword.text.records import Example, ReadConfig, Record, Source, read_records, text_example, text_of
+from nextword.text.records import Example, ReadConfig, Record, Source, example_of, read_records
 from nextword.text.sources import find_files, source_bytes
 from nextword.text.split import split_of
 
@@ -67,16 +67,6 @@ class SplitConfig(Config):
         return self
 
 
-class PromptAndTarget(Config):
-    """Examples from two columns: the prompt is read, the target learned."""
-
-    prompt_field: str
-    target_field: str
-
-    def __call__(self, record: Record) -> Example:
-        return Example(text_of(record, self.prompt_field), text_of(record, self.target_field))
-
-
 def prepare(
     sources: Sequence[Source],
     out: Path | str,
@@ -93,8 +83,8 @@ def prepare(
     """Make `out` a prepared folder of the sources, unless it is one already; its splits by name.
 
     A `TokenizerConfig` has a tokenizer trained on the training split. `valid_sources` and `test_sources` are held
-    out whole, in place of that share of `sources`. `example` makes of a record what is learned of it: a
-    `PromptAndTarget`, or a function (default: the text field, without a prompt).
+    out whole, in place of that share of `sources`. `example` makes of a record what is learned of it (default: what
+    `read` says: the text field, or prompt and target).
 
     Raises DataError (sources that cannot be read, or too small to split) and RunError (`out` holds other things,
     or cannot be written).
@@ -132,6 +122,8 @@ def prepare(
                 tokenizer.save(folder)
                 writers = {name: TokenWriter(folder / name, tokenizer, shard_tokens) for name in corpus.splits}
                 encode(corpus.routed("encoding", progress), tokenizer, writers)
+                if corpus.empty:
+                    logger.warning("%d without a target left out, the first at %s", len(corpus.empty), corpus.empty[0])
                 for name, writer in writers.items():
                     if not writer.len_tokens:
                         raise corpus.too_small(name)
@@ -185,6 +177,7 @@ class _Corpus:
         self.read, self.split, self.example = read, split, example
         shares = (1.0, split.valid, split.test)
         self.splits = [name for name, group, share in zip(SPLITS, groups, shares, strict=True) if group or share]
+        self.empty: list[str] = []  # where the prompts without a target stand
         self.characters = 0  # of targets, in the sources to be split
         self._sides = bytearray()  # the split of each document there, an index into SPLITS
         self.total_bytes = _sum([source_bytes(group) for group in groups if group])
@@ -209,6 +202,7 @@ class _Corpus:
 
     def routed(self, stage: str, progress: Progress | None) -> Iterator[tuple[str, Example]]:
         """(split, example) for everything there is to read."""
+        self.empty.clear()
         main, *held_out = self.groups
         examples = self._examples(main, stage, progress)
         if self.split.by == "tail":
@@ -227,7 +221,7 @@ class _Corpus:
     def _side(self, example: Example) -> str:
         if self.split.by == "tail" or not self.split.valid + self.split.test:
             return "train"
-        text = f"{example.prompt}\n{example.target}" if example.prompt else example.target
+        text = example.prompt + example.target
         return split_of(text[:HASHED_CHARACTERS], valid=self.split.valid, test=self.split.test)
 
     def _by_tail(self, examples: Iterator[Example]) -> Iterator[tuple[str, Example]]:
@@ -258,12 +252,14 @@ class _Corpus:
 
         for record in read_records(group, self.read, advance):
             if self.example is None:
-                example = text_example(record, self.read.text_field)
+                example = example_of(record, self.read)
             else:
                 example = self.example(record)
-                _check_unicode(example, record)  # the text field was checked in reading
-            if example.target:  # else there is nothing to learn
+                _check_unicode(example, record)
+            if example.target:
                 yield example
+            elif example.prompt:
+                self.empty.append(record.source)
 
 
 def _check_unicode(example: Example, record: Record) -> None:
@@ -275,17 +271,25 @@ def _check_unicode(example: Example, record: Record) -> None:
         raise DataError(f"{record.source}: the text holds {half}") from None
 
 
+def training_texts(
+    sources: Sequence[Source], read: ReadConfig, split: SplitConfig, progress: Progress | None = None
+) -> tuple[int, Callable[[], Iterator[str]]]:
+    """How many characters the sources have to learn, and the texts of their training split, read anew at each call."""
+    corpus = _Corpus([sources, (), ()], read, split, None)
+    corpus.survey(progress)
+    return corpus.characters, lambda: _texts(corpus, progress)
+
+
+def _texts(corpus: _Corpus, progress: Progress | None) -> Iterator[str]:
+    for name, example in corpus.routed("training the tokenizer", progress):
+        if name == "train":
+            yield from filter(None, (example.prompt, example.target))
+
+
 def _train_tokenizer(config: TokenizerConfig, corpus: _Corpus, progress: Progress | None) -> Tokenizer:
     from nextword.tokenizers import train_tokenizer
 
-    texts = (
-        text
-        for name, example in corpus.routed("training the tokenizer", progress)
-        if name == "train"
-        for text in (example.prompt, example.target)
-        if text
-    )
-    return train_tokenizer(config, texts)
+    return train_tokenizer(config, _texts(corpus, progress))
 
 
 def _current(out: Path, files: list[SourceFile], settings: dict[str, Any]) -> dict[str, TokenFiles] | None:
@@ -304,8 +308,6 @@ def _describe(example: Callable[[Record], Example] | None) -> Any:
     """What tells one way of making examples from another; None for a function that has no name of its own."""
     if example is None:
         return "text"
-    if isinstance(example, Config):
-        return example.model_dump(mode="json")
     name = getattr(example, "__qualname__", "<")
     return None if "<" in name else f"{example.__module__}.{name}"
 

@@ -118,7 +118,7 @@ class TokenFiles:
         """(length,) True where the token at this position carries loss: not in prompts, nor at position -1."""
         mask = np.ones(length, dtype=np.bool_)
         mask[: max(0, -start)] = False
-        if self.counts.loss_tokens == self.counts.tokens:
+        if not self.has_prompts:
             return mask
         for number, first, last, at in self._segments(start, length):
             rows = self._examples[number]
@@ -144,6 +144,20 @@ class TokenFiles:
             (start, prompt), current = current, next(starts, None)
             stop = self.len_tokens if current is None else current[0]
             yield self.window(start, stop - start), prompt
+
+    def spans(self) -> Ids:
+        """(examples, 3) where each example begins, its tokens with the closing <eos>, and how many are its prompt's."""
+        begun = [
+            rows[rows[:, 0] >= 0] + [first, 0] for first, rows in zip([0, *self._ends], self._examples, strict=False)
+        ]
+        rows = np.concatenate([np.empty((0, 2), dtype=np.int64), *begun])
+        lengths = np.diff(rows[:, 0], append=self.len_tokens)
+        return np.column_stack([rows[:, 0], lengths, rows[:, 1]])
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether there are tokens that carry no loss."""
+        return self.counts.loss_tokens < self.counts.tokens
 
     def check_sources(self) -> None:
         """Raises RunError if a source file has changed since; one that is gone is not missed."""

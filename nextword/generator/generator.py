@@ -44,9 +44,13 @@ class TextGenerator:
         config: GenerationConfig | None = None,
         engine: Engine | None = None,
         draft: LanguageModel | None = None,
+        separator: str = "",
     ) -> None:
-        """`model` in eval mode: dropout would act here too. `draft`, of the same vocabulary, guesses ahead for it."""
-        self.model, self.tokenizer, self.draft = model, tokenizer, draft
+        """`model` in eval mode: dropout would act here too. `draft`, of the same vocabulary, guesses ahead for it.
+
+        `separator` is what a model trained on prompts and targets expects behind each prompt; it is put there.
+        """
+        self.model, self.tokenizer, self.draft, self.separator = model, tokenizer, draft, separator
         self.config = config or GenerationConfig()
         self.engine = engine or Engine(model)
         self._jobs: dict[Request, Job] = {}
@@ -73,11 +77,22 @@ class TextGenerator:
         if guesser is not None and guesser.tokenizer.fingerprint() != loaded.tokenizer.fingerprint():
             raise RunError(f"{draft} cannot guess for {run}: it has another tokenizer", hint="Train both with the same")
         quantize(loaded.model, precision)
-        return cls(loaded.model, loaded.tokenizer, config, draft=None if guesser is None else guesser.model)
+        data = loaded.config.get("data", {})
+        return cls(
+            loaded.model,
+            loaded.tokenizer,
+            config,
+            draft=None if guesser is None else guesser.model,
+            separator=data.get("separator", "") if data.get("prompt_field") else "",
+        )
 
-    def score(self, text: str, include_eos: bool = False) -> TextScore:
-        """The probability of `text`, token by token. Raises UsageError if it is empty."""
-        return score_text(self.model, self.tokenizer, as_unicode(text), include_eos)
+    def score(self, text: str, include_eos: bool = False, prompt: str = "") -> TextScore:
+        """The probability of `text` given `prompt`, token by token. Raises UsageError if `text` is empty."""
+        return score_text(self.model, self.tokenizer, as_unicode(text), include_eos, self.as_prompt(as_unicode(prompt)))
+
+    def as_prompt(self, prompt: str) -> str:
+        """A prompt as the model knows it from training: with the separator at its end."""
+        return prompt + self.separator if prompt and not prompt.endswith(self.separator) else prompt
 
     # -- one prompt at a time --------------------------------------------------------------------------------------
 
@@ -134,7 +149,7 @@ class TextGenerator:
 
         `keep`: remember what the model knows at its end, as the next prompt will go on from there.
         """
-        config = self._config(settings)
+        config, prompt = self._config(settings), self.as_prompt(prompt)
         seed = secrets.randbits(31) if config.seed is None else config.seed
         request = text_request(self.model, self.tokenizer, prompt, config, seed=seed, trace=trace, keep=keep)
         if config.speculate:

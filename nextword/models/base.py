@@ -101,15 +101,23 @@ class LanguageModel(nn.Module, ABC):
         """The state before the first token."""
 
     @abstractmethod
-    def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
-        """(B, T) ids -> (B, T, C) features for `output`, and the state after the last token (None for None)."""
+    def features(
+        self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        """(B, T) ids -> (B, T, C) features for `output`, and the state after the last token (None for None).
 
-    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+        `starts` (B, T) bool is True where a document begins within a row: it sees nothing before it, and is read as if
+        it stood alone. For whole windows only: not beside a state.
+        """
+
+    def forward(
+        self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         """(B, T) ids -> (B, T, V) logits, and the state after the last token (None for None).
 
-        `logits[:, t]` is the distribution of the token after `tokens[:, t]`.
+        `logits[:, t]` is the distribution of the token after `tokens[:, t]`; `starts` as in `features`.
         """
-        features, state = self.features(tokens, state)
+        features, state = self.features(tokens, state, starts)
         return self.output(features), state
 
     def compile_training(self) -> bool:

@@ -128,8 +128,13 @@ class RecurrentModel(LanguageModel):
         lengths = torch.zeros(batch_size, dtype=torch.long, device=self.device)
         return RecurrentState([layer] * self.config.num_layers, lengths)
 
-    def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
-        """(B, T) ids -> (B, T, C) features, and the state after the last token."""
+    def features(
+        self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        """(B, T) ids -> (B, T, C) features, and the state after the last token; `starts` as in `LanguageModel`."""
+        if starts is not None:
+            assert state is None
+            return self._apart(tokens, starts), None
         before = self.init_state(tokens.size(0)) if state is None else state
         assert isinstance(before, RecurrentState)
         before.spend()
@@ -142,6 +147,16 @@ class RecurrentModel(LanguageModel):
             after.append(memory)
         x = self.projection(x)
         return x, None if state is None else RecurrentState(after, before.lengths + tokens.size(1))
+
+    def _apart(self, tokens: Tensor, starts: Tensor) -> Tensor:
+        """Features (B, T, C) of rows of several documents: each becomes a row of its own, none needs a reset."""
+        B, T = tokens.shape
+        begins = starts.index_fill(1, starts.new_zeros(1, dtype=torch.long), True).flatten()  # (B*T,)
+        document = begins.cumsum(0) - 1  # (B*T,) number of each token's document
+        place = torch.arange(B * T, device=tokens.device) - begins.nonzero()[document, 0]  # in its document
+        rows = tokens.new_zeros(int(document[-1]) + 1, int(place.max()) + 1)
+        rows[document, place] = tokens.flatten()
+        return self.features(rows)[0][document, place].view(B, T, -1)
 
     def _layer(self, layer: nn.Module, x: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One layer over all T steps, by the way that is fastest; all of them take weights that may be dropped."""
@@ -174,7 +189,8 @@ def _few_steps(
             C = memory[0].size(-1)
             r, z = (given[:, : 2 * C] + kept[:, : 2 * C]).sigmoid().chunk(2, dim=-1)
             n = (given[:, 2 * C :] + r * kept[:, 2 * C :]).tanh()
-            memory = (n.lerp(memory[0], z),)
+            h = memory[0]  # wider than the gates under autocast
+            memory = (n.to(h.dtype).lerp(h, z.to(h.dtype)),)
         else:
             memory = ((given + kept).tanh(),)
         steps.append(memory[0])

@@ -216,6 +216,13 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).reshape(B, T, H * D))
 
 
+def _apart(starts: Tensor) -> tuple[Tensor, Tensor]:
+    """For rows of several documents (B, T): positions (B, T) in each, and who sees whom (B, 1, T, T)."""
+    places, documents = torch.arange(starts.size(1), device=starts.device), starts.cumsum(1)
+    begins = (places * starts).cummax(1).values  # (B, T) place where the document of each token begins
+    return places - begins, (documents[:, :, None] == documents[:, None]).tril().unsqueeze(1)
+
+
 class MLP(nn.Module):
     """The position-wise network of a block: up, non-linearity (with or without a gate), down."""
 
@@ -316,8 +323,10 @@ class Transformer(LanguageModel):
         lengths = torch.zeros(batch_size, dtype=torch.long, device=weight.device)
         return TransformerState(buffers[::2], buffers[1::2], lengths, uniform=0)
 
-    def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
-        """(B, T) ids -> (B, T, C) features, and the state after the last token.
+    def features(
+        self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        """(B, T) ids -> (B, T, C) features, and the state after the last token; `starts` as in `LanguageModel`.
 
         Raises ValueError when a row would hold more than `max_seq_len` tokens.
         """
@@ -325,8 +334,11 @@ class Transformer(LanguageModel):
         new = torch.arange(T, device=tokens.device).unsqueeze(0)  # (1, T)
         if state is None:
             length, positions, mask = T, new, None
+            if starts is not None:
+                positions, mask = _apart(starts)
         else:
             assert isinstance(state, TransformerState)
+            assert starts is None
             state.spend()
             past = state.uniform
             length = T + (int(state.lengths.max()) if past is None else past)

@@ -14,11 +14,12 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from shutil import copyfileobj
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from nextword.config import Config
 from nextword.errors import DataError, MissingExtra
@@ -26,7 +27,7 @@ from nextword.text.sources import Progress, decoded_lines, file_format, find_fil
 
 __all__ = [
     "Example", "Progress", "ReadConfig", "Record", "Source",
-    "find_files", "read_records", "source_bytes", "text_example", "text_of",
+    "example_of", "find_files", "read_records", "sample_text", "source_bytes", "text_of",
 ]  # fmt: skip
 
 Source = str | Path | Iterable[Mapping[str, Any]]
@@ -59,22 +60,18 @@ class Example:
     target: str
 
 
-def text_example(record: Record, field: str = "text") -> Example:
-    """The text of a record as an example with an empty prompt. Raises DataError if `field` is not there."""
-    return Example(prompt="", target=text_of(record, field))
-
-
-def text_of(record: Record, field: str) -> str:
+def text_of(record: Record, field: str, option: str = "--text-field") -> str:
     """The text of a record; a list of strings counts as its lines.
 
-    Raises DataError if the field is missing (naming the columns that exist) or holds something else.
+    Raises DataError if the field is missing (naming the columns that exist, and the `option` to choose one by) or
+    holds something else.
     """
     value = record.get(field)
     if isinstance(value, str):
         return value
     if field not in record:
         columns = ", ".join(map(str, record)) or "none"
-        raise DataError(f"{record.source}: no column {field!r}", f"Columns: {columns}. Choose with --text-field")
+        raise DataError(f"{record.source}: no column {field!r}", f"Columns: {columns}. Choose with {option}")
     if isinstance(value, list | tuple) and all(isinstance(line, str) for line in value):
         return "\n".join(value)
     raise DataError(f"{record.source}: {field!r} should be text, got {type(value).__name__} {str(value)[:40]!r}")
@@ -87,10 +84,23 @@ class ReadConfig(Config):
     """What one document is in a .txt file: a block between blank lines, a line, or the whole file."""
     text_field: str = "text"
     """The column that holds the text; "" = rows as they are, unchecked."""
+    prompt_field: str = ""
+    """In place of text_field: the column that is read before target_field, but not learned."""
+    target_field: str = ""
+    """In place of text_field: the column that is learned, given the prompt."""
+    separator: str = "\n"
+    """What stands between prompt and target; a part of the prompt."""
     encoding: str = "utf-8"
     """Encoding of text files: utf-8, or one that extends ASCII, such as gb18030 (GBK), big5, latin-1."""
     errors: Literal["strict", "replace"] = "strict"
     """A byte that is not valid in the encoding: an error, or the replacement character U+FFFD."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if bool(self.prompt_field) != bool(self.target_field):
+            given, missing = ("prompt", "target") if self.prompt_field else ("target", "prompt")
+            raise ValueError(f"{given}_field and {missing}_field go together: give both, or only text_field")
+        return self
 
     @field_validator("encoding")
     @classmethod
@@ -103,6 +113,19 @@ class ReadConfig(Config):
         if not extends_ascii:
             raise ValueError(f"{name} does not extend ASCII. Convert the file: iconv -f {name} -t UTF-8")
         return codec
+
+
+def example_of(record: Record, config: ReadConfig) -> Example:
+    """The example that a record is: its text, or its prompt (ended by the separator) and its target.
+
+    Raises DataError for a column that is missing or no text.
+    """
+    if not config.prompt_field:
+        return Example("", text_of(record, config.text_field))
+    prompt = text_of(record, config.prompt_field, "--prompt-field")
+    target = text_of(record, config.target_field, "--target-field")
+    prompt, target = (_encodable(text, record.source, config.errors) for text in (prompt, target))
+    return Example(prompt + config.separator, target)
 
 
 def read_records(
@@ -127,12 +150,25 @@ def read_records(
     return _checked(streams, config, names or "the data")
 
 
+def sample_text(sources: Sequence[Source], config: ReadConfig, characters: int, records: int = 200_000) -> str:
+    """The first `characters` of what there is to read, prompts included, from no more than so many `records`."""
+    pieces: list[str] = []
+    room = characters
+    for record in islice(read_records(sources, config), records):
+        example = example_of(record, config)
+        pieces.append((example.prompt + example.target)[:room])
+        room -= len(pieces[-1])
+        if room <= 0:
+            break
+    return "\n".join(pieces)
+
+
 def _checked(streams: Iterable[Iterator[Record]], config: ReadConfig, names: str) -> Iterator[Record]:
     """All records, each with a text that can be used. Raises DataError if there is none."""
     record = None
     for records in streams:
         for record in records:
-            if field := config.text_field:
+            if not config.prompt_field and (field := config.text_field):
                 record[field] = _encodable(text_of(record, field), record.source, config.errors)
             yield record
     if record is None:

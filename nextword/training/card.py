@@ -36,6 +36,10 @@ def model_card(name: str, config: Mapping[str, Any]) -> str:
         f"| arithmetic | {figures.get('precision', 'float32')} |",
         f"| seed | {train['seed']} |",
     ]
+    lines += [
+        f"| of these, {name} | {read['share']:.1%} of the tokens, {read['epochs']:.2f} epochs |"
+        for name, read in figures.get("corpora", {}).items()
+    ]
     if valid:
         lines += [
             f"| validation loss | {valid['loss']:.4f} nats per token (step {valid['step']:,}) |",

@@ -48,7 +48,15 @@ class TrainConfig(Config):
     batch_size: int = Field(default=32, ge=1)
     """Rows of a batch."""
     context: int = Field(default=0, ge=0)
-    """Tokens of a row; 0 = the model's context, or 64 for a recurrent model."""
+    """Tokens of a row; 0 = the model's context, or for a recurrent model 64, and 1,024 with examples or packed rows.
+    An example that is longer is cut."""
+    rows: Literal["auto", "text", "examples", "packed"] = "auto"
+    """What a row of a batch holds. text: a part of the corpus, read as one long text. examples: a whole document or
+    pair, in batches of like length. packed: several of them, none of which sees another. auto: text; for prompts and
+    targets, packed for a Transformer and examples for a recurrent model."""
+    batch_tokens: int = Field(default=0, ge=0)
+    """With examples or packed rows, in place of batch_size: tokens of a batch, padding included; 0 = as many as a batch
+    of text would have."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients make one step."""
     carry_state: bool | None = None

@@ -1,25 +1,31 @@
 """The loss over a whole split: every token predicted exactly once, and it is said how.
 
 A model without a context limit reads the split as one stream and carries its state; a model with one reads windows
-that overlap, so that each counted token has at least half a context before it.
+that overlap, so that each counted token has at least half a context before it. Where there are prompts, and for models
+that were trained so, each example is read by itself: P(target | prompt).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
 
 from nextword.data.batches import Batch, stream_in_order, windows_in_order
+from nextword.data.examples import examples_in_order
+from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.loss import next_token_loss
 from nextword.models.base import LanguageModel
 from nextword.tokenizers import IGNORE
 
-_CARRIED_CONTEXT = 256  # tokens read at once with a carried state: no influence on the figures, only on memory
+# No influence on the figures, only on memory:
+_CARRIED_CONTEXT = 256  # tokens read at once with a carried state
+_EXAMPLE_TOKENS = 4096  # tokens of a batch of examples
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,23 @@ class Evaluation:
     """UTF-8 bytes of the target text."""
     how: str
     """How context was given, in words."""
+    parts: dict[str, Evaluation] = field(default_factory=dict)
+    """Of a mixture: of each corpus."""
+
+    @classmethod
+    def restored(cls, values: Mapping[str, Any]) -> Evaluation:
+        """The inverse of `dataclasses.asdict`."""
+        parts = {name: cls.restored(part) for name, part in values.get("parts", {}).items()}
+        return cls(**{**values, "parts": parts})
+
+    @classmethod
+    def mixed(cls, parts: dict[str, Evaluation], shares: Mapping[str, float]) -> Evaluation:
+        """Of corpora together, as if their tokens had been drawn by these shares, which add up to 1."""
+        tokens = sum(part.tokens for part in parts.values())
+        nats = tokens * sum(shares[name] * part.loss for name, part in parts.items())
+        bytes = round(tokens * sum(shares[name] * part.bytes / part.tokens for name, part in parts.items()))
+        ways = "; ".join(dict.fromkeys(part.how for part in parts.values()))
+        return cls(nats, tokens, bytes, f"{ways}; each corpus counts by its share in training", parts)
 
     @property
     def loss(self) -> float:
@@ -58,23 +81,37 @@ class Evaluation:
             "num_tokens": self.tokens,
             "num_bytes": self.bytes,
             "how": self.how,
-        }
+        } | ({"corpora": {name: part.to_dict() for name, part in self.parts.items()}} if self.parts else {})
 
 
 def evaluate(
     model: LanguageModel,
-    files: TokenFiles,
+    files: TokenFiles | Mixture,
     batch_size: int,
     context: int = 0,
     between: Callable[[], object] = lambda: None,
+    apart: bool | None = None,
 ) -> Evaluation:
     """The loss over all of `files`. `between` is called before each batch; what it raises ends the reading.
+
+    `apart` reads each example by itself, whatever `batch_size`; None: where there are prompts.
 
     With a carried state, `batch_size` tracks are read side by side, each from a fresh start; 1 is the whole split in
     one go. `context` limits a window (0 = the model's own limit); it does not limit a carried state.
     """
+    if isinstance(files, Mixture):
+        parts = {name: evaluate(model, part, batch_size, context, between, apart) for name, part in files.files.items()}
+        return Evaluation.mixed(parts, files.shares)
     batches: Iterable[Batch]
-    if model.max_seq_len is None:
+    if files.has_prompts if apart is None else apart:
+        window = min(context or model.max_seq_len, model.max_seq_len) if model.max_seq_len else files.len_tokens
+        batches = examples_in_order(files, _EXAMPLE_TOKENS, window)
+        if model.max_seq_len is None:
+            batches = chain.from_iterable(map(_columns, batches))
+        how = "each example by itself"
+        if max(files.spans()[:, 1]) > window:
+            how += f"; those of more than {window} tokens in windows, stride {max(1, window // 2)}"
+    elif model.max_seq_len is None:
         batches = stream_in_order(files, batch_size, _CARRIED_CONTEXT)
         how = "state carried over the whole split" + (f", in {batch_size} tracks" if batch_size > 1 else "")
     else:
@@ -103,6 +140,16 @@ def total_loss(model: LanguageModel, batches: Iterable[Batch]) -> tuple[float, i
     finally:
         model.train(was_training)
     return nats, tokens
+
+
+def _columns(batch: Batch) -> Iterator[Batch]:
+    """A batch in parts to be read one after the other with a carried state."""
+    if batch.inputs.size(1) <= _EXAMPLE_TOKENS:
+        yield batch
+        return
+    parts = zip(batch.inputs.split(_CARRIED_CONTEXT, 1), batch.targets.split(_CARRIED_CONTEXT, 1), strict=True)
+    for number, (inputs, targets) in enumerate(parts):
+        yield Batch(inputs, targets, fresh=number == 0)
 
 
 def _calling(between: Callable[[], object], batches: Iterable[Batch]) -> Iterator[Batch]:

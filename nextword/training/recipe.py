@@ -1,6 +1,7 @@
 """A recipe: all settings of a run, from a TOML file, from the command line, and from defaults that suit the model.
 
     [data]       how text is read          (nextword.text.records.ReadConfig)
+    [mix]        several corpora, in shares (nextword.data.mixture.MixConfig)
     [split]      what is held out          (nextword.data.prepare.SplitConfig)
     [tokenizer]  how it is cut into tokens (nextword.tokenizers.TokenizerConfig)
     [model]      the network               (nextword.models)
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.config import parse, to_toml
+from nextword.data.mixture import MixConfig
 from nextword.data.prepare import SplitConfig
 from nextword.errors import UsageError, did_you_mean
 from nextword.models import model_config
@@ -24,7 +26,7 @@ from nextword.text.scripts import share_in
 from nextword.tokenizers import TokenizerConfig
 from nextword.training.config import TrainConfig
 
-SECTIONS = ("data", "split", "tokenizer", "model", "train")
+SECTIONS = ("data", "mix", "split", "tokenizer", "model", "train")
 
 SIZES: dict[str, dict[str, dict[str, int]]] = {
     "transformer": {
@@ -45,7 +47,7 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
 # Measured on two cores with Moby Dick and Tang poems; see LOG.md.
 TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 8},
-    "recurrent": {"optimizer": "adamw", "learning_rate": 4e-3, "warmup_steps": 30, "batch_size": 16, "context": 64},
+    "recurrent": {"optimizer": "adamw", "learning_rate": 4e-3, "warmup_steps": 30, "batch_size": 16},
 }
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {"transformer": {}, "recurrent": {"tied": True, "dropout": 0.2}}
 
@@ -59,6 +61,7 @@ class Recipe:
     """Checked settings; `model` becomes a ModelConfig once the vocabulary is known."""
 
     data: ReadConfig
+    mix: MixConfig
     split: SplitConfig
     tokenizer: TokenizerConfig
     model: dict[str, Any]
@@ -66,7 +69,8 @@ class Recipe:
 
     def sections(self) -> dict[str, Any]:
         """For config.json, where `recipe` reads it back."""
-        return {
+        mix = {"mix": self.mix.model_dump(mode="json")} if self.mix.corpora else {}
+        return mix | {
             "data": self.data.model_dump(mode="json"),
             "split": self.split.model_dump(mode="json"),
             "train": self.train.model_dump(mode="json"),
@@ -78,6 +82,7 @@ def commented(recipe: Recipe) -> str:
     return to_toml(
         {
             "data": recipe.data,
+            "mix": recipe.mix,
             "split": recipe.split,
             "tokenizer": recipe.tokenizer,
             "model": model_config(recipe.model),
@@ -126,6 +131,7 @@ def complete(values: Mapping[str, Mapping[str, Any]], sample: str, size: str = "
         cut = _tokenizer_for(sample) | cut
     return Recipe(
         data=parse(ReadConfig, values.get("data", {}), "data"),
+        mix=parse(MixConfig, values.get("mix", {}), "mix"),
         split=parse(SplitConfig, values.get("split", {}), "split"),
         tokenizer=parse(TokenizerConfig, cut, "tokenizer"),
         model=model,

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +33,20 @@ from nextword.checkpoint import (
     save_weights,
 )
 from nextword.config import parse
+from nextword.data.mixture import MixConfig, MixedBatches, Mixture
 from nextword.data.prepare import TOKENIZER_FILES, Progress, is_prepared, open_prepared, prepare, rereadable
 from nextword.data.token_files import TokenFiles
+from nextword.data.token_index import read_index
 from nextword.errors import RunError, UsageError
 from nextword.files import TEMPORARY, write_text
 from nextword.models import LanguageModel, ModelConfig, build_model, model_config
-from nextword.text.records import ReadConfig, Source, read_records, text_example
+from nextword.text.records import ReadConfig, Source, sample_text
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
 from nextword.training.config import TrainConfig
 from nextword.training.logs import METRICS, SAMPLES
 from nextword.training.memory import check_disk, check_memory
+from nextword.training.mixing import mixes, open_mix, prepare_mix, sample_mix
 from nextword.training.recipe import LIMITS, Recipe, check_limit, complete
 from nextword.training.trainer import Trainer
 from nextword.training.transplant import transplant
@@ -60,10 +62,11 @@ OURS = (
 """What a run folder holds: all that overwriting a run removes."""
 STAGING = ".new-"  # begins the name of the folder in which a run is made ready
 
-FIXED = ("seed", "batch_size", "context", "carry_state", "optimizer", "ema")
+FIXED = ("seed", "rows", "batch_size", "batch_tokens", "context", "carry_state", "optimizer", "ema")
 """Settings of [train] that a checkpoint is bound to."""
 
-Sampler = Callable[[LanguageModel, Tokenizer], str]
+Sampler = Callable[[LanguageModel, Tokenizer, str], str]
+"""(model, tokenizer, prompt) -> what the model writes after a prompt of the held-out text, "" where there are none."""
 
 
 @dataclass
@@ -72,7 +75,7 @@ class Session:
 
     folder: Path
     tokenizer: Tokenizer
-    splits: dict[str, TokenFiles]
+    splits: dict[str, TokenFiles | Mixture]
     sections: dict[str, Any]
     """What config.json holds beside model and tokenizer."""
     trainer: Trainer
@@ -95,6 +98,8 @@ class Session:
             "precision": trainer.precision,
             "compiled": position.compiled,
         }
+        if isinstance(trainer.batches, MixedBatches):
+            figures["corpora"] = trainer.batches.read()
         if trainer.best:
             figures["validation"] = trainer.best.to_dict() | {"step": position.best_step}
         self.sections["figures"] = figures
@@ -120,10 +125,10 @@ def new_run(
 ) -> Session:
     """Prepare the data, build the model, and be ready to train.
 
-    `values` are the sections of a recipe. `sources` are raw text, or one prepared folder; `corpus` is what the model
-    card calls those that are no files. `init_from` is a run to begin with the weights of: its tokenizer and its model
-    are those of the new one, but for what `values` say. Whatever goes wrong on the way leaves `out` as it was: an older
-    run gives way once this one is ready.
+    `values` are the sections of a recipe. `sources` are raw text, or one prepared folder, or none where there is [mix];
+    `corpus` is what the model card calls those that are no files. `init_from` is a run to begin with the weights of:
+    its tokenizer and its model are those of the new one, but for what `values` say. Whatever goes wrong on the way
+    leaves `out` as it was: an older run gives way once this one is ready.
 
     Raises UsageError, DataError, and RunError if `out` holds another run and `overwrite` is not set, holds other
     things, or cannot be written.
@@ -137,23 +142,32 @@ def new_run(
         values = dict(values) | {"model": inherited | dict(values.get("model", {}))}
     try:
         with rereadable([sources, valid]) as (sources, valid), _replacing_run(out) as folder:
-            if len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
-                recipe, data = _prepared(values, Path(sources[0]), valid, size), Path(sources[0])
+            taught = None if source is None or "tokenizer" in values else source.tokenizer
+            if mixes(values):
+                if sources or valid:
+                    raise UsageError("DATA beside [mix]", hint="Name all text in [mix], held-out text too")
+                recipe = complete(values, sample_mix(values, SAMPLE_CHARACTERS), size)
+                check_memory(model_config(recipe.model | {"vocab_size": 1}), recipe.train, place)
+                folders = prepare_mix(recipe, folder / DATA, taught, progress)
+            elif len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
+                folders = {"": Path(sources[0])}
+                recipe = _prepared(values, folders[""], valid, size)
             else:
                 recipe, data = complete(values, _peek(values, sources), size), folder / DATA
+                folders = {"": data}
                 if is_prepared(out / DATA):  # token files that are still current are used again
                     shutil.copytree(out / DATA, data, copy_function=_link)
                 check_memory(model_config(recipe.model | {"vocab_size": 1}), recipe.train, place)  # before long work
                 prepare(
                     sources,
                     data,
-                    recipe.tokenizer if source is None or "tokenizer" in values else source.tokenizer,
+                    taught or recipe.tokenizer,
                     valid_sources=valid,
                     read=recipe.data,
                     split=recipe.split,
                     progress=progress,
                 )
-            tokenizer = Tokenizer.load(data)
+            tokenizer = Tokenizer.load(next(iter(folders.values())))
             torch.manual_seed(recipe.train.seed)
             settings = model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})
             check_memory(settings, recipe.train, place)
@@ -162,16 +176,19 @@ def new_run(
             if source is not None:
                 taken = transplant(model, tokenizer, source.model, source.tokenizer)
             model.to(place)
-            splits = open_prepared(data, tokenizer)
-            _trainer(model, tokenizer, splits, recipe.train, out, sample, started)  # fails while there is a way back
-            described = DATA if data.parent == folder else str(data.resolve())
-            names = [file.path for file in splits["train"].index.sources] + ([corpus] if corpus else [])
-            sections = recipe.sections() | {"corpus": {"folder": described, "sources": names}}
+            splits = _open(folders, recipe.mix, tokenizer)
+            # What can fail does so while there is a way back.
+            trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started)
+            described = {name: _place(path, folder) for name, path in folders.items()}
+            names = [file.path for path in folders.values() for file in read_index(path / "train").sources]
+            where: dict[str, Any] = {"folders": described} if recipe.mix.corpora else {"folder": described[""]}
+            where |= {"sources": names + ([corpus] if corpus else []), "apart": trainer.batches.whole_examples}
+            sections = recipe.sections() | {"corpus": where}
             if source is not None:
                 sections["init"] = {"from": str(init_from), "taken": str(taken)}
             save_config(folder, model, tokenizer, sections)
-            del splits  # some systems move no folder while its files are open
-        splits = _open(out / described, tokenizer)
+            del splits, trainer  # some systems move no folder while its files are open
+        splits = _open({name: out / path for name, path in described.items()}, recipe.mix, tokenizer)
         trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started)
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error.strerror or error}") from None
@@ -201,12 +218,15 @@ def resume_run(
     try:
         model_settings = model_config(config["model"])
         before = parse(TrainConfig, config.get("train", {}), "train")
-        data = out / config["corpus"]["folder"]
+        mix = parse(MixConfig, config.get("mix", {}), "mix")
+        places = config["corpus"]["folders"] if mix.corpora else {"": config["corpus"]["folder"]}
+        folders = {name: out / places[name] for name in places}
     except (UsageError, KeyError, TypeError) as error:
         raise RunError(f"{out / CONFIG} is damaged: {error}", hint="Restore the file or train again") from None
-    if not is_prepared(data):
-        raise RunError(f"the data of {out} is gone: {data}", hint="Put it back, or start a new run")
-    splits = _open(data, tokenizer)
+    for data in folders.values():
+        if not is_prepared(data):
+            raise RunError(f"the data of {out} is gone: {data}", hint="Put it back, or start a new run")
+    splits = _open(folders, mix, tokenizer)
     train = _changed(before, changes or {})
     place = check_device(device)
     latest = resume.latest(out)
@@ -220,7 +240,9 @@ def resume_run(
         raise RunError(f"{latest} is damaged: {error!r}", hint="Restore it, or start a new run") from None
     if any(getattr(train, limit) != getattr(before, limit) for limit in LIMITS):
         trainer.position.evals_since_best = 0  # given more time, a run that stopped early has its patience anew
-    sections: dict[str, Any] = {name: config[name] for name in ("data", "split", "corpus", "init") if name in config}
+    sections: dict[str, Any] = {
+        name: config[name] for name in ("data", "mix", "split", "corpus", "init") if name in config
+    }
     sections["train"] = train.model_dump(mode="json")
     return Session(out, tokenizer, splits, sections, trainer)
 
@@ -244,14 +266,25 @@ def _changed(before: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
 def _trainer(
     model: LanguageModel,
     tokenizer: Tokenizer,
-    splits: dict[str, TokenFiles],
+    splits: dict[str, TokenFiles | Mixture],
     config: TrainConfig,
     out: Path,
     sample: Sampler | None,
     started: float,
 ) -> Trainer:
-    write = (lambda model: sample(model, tokenizer)) if sample else None
+    files = splits.get("valid", splits["train"])
+    write = _asking(sample, tokenizer, files, model.max_seq_len) if sample else None
     return Trainer(model, splits["train"], splits.get("valid"), config, out, write, started)
+
+
+def _asking(
+    sample: Sampler, tokenizer: Tokenizer, files: TokenFiles | Mixture, limit: int | None
+) -> Callable[[LanguageModel], str]:
+    """`sample` with the first prompt, or the end of it that leaves half a context for the answer."""
+    ids, prompt = next(files.examples())
+    first = 0 if limit is None else max(0, prompt - limit // 2)
+    text = tokenizer.decode(ids[first:prompt].tolist())
+    return lambda model: sample(model, tokenizer, text)
 
 
 def _prepared(values: Mapping[str, Mapping[str, Any]], data: Path, valid: Sequence[Source], size: str) -> Recipe:
@@ -281,32 +314,32 @@ def _build(config: ModelConfig) -> LanguageModel:
         raise UsageError(f"a model of this size cannot be made: {reason}", hint="Choose a smaller one") from None
 
 
-def _open(data: Path, tokenizer: Tokenizer) -> dict[str, TokenFiles]:
+def _place(data: Path, run: Path) -> str:
+    """Where the data of a run is: relative to the run if it is in there."""
+    return data.relative_to(run).as_posix() if data.is_relative_to(run) else str(data.resolve())
+
+
+def _open(folders: Mapping[str, Path], mix: MixConfig, tokenizer: Tokenizer) -> dict[str, TokenFiles | Mixture]:
     """The splits, without a validation split that is too small to be one."""
-    splits = open_prepared(data, tokenizer)
+    if mix.corpora:
+        return open_mix(folders, mix, tokenizer)
+    splits = open_prepared(folders[""], tokenizer)
     if "valid" in splits and splits["valid"].len_tokens < 2:
         logger.warning("the validation split has no text to predict: training goes on without validation")
         del splits["valid"]
-    return splits
+    return dict(splits)
 
 
 def settle(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], size: str = "") -> Recipe:
     """The complete recipe of a run, as `new_run` would choose it for this text; without text, for a small one."""
+    if mixes(values):
+        return complete(values, sample_mix(values, SAMPLE_CHARACTERS), size)
     return complete(values, _peek(values, sources) if sources else "", size or ("" if sources else "small"))
 
 
 def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) -> str:
     """Some of the text, to choose a tokenizer and a size by."""
-    config = parse(ReadConfig, values.get("data", {}), "data")
-    pieces: list[str] = []
-    size = 0
-    for record in islice(read_records(sources, config), 200_000):
-        text = text_example(record, config.text_field).target
-        pieces.append(text[: SAMPLE_CHARACTERS - size])
-        size += len(pieces[-1])
-        if size >= SAMPLE_CHARACTERS:
-            break
-    return "\n".join(pieces)
+    return sample_text(sources, parse(ReadConfig, values.get("data", {}), "data"), SAMPLE_CHARACTERS)
 
 
 def _check_free(out: Path, overwrite: bool) -> None:

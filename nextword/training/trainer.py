@@ -16,27 +16,28 @@ import torch
 from torch import Tensor
 
 from nextword.checkpoint import WEIGHTS, save_weights
-from nextword.data.batches import Batch, StreamBatches, WindowBatches
+from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
 from nextword.loss import LossTerms, next_token_loss
-from nextword.models.base import LanguageModel, State
+from nextword.models.base import LanguageModel
 from nextword.tokenizers import IGNORE
 from nextword.training import resume
 from nextword.training.average import WeightAverage
+from nextword.training.carried import Carried
 from nextword.training.compiling import TRIAL_STEPS, WORTHWHILE, compile_model
 from nextword.training.config import TrainConfig
 from nextword.training.evaluation import Evaluation, evaluate
 from nextword.training.events import Compiling, Evaluated, Event, Finished, Sampled, Step
 from nextword.training.logs import RunLogger
 from nextword.training.optimizers import build_optimizers
+from nextword.training.order import batches_for
 from nextword.training.precision import autocast, choose_precision
 from nextword.training.schedules import lr_factor
 
 PAUSES = ("eval", "sample", "checkpoint")
 EVALUATIONS = 10  # in a run, unless eval_every says otherwise
 PAUSE_SHARE = 0.1  # of a time budget: pauses that would take more are left out, but for the last
-DEFAULT_BPTT = 64  # tokens of a row when a recurrent model's context is left to us
 
 
 @dataclass
@@ -69,25 +70,6 @@ class _Interrupted(Exception):
     """An evaluation was cut short."""
 
 
-def batches_for(files: TokenFiles, model: LanguageModel, config: TrainConfig) -> StreamBatches | WindowBatches:
-    """The order that suits the model: streams with a carried state where it can carry one, else shuffled windows."""
-    carry = model.max_seq_len is None if config.carry_state is None else config.carry_state
-    if carry and model.max_seq_len is not None:
-        raise TrainingError(
-            f"carry_state: a model with a context of {model.max_seq_len} tokens cannot carry its state for ever",
-            hint="Leave it out, or train an rnn, gru or lstm",
-        )
-    context = config.context or model.max_seq_len or DEFAULT_BPTT
-    if model.max_seq_len is not None and context > model.max_seq_len:
-        raise TrainingError(
-            f"train.context is {context}, but the model reads at most {model.max_seq_len} tokens",
-            hint=f"Set model.max_seq_len={context}, or a smaller train.context",
-        )
-    if carry:
-        return StreamBatches(files, config.batch_size, context)
-    return WindowBatches(files, config.batch_size, context, config.seed)
-
-
 class Trainer:
     """Trains one model on token files, and keeps what a run folder needs up to date.
 
@@ -98,8 +80,8 @@ class Trainer:
     def __init__(
         self,
         model: LanguageModel,
-        train_files: TokenFiles,
-        valid_files: TokenFiles | None,
+        train_files: TokenFiles | Mixture,
+        valid_files: TokenFiles | Mixture | None,
         config: TrainConfig,
         folder: Path,
         sample: Callable[[LanguageModel], str] | None = None,
@@ -115,7 +97,7 @@ class Trainer:
         self.terms = LossTerms(config.label_smoothing, config.z_loss)
         self.average = WeightAverage(model, config.ema) if config.ema else None
         self.position = Position()
-        self.state: State | None = None
+        self.carried = Carried(model, config.fresh_share) if self.batches.carries else None
         self.best: Evaluation | None = None
         self._started = time.monotonic() if started is None else started
         self._rate = 0.0  # tokens per second, smoothed over some ten steps
@@ -164,9 +146,10 @@ class Trainer:
         first = position.step * self.config.accumulate + 1
         for number, batch in enumerate(batches, start=first):
             with autocast(self.precision, self.device):
-                loss, self.state = next_token_loss(
-                    self.model, batch.inputs, batch.targets, self._state_for(batch), self.terms
-                )
+                before = self.carried.before(batch) if self.carried else None
+                loss, state = next_token_loss(self.model, batch.inputs, batch.targets, before, self.terms, batch.starts)
+            if self.carried and state is not None:
+                self.carried.keep(batch, state)
             nats += loss.item()
             if not math.isfinite(nats):
                 raise self._not_finite("loss", f"batch {number}")
@@ -203,7 +186,8 @@ class Trainer:
         if self._steps_to_decision != 0:
             return False
         config, position = self.config, self.position
-        if config.compile == "auto" and not position.compiled and self._seconds_left() < WORTHWHILE:
+        worthwhile = self.batches.one_shape and self._seconds_left() >= WORTHWHILE  # each shape is compiled anew
+        if config.compile == "auto" and not position.compiled and not worthwhile:
             return False
         position.compiled = compile_model(self.model)
         return position.compiled
@@ -213,19 +197,6 @@ class Trainer:
         if self.config.budget:
             return self.config.budget - self._seconds()
         return self._last_step * self.position.step * (1 / max(self._progress(), 1e-9) - 1)
-
-    def _state_for(self, batch: Batch) -> State | None:
-        """The state a batch starts from: None for windows, carried without its history for streams."""
-        if isinstance(self.batches, WindowBatches):
-            return None
-        rows = batch.inputs.size(0)
-        if batch.fresh or self.state is None:
-            return self.model.init_state(rows)
-        fresh = torch.rand(rows) < self.config.fresh_share
-        if not fresh.any():
-            return self.state.detach()
-        both = State.join([self.state.detach(), self.model.init_state(rows)])
-        return both.select((torch.arange(rows) + rows * fresh).to(self.device))
 
     def _not_finite(self, what: str, where: str) -> TrainingError:
         step = self.position.step + 1
@@ -265,11 +236,18 @@ class Trainer:
         self.position.pause_seconds += took
         return "interrupted" if self._interrupted else over
 
-    def _evaluate(self, files: TokenFiles, logger: RunLogger) -> Evaluated:
+    def _evaluate(self, files: TokenFiles | Mixture, logger: RunLogger) -> Evaluated:
         """Read the validation split, and keep the weights if it was never better."""
         position = self.position
         with self._best_view(), autocast(self.precision, self.device):
-            result = evaluate(self.model, files, self.config.batch_size, self.batches.context, self._stop_if_asked)
+            result = evaluate(
+                self.model,
+                files,
+                self.config.batch_size,
+                self.batches.context,
+                self._stop_if_asked,
+                apart=self.batches.whole_examples,
+            )
         best = position.best_loss is None or result.loss < position.best_loss
         position.evals_since_best = 0 if best else position.evals_since_best + 1
         position.evals_since_halving = 0 if best else position.evals_since_halving + 1
@@ -287,6 +265,8 @@ class Trainer:
             tokens=position.tokens,
             bits_per_byte=result.bits_per_byte,
             perplexity=result.perplexity,
+            **{f"loss/{name}": part.loss for name, part in result.parts.items()},
+            **{f"bits_per_byte/{name}": part.bits_per_byte for name, part in result.parts.items()},
         )
         return Evaluated(position.step, result, best)
 
@@ -328,6 +308,7 @@ class Trainer:
             tokens=event.tokens,
             tokens_per_s=round(event.tokens_per_s, 1),
             epoch=round(event.epoch, 4),
+            **{f"share/{name}": round(share, 4) for name, share in self.batches.read_shares().items()},
         )
 
     def _due(self, what: str, over: str) -> bool:
@@ -375,7 +356,8 @@ class Trainer:
         self.position.seconds = self._seconds()
         optimizer_tensors, optimizer_values = self.optimizers.state()
         tensors: dict[str, Tensor] = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
-        tensors |= {f"carried.{i}": t for i, t in enumerate(self.state.tensors() if self.state else [])}
+        if self.carried:
+            tensors |= {f"carried.{name}": tensor for name, tensor in self.carried.tensors().items()}
         tensors["rng"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -394,10 +376,8 @@ class Trainer:
         """Go on from there. Raises RunError if it does not fit."""
         tensors, values = resume.load(checkpoint, self.model)
         self.optimizers.load_state(resume.strip(tensors, "optimizer."), values["optimizer"])
-        carried = resume.strip(tensors, "carried.")
-        if carried:
-            layout = self.model.init_state(self.batches.batch_size)
-            self.state = layout.with_tensors([carried[str(i)] for i in range(len(carried))])
+        if self.carried:
+            self.carried.restore(resume.strip(tensors, "carried."))
         if self.average:
             self.average.weights = resume.strip(tensors, "average.")
         torch.set_rng_state(tensors["rng"].cpu())
@@ -408,7 +388,7 @@ class Trainer:
         self.precision = values["precision"]
         if self.position.compiled:
             self._steps_to_decision = 1
-        self.best = Evaluation(**values["best"]) if values["best"] else None
+        self.best = Evaluation.restored(values["best"]) if values["best"] else None
         self._started -= self.position.seconds
         now = int(self._progress() * EVALUATIONS)  # in a run that was lengthened, an earlier tenth than it was
         self.position.marks = {what: min(tenth, now) for what, tenth in self.position.marks.items()}

@@ -61,7 +61,7 @@ def test_prompts_are_shown_in_brackets_and_marked_in_json(command, couplets):
     pair = ["--tokenizer", "char", "--prompt-field", "up", "--target-field", "down", "--show", "1"]
     code, out, _ = command(couplets, *pair)
     assert code == 0
-    assert re.search(r"tokens +\[上\|\d+(\|\d+)?\] 下\|␣\|a\|<eos>", out)
+    assert re.search(r"tokens +\[上\|\d+(\|\d+)?\|\\n\] 下\|␣\|a\|<eos>", out)
     code, out, _ = command(couplets, *pair, "--json")
     (example,) = json.loads(out)["examples"]
     assert "".join(t for t, loss in zip(example["tokens"], example["loss"], strict=True) if loss) == "下 a<eos>"

@@ -121,6 +121,7 @@ def test_train_then_score_generate_and_evaluate(model, tokenizer, capsys):
     assert config["corpus"] == {
         "folder": "data",
         "sources": [str(Path(n).resolve()) for n in ("prose.txt", "poems.txt")],
+        "apart": False,
     }
     assert Path("r/loss.svg").read_text().startswith("<svg")
     assert "prose.txt, poems.txt" in Path("r/README.md").read_text()

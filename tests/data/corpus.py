@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from nextword.data.token_files import TokenFiles, TokenWriter
+import torch
+from hypothesis import strategies as st
+from toys import write_tokens
+
+from nextword.data.token_files import TokenFiles
+
+sizes = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=12).filter(
+    lambda sizes: sum(prompt + target + 1 for prompt, target in sizes) >= 2
+)
+"""(prompt tokens, target tokens) of each example."""
 
 
 class CodePoints:
@@ -39,13 +51,7 @@ def write(
     tokenizer: CodePoints | None = None,
 ) -> TokenFiles:
     """Token files of (prompt ids, target ids); each target id stands for one byte."""
-    writer = TokenWriter(folder, tokenizer or CodePoints(), shard_tokens)
-    for prompt, target in examples:
-        writer.prompt(prompt)
-        writer.target(target, num_bytes=len(target))
-        writer.end()
-    writer.finish()
-    return TokenFiles.open(folder)
+    return write_tokens(folder, examples, tokenizer or CodePoints(), shard_tokens)
 
 
 def flat(examples: Sequence[tuple[list[int], list[int]]]) -> tuple[list[int], list[bool]]:
@@ -55,3 +61,31 @@ def flat(examples: Sequence[tuple[list[int], list[int]]]) -> tuple[list[int], li
         ids += [*prompt, *target, 0]
         mask += [False] * len(prompt) + [True] * (len(target) + 1)
     return ids, mask
+
+
+@contextmanager
+def counting_corpus(sizes, shard_tokens=2**20):
+    """Token files where every token but <eos> is different, and their flat stream and mask."""
+    number = itertools.count(2)
+    corpus = [([next(number) for _ in range(p)], [next(number) for _ in range(t)]) for p, t in sizes]
+    with tempfile.TemporaryDirectory() as folder:
+        yield write(Path(folder), corpus, shard_tokens), *flat(corpus)
+
+
+def pairs(batches):
+    """(input, target) of every position that carries loss."""
+    for batch in batches:
+        keep = batch.targets != -100
+        yield from zip(batch.inputs[keep].tolist(), batch.targets[keep].tolist(), strict=True)
+
+
+def expected_pairs(stream, mask):
+    """Each token with loss, predicted from the one before; the first from <eos>."""
+    return sorted((before, token) for before, token, loss in zip([0, *stream], stream, mask, strict=False) if loss)
+
+
+def equal(one, other):
+    tensors = ((getattr(batch, name) for name in ("inputs", "targets", "starts")) for batch in (one, other))
+    return one.fresh == other.fresh and all(
+        a is b if a is None or b is None else torch.equal(a, b) for a, b in zip(*tensors, strict=True)
+    )

@@ -1,49 +1,14 @@
 import itertools
 import json
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
-from corpus import flat, write
+from corpus import counting_corpus, equal, expected_pairs, pairs, sizes, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextword.data.batches import StreamBatches, WindowBatches, fit, stream_in_order, windows_in_order
 from nextword.errors import DataError, RunError, UsageError
-
-sizes = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=12).filter(
-    lambda sizes: sum(prompt + target + 1 for prompt, target in sizes) >= 2
-)
-
-
-@contextmanager
-def counting_corpus(sizes, shard_tokens=2**20):
-    """Token files where every token but <eos> is different, and their flat stream and mask."""
-    number = itertools.count(2)
-    corpus = [([next(number) for _ in range(p)], [next(number) for _ in range(t)]) for p, t in sizes]
-    with tempfile.TemporaryDirectory() as folder:
-        yield write(Path(folder), corpus, shard_tokens), *flat(corpus)
-
-
-def pairs(batches):
-    """(input, target) of every position that carries loss."""
-    for batch in batches:
-        keep = batch.targets != -100
-        yield from zip(batch.inputs[keep].tolist(), batch.targets[keep].tolist(), strict=True)
-
-
-def expected_pairs(stream, mask):
-    """Each token with loss, predicted from the one before; the first from <eos>."""
-    return sorted((before, token) for before, token, loss in zip([0, *stream], stream, mask, strict=False) if loss)
-
-
-def equal(one, other):
-    return (
-        one.fresh == other.fresh and torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
-    )
-
 
 # Every token once
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nextword.data import encode
 from nextword.data.encode import split_long
-from nextword.data.prepare import PromptAndTarget, SplitConfig, is_prepared, open_prepared, prepare
+from nextword.data.prepare import SplitConfig, is_prepared, open_prepared, prepare
 from nextword.data.token_files import TokenFiles
 from nextword.errors import DataError, RunError, UsageError
 from nextword.text.records import Example, ReadConfig
@@ -95,14 +95,13 @@ def test_prompts_carry_no_loss_and_stay_whole(tmp_path):
     rows = [{"up": f"上联{i}", "down": f"下联{i}"} for i in range(100)]
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    couplets = PromptAndTarget(prompt_field="up", target_field="down")
+    couplets = ReadConfig(prompt_field="up", target_field="down", separator="")
     for by in ("document", "tail"):
         splits = make(
             [path],
             tmp_path / by,
-            example=couplets,
             split=SplitConfig(by=by, valid=0.2),
-            read=ReadConfig(text_field=""),
+            read=couplets,
         )
         found = []
         for files in splits.values():
@@ -111,6 +110,15 @@ def test_prompts_carry_no_loss_and_stay_whole(tmp_path):
                 found.append((CodePoints().decode(row[:prompt]), CodePoints().decode(row[prompt:])))
         assert sorted(found) == sorted((row["up"], row["down"] + "<eos>") for row in rows)
         assert 0 < splits["valid"].counts.examples < 50
+
+
+def test_prompts_without_a_target_are_left_out_and_counted(tmp_path, caplog):
+    path = tmp_path / "a.csv"
+    path.write_text("q,a\none,two\nthree,\nfour,\nfive,six\n")
+    read = ReadConfig(prompt_field="q", target_field="a", separator="=")
+    splits = make([path], tmp_path / "out", split=SplitConfig(valid=0), read=read)
+    assert texts(splits["train"]) == ["one=two", "five=six"]
+    assert f"2 without a target left out, the first at {path}:3" in caplog.text
 
 
 def test_examples_without_a_target_are_left_out(tmp_path):
@@ -282,8 +290,7 @@ def test_half_a_character_in_a_prompt_is_an_error_with_its_place(tmp_path):
         make(
             [path],
             tmp_path / "out",
-            example=PromptAndTarget(prompt_field="a", target_field="b"),
-            read=ReadConfig(text_field=""),
+            read=ReadConfig(prompt_field="a", target_field="b"),
         )
 
 

@@ -1,7 +1,11 @@
 """The contract of every architecture: one suite over all of MODELS and over the families a config can express."""
 
+from itertools import accumulate
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from nextword.loss import next_token_loss
@@ -86,6 +90,13 @@ def test_one_by_one_in_chunks_and_all_at_once_agree(model, sizes):
         parts.append(logits)
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-5)
     assert state.lengths.tolist() == [19, 19]
+
+
+def test_few_tokens_can_be_read_in_bfloat16(model):
+    """As an evaluation of short examples does."""
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, _ = model(tokens(2, 5), model.init_state(2))
+    torch.testing.assert_close(logits.float(), model(tokens(2, 5))[0], rtol=0.1, atol=0.1)
 
 
 def test_select_equals_running_those_rows_alone(model):
@@ -186,6 +197,36 @@ def test_a_spent_state_raises(model):
     model(tokens(1, 2), state)
     with pytest.raises(RuntimeError, match="select"):
         model(tokens(1, 2), state)
+
+
+@settings(max_examples=8)
+@given(
+    lengths=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=3), seed=st.integers(0)
+)
+@pytest.mark.parametrize("name", TINY)
+def test_documents_in_one_row_are_read_as_if_each_stood_alone(name, lengths, seed):
+    """Logits, and the gradient of every weight; padding behind the last document changes nothing."""
+    model = tiny_model(name)
+    generator = torch.Generator().manual_seed(seed % 2**32)
+    rows = [[torch.randint(V, (length,), generator=generator) for length in row] for row in lengths]
+    T = max(map(sum, lengths))
+    packed, starts = torch.zeros(len(rows), T, dtype=torch.long), torch.zeros(len(rows), T, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        packed[i, : sum(lengths[i])] = torch.cat(row)
+        starts[i, list(accumulate(lengths[i][:-1], initial=0))] = True
+    starts[0, 0] = seed % 2 == 0  # the beginning of a row is that of a document, whether said or not
+    together, state = model(packed, starts=starts)
+    assert state is None
+    pieces = [
+        piece for i, row in enumerate(rows) for piece in together[i].split([*lengths[i], T - sum(lengths[i])])[:-1]
+    ]
+    alone = [model(document[None])[0][0] for row in rows for document in row]
+    for one, other in zip(pieces, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    weights = list(model.parameters())
+    grads = [torch.autograd.grad(torch.cat(parts).square().sum(), weights) for parts in (pieces, alone)]
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_every_parameter_gets_a_gradient(model):

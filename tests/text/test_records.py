@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nextword.config import parse
 from nextword.errors import DataError, UsageError
 from nextword.text import records as records_module
-from nextword.text.records import ReadConfig, Record, find_files, read_records, source_bytes, text_example
+from nextword.text.records import Example, ReadConfig, Record, example_of, find_files, read_records, source_bytes
 
 POEMS = ["床前明月光\n疑是地上霜", 'A cat 🐈, "quoted", with a comma', "naïve café"]
 
@@ -151,7 +151,35 @@ def test_a_list_of_lines_is_text(tmp_path):
 def test_another_column_and_rows_as_they_are(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"prompt": "p", "answer": 1}\n')
     assert list(read_records([path], ReadConfig(text_field=""))) == [{"prompt": "p", "answer": 1}]
-    assert text_example(Record({"poem": "x"}, "a:1"), "poem").target == "x"
+    assert example_of(Record({"poem": "x"}, "a:1"), ReadConfig(text_field="poem")) == Example("", "x")
+
+
+PAIRS = ReadConfig(prompt_field="q", target_field="a", separator=" = ")
+
+
+def test_two_columns_make_prompt_and_target(tmp_path):
+    path = write(tmp_path / "a.tsv", "q\ta\n一加一\t二\n")
+    (record,) = read_records([path], PAIRS)
+    assert example_of(record, PAIRS) == Example("一加一 = ", "二")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "1", "a": "2"}, r"a\.jsonl:7: no column 'q'. Columns: question, a. Choose with --prompt-field"),
+        ({"q": "1", "answer": "2"}, r"no column 'a'. Columns: q, answer. Choose with --target-field"),
+        ({"q": "1", "a": 2}, r"'a' should be text, got int '2'"),
+        ({"q": "\ud83c", "a": "2"}, r"half a character \(\\ud83c\). Read it with --errors replace"),
+    ],
+)
+def test_what_is_wrong_with_a_pair_is_told_with_its_place(row, message):
+    with pytest.raises(DataError, match=message):
+        example_of(Record(row, "a.jsonl:7"), PAIRS)
+
+
+def test_half_a_pair_is_refused():
+    with pytest.raises(UsageError, match=r"data: prompt_field and target_field go together"):
+        parse(ReadConfig, {"prompt_field": "q"}, "data")
 
 
 def test_a_very_long_line_is_cut_between_characters(tmp_path, monkeypatch):

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import torch
+from toys import write_tokens
 
-from nextword.data.token_files import TokenFiles, TokenWriter
+from nextword.data.token_files import TokenFiles
 from nextword.models import build_model, model_config
 from nextword.training.config import TrainConfig
 from nextword.training.trainer import Trainer
@@ -35,12 +36,7 @@ class Letters:
 
 def counting_songs(folder: Path) -> TokenFiles:
     """Forty of them: 1 2 3 ... each up to a length of its own."""
-    writer = TokenWriter(folder, Letters(), 2**20)
-    for length in list(range(4, V)) * 5:
-        writer.target(list(range(1, length)), num_bytes=length)
-        writer.end()
-    writer.finish()
-    return TokenFiles.open(folder)
+    return write_tokens(folder, [([], list(range(1, length))) for length in list(range(4, V)) * 5], Letters())
 
 
 def trainer(name, files, folder, sample=None, valid=True, **settings) -> Trainer:

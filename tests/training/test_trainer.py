@@ -168,13 +168,14 @@ def test_some_rows_start_from_nothing_and_the_others_carry_on(files, tmp_path):
     """Half the rows fresh: a row's state either continues the one before or is that of a first batch."""
     run = trainer("lstm", files, tmp_path / "run", steps=10, fresh_share=0.5)
     batch = next(run.batches)
-    fresh = run._state_for(batch)
+    fresh = run.carried.before(batch)
     assert not fresh.tensors()[1].any()
-    _, run.state = run.model(batch.inputs, fresh)
-    carried = run.state.tensors()[1].clone()
+    _, state = run.model(batch.inputs, fresh)
+    run.carried.keep(batch, state)
+    carried = state.tensors()[1].clone()
     seen = set()
     for _ in range(20):
-        hidden = run._state_for(next(run.batches)).tensors()[1]
+        hidden = run.carried.before(next(run.batches)).tensors()[1]
         for row in range(4):
             assert torch.equal(hidden[row], carried[row]) or not hidden[row].any()
             seen.add(bool(hidden[row].any()))
