@@ -193,14 +193,19 @@ def introduce(session: Session) -> None:
     from nextword.cli.console import err
     from nextword.data.batches import fit
     from nextword.data.mixture import Mixture
+    from nextword.training.freezing import num_trainable
     from nextword.training.order import DEFAULT_BPTT
 
     trainer, counts = session.trainer, session.splits["train"].counts
     settings = trainer.model.config
+    total, trained = trainer.model.num_parameters(), num_trainable(trainer.model)
+    trained_of = "" if trained == total else f"{trained:,} of "
     err.print(
-        f"{settings.type}, {trainer.model.num_parameters():,} parameters, {trainer.precision}; "
+        f"{settings.type}, {trained_of}{total:,} parameters{' trained' if trained_of else ''}, {trainer.precision}; "
         f"{session.tokenizer.kind} tokenizer, {session.tokenizer.vocab_size:,} tokens"
     )
+    if trained_of and "init" not in session.sections:
+        err.print("Note: what is frozen keeps its random values; --init-from gives it those of another run")
     if init := session.sections.get("init"):
         err.print(f"from {init['from']}: {init['taken']}", markup=False)
     held_out = f", {session.splits['valid'].counts.tokens:,} for validation" if "valid" in session.splits else ""

@@ -125,6 +125,20 @@ class LanguageModel(nn.Module, ABC):
         return False
 
     @property
+    def stack(self) -> Sequence[nn.Module]:
+        """The layers that follow each other, the one nearest the tokens first."""
+        return ()
+
+    def depths(self) -> dict[str, int]:
+        """Name of each parameter -> how far it lies from the tokens: 0 in an embedding, 1 in the first of the `stack`,
+        and so on; what comes after the last layer lies one further. A tied output layer lies where its embedding does.
+        """
+        found = {id(p): len(self.stack) + 1 for p in self.parameters()}
+        found |= {id(p): i for i, layer in enumerate(self.stack, start=1) for p in layer.parameters()}
+        found |= {id(module.weight): 0 for module in self.modules() if isinstance(module, nn.Embedding)}
+        return {name: found[id(parameter)] for name, parameter in self.named_parameters()}
+
+    @property
     def rewinds(self) -> bool:
         """Whether its states can be rewound; otherwise a fork taken beforehand is the way back."""
         empty = self.init_state(1)
@@ -136,5 +150,5 @@ class LanguageModel(nn.Module, ABC):
         return self.output.weight.device
 
     def num_parameters(self) -> int:
-        """Number of trainable values; tied weights count once."""
+        """Number of values that training sets; tied weights count once."""
         return sum(p.numel() for p in self.parameters())

@@ -121,6 +121,11 @@ class RecurrentModel(LanguageModel):
         """None: a recurrent state reads without limit."""
         return None
 
+    @property
+    def stack(self) -> Sequence[nn.Module]:
+        """The recurrent layers."""
+        return list(self.layers)
+
     def init_state(self, batch_size: int) -> RecurrentState:
         """Zeros."""
         zeros = self.embedding.weight.new_zeros(batch_size, self.config.hidden_size)

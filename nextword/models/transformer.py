@@ -316,6 +316,11 @@ class Transformer(LanguageModel):
         """The longest context."""
         return self.config.max_seq_len
 
+    @property
+    def stack(self) -> Sequence[nn.Module]:
+        """The blocks."""
+        return list(self.blocks)
+
     def init_state(self, batch_size: int) -> TransformerState:
         """Empty buffers."""
         config, weight = self.config, self.embedding.weight

@@ -99,6 +99,8 @@ class TrainConfig(Config):
     """Steps between checkpoints; 0 = at each evaluation."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Checkpoints kept, the newest included; the one before serves if the newest is found damaged."""
+    keep_best: int = Field(default=0, ge=0)
+    """Checkpoints kept beside those for their validation loss, the lowest, for `nextword average --best`."""
     sample_every: int = Field(default=0, ge=0)
     """Steps between samples; 0 = at each evaluation."""
     log_every: int = Field(default=10, ge=1)
@@ -107,6 +109,12 @@ class TrainConfig(Config):
     """Stop after this many evaluations without a new best (early stopping); 0 = never."""
     plateau_patience: int = Field(default=1, ge=1)
     """Of plateau: evaluations without a new best before the learning rate halves."""
+    freeze: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Parameters that stay as they are, by name or glob: ["embedding", "blocks.[01]", "*.bias"]. The name of a part of
+    the model means all that is in it."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor of the learning rate from each layer to the one below, the embedding lowest (Howard & Ruder 2018; Clark
+    et al. 2020): 0.9 keeps more of what was learned before; 1 = one rate for all."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic of matrix products; auto = bfloat16 where a short measurement shows that it pays."""
     compile: Literal["auto", "always", "never"] = "auto"

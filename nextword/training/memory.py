@@ -11,19 +11,22 @@ import torch
 
 from nextword.checkpoint import outline
 from nextword.errors import TrainingError, UsageError
-from nextword.models import ModelConfig
+from nextword.models import LanguageModel, ModelConfig
 from nextword.training import resume
 from nextword.training.config import TrainConfig
+from nextword.training.freezing import freeze
 
 MOMENTS = {"sgd": 0, "muon": 1, "adam": 2, "adamw": 2}
 """Numbers an optimizer keeps for each weight, at least: sgd's momentum and what Muon leaves to AdamW come on top."""
 
 
 def check_memory(config: ModelConfig, train: TrainConfig, place: torch.device) -> None:
-    """Raises UsageError if weights, gradients, optimizer and average are more than the memory there is."""
+    """Raises UsageError if weights, gradients, optimizer and average are more than the memory there is, or if
+    `train.freeze` does not fit the model."""
     model = outline(config)
-    copies = 2 + MOMENTS[train.optimizer] + bool(train.ema)
-    needed = copies * sum(p.nbytes for p in model.parameters()) + sum(table.nbytes for table in model.buffers())
+    weights, trained = _sizes(model, train)
+    needed = (1 + bool(train.ema)) * weights + (1 + MOMENTS[train.optimizer]) * trained
+    needed += sum(table.nbytes for table in model.buffers())
     present = _memory(place)
     if needed > present:
         raise UsageError(
@@ -39,17 +42,24 @@ def check_disk(config: ModelConfig, train: TrainConfig, run: Path) -> None:
     A new one is complete before an older one goes, so there is one more of each than is kept. What `run` holds of
     them already is room for them.
     """
-    parameters = sum(p.nbytes for p in outline(config).parameters())
-    checkpoint = (1 + MOMENTS[train.optimizer] + bool(train.ema)) * parameters
-    needed = (train.keep_checkpoints + 1) * checkpoint + 2 * parameters
+    weights, trained = _sizes(outline(config), train)
+    checkpoint = (1 + bool(train.ema)) * weights + MOMENTS[train.optimizer] * trained
+    needed = (train.keep_checkpoints + train.keep_best + 1) * checkpoint + 2 * weights
     older = sum(path.stat().st_size for path in (run / resume.FOLDER).rglob("*") if path.is_file())
     free = shutil.disk_usage(run).free + older
     if needed > free:
+        fewer = "--set train.keep_checkpoints=1" + " --set train.keep_best=0" * bool(train.keep_best)
         raise TrainingError(
             f"the checkpoints of this run take at least {needed / 2**30:,.2f} GiB, and the disk of {run} has "
             f"{free / 2**30:,.2f} GiB free",
-            hint="Free some space, give another --out, or keep fewer by --set train.keep_checkpoints=1",
+            hint=f"Free some space, give another --out, or keep fewer by {fewer}",
         )
+
+
+def _sizes(model: LanguageModel, train: TrainConfig) -> tuple[int, int]:
+    """Bytes of all weights, and of those that are trained."""
+    freeze(model, train.freeze)
+    return sum(p.nbytes for p in model.parameters()), sum(p.nbytes for p in model.parameters() if p.requires_grad)
 
 
 def _memory(place: torch.device) -> float:

@@ -1,7 +1,8 @@
 """Optimizers by name, all of them torch's own, behind two or three calls.
 
 Biases and norm gains never decay. Muon takes the hidden matrices; embeddings, output layer, biases and norms go to
-AdamW, as its authors advise.
+AdamW, as its authors advise. With `layer_decay` each layer has a learning rate of its own, a fixed share of the common
+one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from nextword.training.config import TrainConfig
 
 
 class Optimizers:
-    """One or two torch optimizers that step together, at one learning rate."""
+    """One or two torch optimizers that step together; a parameter group has its `share` of one learning rate."""
 
     def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
         self.parts = parts
@@ -26,7 +27,7 @@ class Optimizers:
         """Takes effect at the next step, in every parameter group."""
         for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = learning_rate * group["share"]
 
     def step(self) -> None:
         """Update the weights from their gradients, and forget the gradients."""
@@ -67,6 +68,7 @@ def build_optimizers(model: LanguageModel, config: TrainConfig) -> Optimizers:
     """The optimizer that `config` names, over all trainable parameters of `model`."""
     parameters = [p for p in model.parameters() if p.requires_grad]  # tied weights come once
     lr, decay = config.learning_rate, config.weight_decay
+    shares = lr_shares(model, config.layer_decay)
     parts: list[torch.optim.Optimizer] = []
     if config.optimizer == "muon":
         lookups = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)} | {id(model.output.weight)}
@@ -74,12 +76,13 @@ def build_optimizers(model: LanguageModel, config: TrainConfig) -> Optimizers:
         chosen = {id(p) for p in hidden}
         parameters = [p for p in parameters if id(p) not in chosen]
         # match_rms_adamw scales Muon's update to AdamW's usual size, so that one learning rate serves both.
-        parts.append(torch.optim.Muon(hidden, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+        if hidden:
+            groups = _groups(hidden, shares, decay)
+            parts.append(torch.optim.Muon(groups, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    matrices, vectors = [p for p in parameters if p.dim() >= 2], [p for p in parameters if p.dim() < 2]
+    groups = _groups(matrices, shares, decay) + _groups(vectors, shares, 0.0)
+    if not groups:
+        return Optimizers(parts)
     if config.optimizer == "sgd":
         parts.append(torch.optim.SGD(groups, lr=lr, momentum=config.momentum))
     elif config.optimizer == "adam":
@@ -87,3 +90,22 @@ def build_optimizers(model: LanguageModel, config: TrainConfig) -> Optimizers:
     else:
         parts.append(torch.optim.AdamW(groups, lr=lr, betas=config.betas, fused=True))
     return Optimizers(parts)
+
+
+def lr_shares(model: LanguageModel, layer_decay: float) -> dict[int, float]:
+    """id of each parameter -> its share of the learning rate: 1 at the top, `layer_decay` times less a layer down.
+
+    Discriminative fine-tuning (Howard & Ruder 2018), as ELECTRA has it (Clark et al. 2020): the lower a layer, the more
+    general what it knows, and the less it is to move.
+    """
+    depths = model.depths()
+    top = max(depths.values())
+    return {id(p): layer_decay ** (top - depths[name]) for name, p in model.named_parameters()}
+
+
+def _groups(parameters: list[nn.Parameter], shares: dict[int, float], decay: float) -> list[dict[str, Any]]:
+    """Parameter groups, one a share of the learning rate, the lowest first."""
+    return [
+        {"params": [p for p in parameters if shares[id(p)] == share], "share": share, "weight_decay": decay}
+        for share in sorted({shares[id(p)] for p in parameters})
+    ]

@@ -1,4 +1,4 @@
-"""Checkpoints a run is resumed from: `checkpoints/step-00000100/`, whole or not there, the last few of them.
+"""Checkpoints a run is resumed from: `checkpoints/step-00000100/`, whole or not there: the last few, and the best.
 
 model.safetensors       the weights of that step
 training.safetensors    optimizer, rng, carried state, averages
@@ -6,14 +6,15 @@ training.json           position in the run and in the data
 manifest.json           size and SHA-256 of the other files
 
 A checkpoint is read back before an older one is deleted for it, and compared with its manifest before it is resumed
-from. Knows nothing of what the tensors and values mean.
+from. Knows nothing of what the tensors and values mean, but that "loss" is that of the validation at this very step.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,16 @@ FOLDER, TENSORS, VALUES, MANIFEST = "checkpoints", "training.safetensors", "trai
 
 
 def save(
-    run: Path, step: int, model: LanguageModel, tensors: Mapping[str, Tensor], values: Mapping[str, Any], keep: int
+    run: Path,
+    step: int,
+    model: LanguageModel,
+    tensors: Mapping[str, Tensor],
+    values: Mapping[str, Any],
+    keep: int,
+    keep_best: int = 0,
 ) -> None:
-    """Write the checkpoint of `step`; once it is safe, remove all others but the last `keep` - 1 before it.
+    """Write the checkpoint of `step`; once it is safe, remove all others but the last `keep` - 1 before it and, this
+    one counted, the `keep_best` of lowest loss.
 
     Raises TrainingError if the disk takes no more.
     """
@@ -53,13 +61,28 @@ def save(
     earlier = [checkpoint for checkpoint in checkpoints(run) if checkpoint < target]
     # A later step is of a past that is gone: it was damaged, and an earlier checkpoint was resumed from.
     later = [checkpoint for checkpoint in checkpoints(run) if checkpoint > target]
+    best = [checkpoint for _, checkpoint in by_loss([*earlier, target])[:keep_best]] if keep_best else []
     for old in earlier[::-1][keep - 1 :] + later:
-        files.discard_folder(old)
+        if old not in best:
+            files.discard_folder(old)
 
 
 def checkpoints(run: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     return sorted((run / FOLDER).glob("step-*"))
+
+
+def by_loss(found: Iterable[Path]) -> list[tuple[float, Path]]:
+    """Those of some checkpoints that have a finite validation loss, the lowest first; of equals, the newest."""
+    losses = []
+    for checkpoint in found:
+        try:
+            loss = json.loads((checkpoint / VALUES).read_text(encoding="utf-8"))["loss"]
+        except (OSError, ValueError, KeyError, TypeError):  # damaged, or of an earlier version
+            continue
+        if isinstance(loss, float) and math.isfinite(loss):
+            losses.append((loss, checkpoint))
+    return sorted(reversed(losses), key=lambda pair: pair[0])
 
 
 def latest(run: Path) -> Path:

@@ -62,7 +62,10 @@ OURS = (
 """What a run folder holds: all that overwriting a run removes."""
 STAGING = ".new-"  # begins the name of the folder in which a run is made ready
 
-FIXED = ("seed", "rows", "batch_size", "batch_tokens", "context", "carry_state", "optimizer", "ema")
+FIXED = (
+    *("seed", "rows", "batch_size", "batch_tokens", "context", "carry_state", "optimizer", "ema"),
+    *("freeze", "layer_decay"),
+)
 """Settings of [train] that a checkpoint is bound to."""
 
 Sampler = Callable[[LanguageModel, Tokenizer, str], str]

@@ -29,6 +29,7 @@ from nextword.training.compiling import TRIAL_STEPS, WORTHWHILE, compile_model
 from nextword.training.config import TrainConfig
 from nextword.training.evaluation import Evaluation, evaluate
 from nextword.training.events import Compiling, Evaluated, Event, Finished, Sampled, Step
+from nextword.training.freezing import freeze
 from nextword.training.logs import RunLogger
 from nextword.training.optimizers import build_optimizers
 from nextword.training.order import batches_for
@@ -51,6 +52,8 @@ class Position:
     """Spent in steps alone, pauses left out."""
     best_loss: float | None = None
     best_step: int = 0
+    loss: float | None = None
+    """Of the latest evaluation."""
     evals_since_best: int = 0
     plateau_factor: float = 1.0
     evals_since_halving: int = 0
@@ -93,6 +96,7 @@ class Trainer:
         self.device = model.device
         self.precision = choose_precision(config.precision, self.device)
         self.batches = batches_for(train_files, model, config)
+        freeze(model, config.freeze)
         self.optimizers = build_optimizers(model, config)
         self.terms = LossTerms(config.label_smoothing, config.z_loss)
         self.average = WeightAverage(model, config.ema) if config.ema else None
@@ -249,6 +253,7 @@ class Trainer:
                 apart=self.batches.whole_examples,
             )
         best = position.best_loss is None or result.loss < position.best_loss
+        position.loss = result.loss
         position.evals_since_best = 0 if best else position.evals_since_best + 1
         position.evals_since_halving = 0 if best else position.evals_since_halving + 1
         if best:
@@ -370,7 +375,16 @@ class Trainer:
             "precision": self.precision,
             "best": asdict(self.best) if self.best else None,
         }
-        resume.save(self.folder, self.position.step, self.model, tensors, values, self.config.keep_checkpoints)
+        evaluated = self.position.done.get("eval") == self.position.step
+        resume.save(
+            self.folder,
+            self.position.step,
+            self.model,
+            tensors,
+            values | {"loss": self.position.loss if evaluated else None},
+            self.config.keep_checkpoints,
+            self.config.keep_best,
+        )
 
     def resume(self, checkpoint: Path) -> None:
         """Go on from there. Raises RunError if it does not fit."""

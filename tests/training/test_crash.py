@@ -26,7 +26,7 @@ from nextword.training import resume
 
 PROSE = "a tiny corpus of few words, said again and again. " * 40
 TINY = ["--model", "gru", "--set", "model.hidden_size=8", "--set", "train.precision='float32'", "--json"]
-KEEP = 2
+KEEP, KEEP_BEST = 2, 2
 
 
 def model() -> LanguageModel:
@@ -38,7 +38,8 @@ def save(folder: Path, step: int, made: LanguageModel) -> None:
     """A checkpoint in which everything says which step it is of."""
     with torch.no_grad():
         made.output.weight.fill_(step)
-    resume.save(folder, step, made, {"step": torch.full((20_000,), step)}, {"step": step}, KEEP)
+    values = {"step": step, "loss": float(-step % 7)}
+    resume.save(folder, step, made, {"step": torch.full((20_000,), step)}, values, KEEP, KEEP_BEST)
 
 
 def check(folder: Path, reported: int, made: LanguageModel) -> int:

@@ -80,3 +80,54 @@ def test_state_goes_through_tensors_and_plain_values(optimizer):
         step(other, others)
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+FAMILIES = {
+    "lstm": {"type": "lstm", "num_layers": 3, "hidden_size": 8, "vocab_size": 11},
+    "transformer": {"type": "transformer", "num_layers": 3, "hidden_size": 8, "num_heads": 2, "vocab_size": 11},
+}
+DEPTHS = {
+    "lstm": {"embedding": 0, "layers.0": 1, "layers.1": 2, "layers.2": 3, "output": 4},
+    "transformer": {"embedding": 0, "blocks.0": 1, "blocks.1": 2, "blocks.2": 3, "norm": 4, "output": 4},
+}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_layer_has_its_share_of_the_learning_rate(family, optimizer):
+    model = build_model(model_config(FAMILIES[family] | {"tied": False}))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    optimizers = build_optimizers(model, TrainConfig(optimizer=optimizer, layer_decay=0.5))
+    for rate in (1.0, 0.1):  # the schedule moves them all
+        optimizers.set_learning_rate(rate)
+        rates = {
+            names[id(parameter)]: group["lr"]
+            for part in optimizers.parts
+            for group in part.param_groups
+            for parameter in group["params"]
+        }
+        assert rates.keys() == set(names.values())
+        for name, found in rates.items():
+            (depth,) = (d for prefix, d in DEPTHS[family].items() if name.startswith(prefix + "."))
+            assert found == pytest.approx(rate * 0.5 ** (4 - depth)), name
+
+
+def test_a_tied_output_layer_lies_where_its_embedding_does():
+    for family, settings in FAMILIES.items():
+        depths = build_model(model_config(settings | {"tied": True})).depths()
+        assert depths["embedding.weight"] == 0, family
+        assert "output.weight" not in depths
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sgd_moves_a_layer_by_its_share(family):
+    model = build_model(model_config(FAMILIES[family] | {"tied": False}))
+    optimizers = build_optimizers(model, TrainConfig(optimizer="sgd", layer_decay=0.5))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizers.set_learning_rate(0.16)
+    optimizers.step()
+    for name, parameter in model.named_parameters():
+        (depth,) = (d for prefix, d in DEPTHS[family].items() if name.startswith(prefix + "."))
+        torch.testing.assert_close(before[name] - parameter, torch.full_like(parameter, 0.16 * 0.5 ** (4 - depth)))

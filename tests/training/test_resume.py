@@ -333,6 +333,44 @@ def test_the_last_k_are_kept(keep, tokens, tmp_path):
     assert kept == [f"step-{step:08}" for step in (2, 4, 6, 8)][-keep:]
 
 
+LOSSES = [3.0, 1.0, 2.0, None, 1.5, float("nan"), 4.0, 1.0, 5.0]
+
+
+@pytest.mark.parametrize(("keep", "best"), [(1, 0), (1, 1), (1, 2), (2, 3), (3, 8), (1, 100)])
+def test_the_best_k_are_kept_beside_the_last(keep, best, tmp_path):
+    """Whatever came before: of all checkpoints ever saved, those of lowest loss, the newer of two equals."""
+    model = build_model(model_config(MODELS["lstm"]))
+    for step, loss in enumerate(LOSSES):
+        resume.save(tmp_path, step, model, {}, {"loss": loss}, keep, best)
+        known = [(value, -n) for n, value in enumerate(LOSSES[: step + 1]) if value == value and value is not None]
+        wanted = {-n for _, n in sorted(known)[:best]} | set(range(step + 1)[-keep:])
+        assert {int(path.name.removeprefix("step-")) for path in resume.checkpoints(tmp_path)} == wanted
+    assert resume.latest(tmp_path).name == "step-00000008"
+
+
+def test_a_run_keeps_the_checkpoints_of_its_best_evaluations(tokens, tmp_path):
+    """The learning rate is far too large, so that the loss goes up and down; half of the checkpoints have no loss."""
+    trainer = make("lstm", tokens, tmp_path, steps=32, eval_every=4, checkpoint_every=2, learning_rate=0.5, ema=0.0)
+    trainer.config = trainer.config.model_copy(update={"keep_checkpoints": 1, "keep_best": 3})
+    list(trainer.run())
+    lines = [line for line in read_metrics(tmp_path / "metrics.jsonl") if line["split"] == "valid"]
+    best = sorted(lines, key=lambda line: (line["loss"], -line["step"]))[:3]
+    found = resume.by_loss(resume.checkpoints(tmp_path))
+    assert [loss for loss, _ in found[:3]] == [line["loss"] for line in best]
+    assert {int(path.name[5:]) for path in resume.checkpoints(tmp_path)} == {32} | {line["step"] for line in best}
+
+
+def test_a_damaged_best_one_is_no_obstacle(tokens, tmp_path):
+    settings = {"steps": 8, "eval_every": 1, "checkpoint_every": 1, "keep_checkpoints": 1, "keep_best": 4}
+    trainer = make("lstm", tokens, tmp_path, **settings)
+    for event in trainer.run():
+        if isinstance(event, Step) and event.step == 6:
+            (resume.checkpoints(tmp_path)[0] / resume.VALUES).write_bytes(b"\xff{")
+            (resume.checkpoints(tmp_path)[1] / resume.VALUES).write_text("[]")
+    assert resume.latest(tmp_path).name == "step-00000008"
+    assert len(resume.checkpoints(tmp_path)) == 4
+
+
 def test_a_deletion_that_fails_is_a_warning(tokens, tmp_path, monkeypatch, caplog):
     trainer = make("lstm", tokens, tmp_path / "run", steps=8, checkpoint_every=1)
     rename = Path.replace
