@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -53,3 +53,12 @@ def progress_bars() -> Iterator[PrepareProgress]:
             progress.advance(bars[stage], count)
 
         yield advance
+
+
+@contextmanager
+def counting(label: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A callback for work of so many equal pieces: a bar that moves with each call, and says what it is given."""
+    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()]
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+        bar = progress.add_task(label, total=total, said="")
+        yield lambda said="": progress.update(bar, advance=1, said=said)

@@ -61,6 +61,10 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON document.")] = False,
+    find_lr: Annotated[
+        Path | None,
+        typer.Option(help="Make no run, but try learning rates for 100 steps, suggest one, and draw FILE.svg."),
+    ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print all settings, commented, as a recipe, and train nothing.")
     ] = False,
@@ -78,7 +82,7 @@ def train(
     from nextword.training.recipe import check_sections, commented
     from nextword.training.session import new_run, resume_run, settle
 
-    if out is None and not print_config:
+    if out is None and not print_config and not find_lr:
         raise UsageError("--out is missing", hint="Name the folder of the run: --out runs/NAME")
     values: dict[str, Any] = read_toml(config) if config else {}
     check_sections(values)
@@ -107,9 +111,20 @@ def train(
     for assignment in set_ or []:
         assign(values, assignment)
     check_sections(values)
-    if print_config or out is None:
+    if print_config:
         print(commented(settle(values, data or [], size)), end="")
         return 0
+    if not data and not resume and not mixes(values):
+        raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
+    if find_lr:
+        if resume:
+            raise UsageError("--find-lr makes a model of its own", hint="Leave out --resume; --init-from RUN is possible")
+        from nextword.cli.find_lr import try_and_tell
+
+        given = {"valid": valid or (), "size": size, "device": device, "init_from": init_from}
+        try_and_tell(find_lr, as_json, values, data or [], **given)
+        return 0
+    assert out is not None
 
     if resume:
         only_new = (("--size", size), ("--valid", valid), ("--overwrite", overwrite), ("--init-from", init_from))
@@ -126,8 +141,6 @@ def train(
         session = resume_run(out, values.get("train"), sample=sample, device=device, started=started)
         err.print(f"resuming {out} at step {session.trainer.position.step:,}", markup=False)
     else:
-        if not data and not mixes(values):
-            raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
         with progress_bars() as progress:
             session = new_run(
                 values,

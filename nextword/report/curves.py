@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import UsageError
-from nextword.report.page import resource, write_page
+from nextword.report.page import standalone, write_page
 from nextword.report.runs import RunSummary, configuration, filled, lead, number, runs_table, samples
 from nextword.report.svg import Line, Ticks, escape, plot, shorten, step_ticks, time_ticks
 
@@ -61,10 +61,7 @@ def loss_plot_svg(metrics: list[dict[str, Any]]) -> str:
     run = RunSummary("", Path(), metrics)
     curves = [(run, split, rows) for split, rows in _curves(metrics).items()]
     drawing = _chart([run], curves, "steps", "nats", "wide", 860, 400)
-    style = f"<style>{resource('plot.css')}</style>"
-    paper = '<rect x="-14" y="-12" width="888" height="424" fill="var(--paper)"/>'
-    drawing = drawing.replace('viewBox="0 0 860 400"', 'viewBox="-14 -12 888 424"', 1)
-    return drawing.replace(">", ">" + style + paper, 1) + "\n"
+    return standalone(drawing, 860, 400)
 
 
 def _curves(metrics: list[dict[str, Any]]) -> dict[str, list[Row]]:

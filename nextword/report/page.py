@@ -30,6 +30,16 @@ def write_page(out: Path, kind: str, *, data: Any, title: str, **parts: str) -> 
     write_text(out, page)
 
 
+def standalone(drawing: str, width: int, height: int) -> str:
+    """A chart of `svg.plot` as an SVG file of its own, with some paper around it, readable on light and dark pages."""
+    style = f"<style>{resource('plot.css')}</style>"
+    size = f'width="{width + 28}" height="{height + 24}"'
+    paper = f'<rect x="-14" y="-12" {size} fill="var(--paper)"/>'
+    frame = f'viewBox="-14 -12 {width + 28} {height + 24}"'
+    drawing = drawing.replace(f'viewBox="0 0 {width} {height}"', frame, 1)
+    return drawing.replace(">", ">" + style + paper, 1) + "\n"
+
+
 def resource(name: str) -> str:
     """The text of a file in this folder."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")

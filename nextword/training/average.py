@@ -11,6 +11,9 @@ from torch import Tensor
 from nextword.models.base import LanguageModel
 
 
+PREFIX = "average."  # begins the names of its tensors in a checkpoint
+
+
 class WeightAverage:
     """average <- d * average + (1 - d) * weights after each step.
 

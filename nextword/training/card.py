@@ -14,6 +14,8 @@ def model_card(name: str, config: Mapping[str, Any]) -> str:
     valid = figures.get("validation", {})
     sources = [source.rsplit("/", 1)[-1] for source in config.get("corpus", {}).get("sources", [])]
     begun = f"from the weights of {config['init']['from']}" if "init" in config else "from scratch"
+    if "average" in config:
+        begun += f" and averaged ({config['average']['how']})"
     size = f"{figures.get('parameters', 0):,} parameters"
     lines = [
         "---",

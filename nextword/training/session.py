@@ -138,13 +138,13 @@ def new_run(
     """
     started = time.monotonic() if started is None else started
     place = check_device(device)
-    _check_free(out, overwrite)
+    check_free(out, overwrite, "Go on with it by --resume, replace it by --overwrite, or give another --out")
     source = None if init_from is None else load_run(init_from)
     if source is not None:
         inherited = {key: value for key, value in source.config["model"].items() if key != "vocab_size"}
         values = dict(values) | {"model": inherited | dict(values.get("model", {}))}
     try:
-        with rereadable([sources, valid]) as (sources, valid), _replacing_run(out) as folder:
+        with rereadable([sources, valid]) as (sources, valid), replacing_run(out) as folder:
             taught = None if source is None or "tokenizer" in values else source.tokenizer
             if mixes(values):
                 if sources or valid:
@@ -345,8 +345,8 @@ def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) ->
     return sample_text(sources, parse(ReadConfig, values.get("data", {}), "data"), SAMPLE_CHARACTERS)
 
 
-def _check_free(out: Path, overwrite: bool) -> None:
-    """Make sure `out` may become a new run. Raises RunError."""
+def check_free(out: Path, overwrite: bool, remedy: str = "Replace it by --overwrite, or give another --out") -> None:
+    """Make sure `out` may become a new run. Raises RunError, with `remedy` if it holds one."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -360,12 +360,12 @@ def _check_free(out: Path, overwrite: bool) -> None:
     if not overwrite:
         raise RunError(
             f"{out} already holds a run",
-            hint="Go on with it by --resume, replace it by --overwrite, or give another --out",
+            hint=remedy,
         )
 
 
 @contextmanager
-def _replacing_run(out: Path) -> Iterator[Path]:
+def replacing_run(out: Path) -> Iterator[Path]:
     """A folder inside `out` to make a run ready in; when the block ends well, its contents replace the older run.
 
     Inside, because `out` itself may be a mount point, a link, or where the user stands. Files that are not part
@@ -398,4 +398,4 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-__all__ = ["Session", "new_run", "resume_run", "settle"]
+__all__ = ["Session", "check_free", "new_run", "replacing_run", "resume_run", "settle"]

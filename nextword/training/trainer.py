@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from nextword.loss import LossTerms, next_token_loss
 from nextword.models.base import LanguageModel
 from nextword.tokenizers import IGNORE
 from nextword.training import resume
-from nextword.training.average import WeightAverage
+from nextword.training.average import PREFIX, WeightAverage
 from nextword.training.carried import Carried
 from nextword.training.compiling import TRIAL_STEPS, WORTHWHILE, compile_model
 from nextword.training.config import TrainConfig
@@ -137,12 +137,19 @@ class Trainer:
         resumed run does again. Safe to call from a signal handler."""
         self._interrupted = True
 
-    def _step(self) -> Step:
+    def try_rates(self, rates: Iterable[float]) -> Iterator[Step]:
+        """A step at each learning rate in place of the schedule's; nothing is evaluated, logged or saved."""
+        self.model.train()
+        for rate in rates:
+            yield self._step(rate)
+
+    def _step(self, lr: float | None = None) -> Step:
         """One update from `accumulate` batches; the loss is the mean over all their tokens."""
         began = time.monotonic()
         position = self.position
-        lr = self.config.learning_rate * position.plateau_factor
-        lr *= lr_factor(self.config, position.step, self._progress())
+        if lr is None:
+            lr = self.config.learning_rate * position.plateau_factor
+            lr *= lr_factor(self.config, position.step, self._progress())
         self.optimizers.set_learning_rate(lr)
         batches = [next(self.batches).to(self.device) for _ in range(self.config.accumulate)]
         count = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
@@ -322,7 +329,7 @@ class Trainer:
             return False
         if over:
             return True
-        every = getattr(self.config, f"{what}_every")
+        every = getattr(self.config, f"{what}_every") or self.config.eval_every
         if every:
             return position.step % every == 0
         if self.config.budget and position.pause_seconds > PAUSE_SHARE * self._seconds():
@@ -367,7 +374,7 @@ class Trainer:
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         if self.average:
-            tensors |= {f"average.{name}": tensor for name, tensor in self.average.weights.items()}
+            tensors |= {PREFIX + name: tensor for name, tensor in self.average.weights.items()}
         values = {
             "position": asdict(self.position),
             "optimizer": optimizer_values,
@@ -393,7 +400,7 @@ class Trainer:
         if self.carried:
             self.carried.restore(resume.strip(tensors, "carried."))
         if self.average:
-            self.average.weights = resume.strip(tensors, "average.")
+            self.average.weights = resume.strip(tensors, PREFIX)
         torch.set_rng_state(tensors["rng"].cpu())
         if self.device.type == "cuda" and "rng.cuda" in tensors:  # not there if the run comes from a CPU
             torch.cuda.set_rng_state(tensors["rng.cuda"].cpu(), self.device)
