@@ -20,7 +20,9 @@ def average(
     run: Annotated[list[Path], typer.Argument(help="One run, to average its checkpoints, or several.")],
     out: Annotated[Path, typer.Option(help="Folder of the averaged run.")],
     last: Annotated[int | None, typer.Option(min=2, help="Of one run: its newest checkpoints; left out: all.")] = None,
-    best: Annotated[int | None, typer.Option(min=2, help="Of one run: its checkpoints of lowest validation loss.")] = None,
+    best: Annotated[
+        int | None, typer.Option(min=2, help="Of one run: its checkpoints of lowest validation loss.")
+    ] = None,
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Begin with the best, and take in only what does not raise the loss.")
     ] = False,

@@ -61,6 +61,10 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON document.")] = False,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(help="TOML file of settings to vary: train one run after another, in folders within --out."),
+    ] = None,
     find_lr: Annotated[
         Path | None,
         typer.Option(help="Make no run, but try learning rates for 100 steps, suggest one, and draw FILE.svg."),
@@ -116,15 +120,22 @@ def train(
         return 0
     if not data and not resume and not mixes(values):
         raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
+    given: dict[str, Any] = {"valid": valid or (), "size": size, "device": device, "init_from": init_from}
     if find_lr:
-        if resume:
-            raise UsageError("--find-lr makes a model of its own", hint="Leave out --resume; --init-from RUN is possible")
+        if resume or sweep:
+            other = "--resume" if resume else "--sweep"
+            raise UsageError(f"--find-lr trains a new model for a moment: leave out {other}")
         from nextword.cli.find_lr import try_and_tell
 
-        given = {"valid": valid or (), "size": size, "device": device, "init_from": init_from}
         try_and_tell(find_lr, as_json, values, data or [], **given)
         return 0
     assert out is not None
+    if sweep:
+        if resume:
+            raise UsageError("a sweep goes on by itself where it stopped: leave out --resume")
+        from nextword.cli.sweep import sweep as train_all
+
+        return train_all(sweep, out, values, data or [], overwrite=overwrite, as_json=as_json, **given)
 
     if resume:
         only_new = (("--size", size), ("--valid", valid), ("--overwrite", overwrite), ("--init-from", init_from))
@@ -146,14 +157,11 @@ def train(
                 values,
                 data or (),
                 out,
-                valid=valid or (),
-                size=size,
                 sample=sample,
                 progress=progress,
-                device=device,
                 overwrite=overwrite,
                 started=started,
-                init_from=init_from,
+                **given,
             )
     introduce(session)
     before = session.trainer.position.step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,24 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from nextword.cli.console import err
 
 if TYPE_CHECKING:
-    from nextword.training.events import Finished
+    from nextword.training.events import Event, Finished
     from nextword.training.session import Session
     from nextword.training.trainer import Trainer
 
 _SAMPLE_WIDTH = 300
 
 
-def train(session: Session, label: str = "training") -> Finished:
-    """Run a session to its end, drawing what happens. Ctrl-C or SIGTERM saves and ends it."""
+def train(
+    session: Session,
+    label: str = "training",
+    *,
+    quiet: bool = False,
+    heard: Callable[[Event], object] = lambda event: None,
+) -> Finished:
+    """Run a session to its end, drawing what happens. Ctrl-C or SIGTERM saves and ends it.
+
+    `quiet`: evaluations are not printed. `heard` is called with each event.
+    """
     from nextword.training.events import Compiling, Evaluated, Finished, Sampled, Step
 
     columns = [
@@ -42,13 +51,14 @@ def train(session: Session, label: str = "training") -> Finished:
     ):
         bar = progress.add_task(label, total=1.0, numbers="")
         for event in session.trainer.run():
+            heard(event)
             match event:
                 case Step():
                     numbers = f"step {event.step:,}  loss {event.loss:.3f}  {event.tokens_per_s:,.0f} tokens/s"
                     progress.update(bar, completed=event.progress, numbers=numbers)
                 case Compiling():
                     progress.update(bar, numbers="compiling the layers: half a minute, then it goes faster")
-                case Evaluated(result=result):
+                case Evaluated(result=result) if not quiet:
                     mark = "  best" if event.best else ""
                     err.print(
                         f"step {event.step:>7,}  validation {result.loss:.4f} nats/token  "

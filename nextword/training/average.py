@@ -10,7 +10,6 @@ from torch import Tensor
 
 from nextword.models.base import LanguageModel
 
-
 PREFIX = "average."  # begins the names of its tensors in a checkpoint
 
 

@@ -26,7 +26,9 @@ def freeze(model: LanguageModel, patterns: Iterable[str]) -> None:
     for pattern in patterns:
         matching = [name for name in parameters if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
         if not matching:
-            raise UsageError(f"train.freeze: {pattern!r} matches no parameter of this model", hint=_near(model, pattern))
+            raise UsageError(
+                f"train.freeze: {pattern!r} matches no parameter of this model", hint=_near(model, pattern)
+            )
         for name in matching:
             parameters[name].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in parameters.values()):

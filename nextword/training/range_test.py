@@ -82,9 +82,7 @@ def judge(losses: Sequence[float]) -> RangeTest:
         )
     steepest = max(range(1, lowest + 1), key=lambda i: smooth[i - 1] - smooth[i])
     suggestion = math.exp((1 - TOWARDS) * math.log(tried[steepest]) + TOWARDS * math.log(tried[lowest]))
-    return RangeTest(
-        tried, list(losses), smooth, tried[steepest], tried[lowest], over, float(f"{suggestion:.2g}")
-    )
+    return RangeTest(tried, list(losses), smooth, tried[steepest], tried[lowest], over, float(f"{suggestion:.2g}"))
 
 
 def smoothed(values: Sequence[float]) -> list[float]:

@@ -19,7 +19,16 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from nextword.checkpoint import GENERATION, WEIGHTS, Run, check_weights, load_run, read_config, save_config, save_weights
+from nextword.checkpoint import (
+    GENERATION,
+    WEIGHTS,
+    Run,
+    check_weights,
+    load_run,
+    read_config,
+    save_config,
+    save_weights,
+)
 from nextword.data.prepare import is_prepared, open_prepared
 from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
@@ -72,7 +81,8 @@ def of_runs(runs: Sequence[Path]) -> list[Ingredient]:
                 )
         if config["tokenizer"].get("fingerprint") != configs[0]["tokenizer"].get("fingerprint"):
             raise RunError(
-                f"{run} has another tokenizer than {runs[0]}", hint="Train them on one folder of `nextword data prepare`"
+                f"{run} has another tokenizer than {runs[0]}",
+                hint="Train them on one folder of `nextword data prepare`",
             )
     return [Ingredient(str(run), run / WEIGHTS) for run in runs]
 

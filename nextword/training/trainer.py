@@ -132,6 +132,11 @@ class Trainer:
                 self.save()
             yield Finished(self.position.step, reason)
 
+    @property
+    def progress(self) -> float:
+        """Share of the run that is over, 0 to 1."""
+        return self._progress()
+
     def interrupt(self) -> None:
         """Ask the run to save and end: after the step, the sample or the save it is at, or amid an evaluation, which a
         resumed run does again. Safe to call from a signal handler."""
