@@ -86,6 +86,7 @@ def _section(cls: type[Config], path: Iterable[int | str]) -> type[Config]:
 _EXPECTED = {
     "model_type": "a section",
     "model_attributes_type": "a section",
+    "dict_type": "a section",
     "finite_number": "a finite number",
     "int_type": "an integer",
     "int_from_float": "an integer",

@@ -61,4 +61,8 @@ def counting(label: str, total: int) -> Iterator[Callable[[str], None]]:
     columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()]
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
         bar = progress.add_task(label, total=total, said="")
-        yield lambda said="": progress.update(bar, advance=1, said=said)
+
+        def advance(said: str) -> None:
+            progress.update(bar, advance=1, said=said)
+
+        yield advance

@@ -204,6 +204,16 @@ def _result(trial: Trial, measure: str) -> str:
     return said if trial.status == "finished" else f"{trial.status}: {said}"
 
 
+def short_names(keys: Sequence[str]) -> list[str]:
+    """Settings without their section, where no other has the same name.
+
+    >>> short_names(["train.steps", "model.type", "tokenizer.type"])
+    ['steps', 'model.type', 'tokenizer.type']
+    """
+    last = [key.split(".")[-1] for key in keys]
+    return [name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)]
+
+
 def _tell(ledger: Ledger, out: Path) -> None:
     """The table, the best first, and what to do next."""
     import shlex
@@ -215,9 +225,12 @@ def _tell(ledger: Ledger, out: Path) -> None:
     from nextword.report.svg import duration
 
     keys = list(ledger.trials[0].settings)
-    table = Table("trial", *keys, "nats/token", "bits/byte", "steps", "time", "")
-    for column in table.columns[1:-1]:
-        column.justify = "right"
+    table = Table("trial", *short_names(keys), "nats/token", "bits/byte", "steps", "time", "")
+    for column in table.columns:
+        column.justify = "left" if column in (table.columns[0], table.columns[-1]) else "right"
+        column.overflow = "fold"  # nothing is cut off where the terminal is narrow
+    for column in (table.columns[0], *table.columns[1 + len(keys) :]):
+        column.no_wrap = True
     for trial in ledger.ranked():
         valid = trial.figures.get("validation", {})
         table.add_row(
@@ -226,9 +239,12 @@ def _tell(ledger: Ledger, out: Path) -> None:
             *(f"{valid[name]:.4f}" if name in valid else "–" for name in ("loss", "bits_per_byte")),
             f"{trial.figures['steps']:,}" if trial.figures else "–",
             duration(trial.figures["seconds"]) if trial.figures else "–",
-            escape(trial.error or trial.status.replace("finished", "") or "to do" * (not trial.status)),
+            trial.status.replace("finished", "") if trial.status else "to do",
         )
     console.print(table)
+    for trial in ledger.trials:
+        if trial.status == "failed":
+            console.print(f"{trial.name} failed: {trial.error}", markup=False)
     waiting = sum(not trial.over for trial in ledger.trials if trial.status != "failed")
     if waiting:
         console.print(f"{waiting} trials are still to be trained: the same command goes on")

@@ -45,8 +45,11 @@ def plot(
     width: int = 860,
     height: int = 400,
     shape: str = "",
+    x_range: tuple[float, float] | None = None,
 ) -> str:
     """The chart as one `<svg>` element of class `shape`, `width` by `height`; an empty frame if no points.
+
+    The x axis reaches from 0, or from the least x below it, to the greatest, unless `x_range` says otherwise.
 
     Every finite point of a line is in its path, in order, so a script can find the nearest one.
     """
@@ -57,7 +60,7 @@ def plot(
     ys = [y for line in drawn for _, y in line.points if math.isfinite(y)]
     left, top, bottom = 46, 30, 40
     right = 22 + 7.0 * max((_columns(line.label) for line in drawn), default=0)
-    x_low, x_high = _span(min([0, *xs]), max(xs, default=1))
+    x_low, x_high = x_range or _span(min([0, *xs]), max(xs, default=1))
     y_low, y_high = _y_range(ys)
 
     def place(x: float, y: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nextword.report.page import write_page
 from nextword.report.rates import decades
 from nextword.report.runs import MISSING
-from nextword.report.svg import Line, Ticks, duration, escape, number_ticks, plot
+from nextword.report.svg import Line, Ticks, duration, escape, number_ticks, plot, step_ticks
 
 if TYPE_CHECKING:
     from nextword.training.sweep import Trial
@@ -53,37 +53,38 @@ def _chart(trials: Sequence[Trial], key: str, logarithmic: bool, measure: str) -
     done = [trial for trial in trials if math.isfinite(trial.figure(measure))]
     if not done:
         return ""
-    place, ticks = _axis([trial.settings[key] for trial in trials], logarithmic)
+    values = [trial.settings[key] for trial in sorted(trials, key=lambda trial: trial.name)]
+    place, ticks = _axis(values, logarithmic)
     lines = [
-        Line([(place(trial.settings[key]), trial.figure(measure))], "", int(trial is not done[0]) ^ 1)
+        Line([(place(trial.settings[key]), trial.figure(measure))], "", int(trial is done[0]))
         for trial in reversed(done)
     ]
-    drawing = plot(lines, x_label=key, y_label=MEASURES[measure], x_ticks=ticks, width=420, height=280, shape="dots")
+    places = [place(value) for value in values]
+    air = 0.06 * (max(places) - min(places)) or 0.5
+    drawing = plot(
+        lines,
+        x_label=key,
+        y_label=MEASURES[measure],
+        x_ticks=ticks,
+        width=420,
+        height=280,
+        shape="dots",
+        x_range=(min(places) - air, max(places) + air),
+    )
     return f"<figure>{drawing}</figure>"
 
 
 def _axis(values: Sequence[Any], logarithmic: bool) -> tuple[Callable[[Any], float], Ticks]:
-    """Where a value lies on an axis that begins at 0, and the axis's ticks."""
+    """Where a value lies on an axis, and the axis's ticks."""
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         names = list(dict.fromkeys(_text(value) for value in values))
-        # Half a place of air on both sides.
-        return (
-            lambda value: names.index(_text(value)) + 0.5,
-            lambda low, high, count: [(i + 0.5, name) for i, name in enumerate(names)],
-        )
+        return lambda value: float(names.index(_text(value))), lambda *_: list(enumerate(names))
     low, high = min(values), max(values)
     if low > 0 and (logarithmic or high > WIDE * low):
-        first = math.log10(low)
-
-        def few(a: float, b: float, count: int) -> list[tuple[float, str]]:
-            found = decades(first, a, b)
-            return found if len(found) > 1 else [(0.0, f"{low:g}"), (math.log10(high) - first, f"{high:g}")]
-
-        return lambda value: math.log10(value) - first, few
-    return (
-        lambda value: value - low,
-        lambda a, b, count: [(x - low, text) for x, text in number_ticks(a + low, b + low, count)],
-    )
+        powers = decades(0.0, math.log10(low), math.log10(high))
+        ends = [(math.log10(value), f"{value:g}") for value in (low, high)]
+        return math.log10, lambda *_: powers if len(powers) > 1 else ends
+    return float, step_ticks if all(isinstance(value, int) for value in values) else number_ticks
 
 
 def _row(trial: Trial, keys: Sequence[str], place: int) -> str:

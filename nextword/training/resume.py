@@ -75,14 +75,14 @@ def checkpoints(run: Path) -> list[Path]:
 def by_loss(found: Iterable[Path]) -> list[tuple[float, Path]]:
     """Those of some checkpoints that have a finite validation loss, the lowest first; of equals, the newest."""
     losses = []
-    for checkpoint in found:
+    for checkpoint in sorted(found, reverse=True):
         try:
             loss = json.loads((checkpoint / VALUES).read_text(encoding="utf-8"))["loss"]
         except (OSError, ValueError, KeyError, TypeError):  # damaged, or of an earlier version
             continue
         if isinstance(loss, float) and math.isfinite(loss):
             losses.append((loss, checkpoint))
-    return sorted(reversed(losses), key=lambda pair: pair[0])
+    return sorted(losses, key=lambda pair: pair[0])
 
 
 def latest(run: Path) -> Path:

@@ -125,6 +125,7 @@ def read_sweep(values: Mapping[str, Any]) -> SweepConfig:
         raise UsageError("trials: a random sweep needs to be told how many", hint="Add, say: trials = 20")
     if config.method == "grid" and config.trials:
         raise UsageError('trials: a grid has as many as it has combinations. Leave it out, or use method = "random"')
+    plan(config)
     return config
 
 

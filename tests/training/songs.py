@@ -44,3 +44,8 @@ def trainer(name, files, folder, sample=None, valid=True, **settings) -> Trainer
     torch.manual_seed(config.seed)
     model = build_model(model_config(MODELS[name]))
     return Trainer(model, files, files if valid else None, config, folder, sample)
+
+
+def weights(trainer: Trainer) -> list[torch.Tensor]:
+    """A copy of its model's, in order."""
+    return [parameter.detach().clone() for parameter in trainer.model.parameters()]

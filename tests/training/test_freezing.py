@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_trainer import MODELS, files, name, trainer, weights  # noqa: F401  fixtures
+from songs import MODELS, trainer, weights
 
 from nextword.errors import UsageError
 from nextword.models import build_model, model_config
@@ -65,7 +65,7 @@ def test_something_is_left_to_train():
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
-def test_what_is_frozen_stays_and_has_no_state(name, optimizer, files, tmp_path):  # noqa: F811
+def test_what_is_frozen_stays_and_has_no_state(name, optimizer, files, tmp_path):
     settings = {"steps": 6, "optimizer": optimizer, "momentum": 0.9, "weight_decay": 0.1, "ema": 0.9}
     run = trainer(name, files, tmp_path / "run", freeze=["embedding", LOWEST[name]], **settings)
     still = {n for n, p in run.model.named_parameters() if not p.requires_grad}
@@ -80,7 +80,7 @@ def test_what_is_frozen_stays_and_has_no_state(name, optimizer, files, tmp_path)
     assert stateful <= {id(p) for n, p in run.model.named_parameters() if n not in still}
 
 
-def test_no_gradient_is_made_for_what_is_frozen(name, files, tmp_path):  # noqa: F811
+def test_no_gradient_is_made_for_what_is_frozen(name, files, tmp_path):
     """After the backward pass and before the step, what has a gradient is what is trained."""
     run = trainer(name, files, tmp_path / "run", steps=2, freeze=["embedding", LOWEST[name]])
     seen = []
@@ -97,7 +97,7 @@ def test_no_gradient_is_made_for_what_is_frozen(name, files, tmp_path):  # noqa:
 
 @pytest.mark.parametrize("freezing", [["embedding"], ["output", "*bias*"]])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
-def test_a_resumed_run_ends_with_the_same_bits(name, optimizer, freezing, files, tmp_path):  # noqa: F811
+def test_a_resumed_run_ends_with_the_same_bits(name, optimizer, freezing, files, tmp_path):
     settings = {"steps": 12, "checkpoint_every": 5, "optimizer": optimizer, "momentum": 0.9, "layer_decay": 0.7}
     if name == "transformer":
         freezing = [pattern for pattern in freezing if "bias" not in pattern]
@@ -118,7 +118,7 @@ def test_a_resumed_run_ends_with_the_same_bits(name, optimizer, freezing, files,
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(again), strict=True))
 
 
-def test_only_the_output_layer_is_trained(files, tmp_path):  # noqa: F811
+def test_only_the_output_layer_is_trained(files, tmp_path):
     """Muon has nothing to do then, and nothing below needs a backward pass."""
     torch.manual_seed(0)
     made = build_model(model_config(MODELS["transformer"] | {"tied": False}))

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 import torch
-from songs import MODELS, trainer
+from songs import MODELS, trainer, weights
 
 from nextword.errors import TrainingError
 from nextword.models import build_model, model_config
@@ -14,11 +14,6 @@ from nextword.training.evaluation import evaluate
 from nextword.training.events import Evaluated, Finished, Sampled, Step
 from nextword.training.logs import read_metrics
 from nextword.training.resume import checkpoints, latest
-from nextword.training.trainer import Trainer
-
-
-def weights(trainer: Trainer) -> list[torch.Tensor]:
-    return [parameter.detach().clone() for parameter in trainer.model.parameters()]
 
 
 def test_it_learns(name, files, tmp_path):
