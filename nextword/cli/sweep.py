@@ -48,11 +48,13 @@ def sweep(
     _make_room(out, overwrite)
     base = {"values": values, "data": list(data), "valid": list(valid), "size": size}
     ledger = Ledger(out, config, base | {"init_from": str(options["init_from"] or "")})
-    _check(ledger, values, size)
+    if not options["init_from"]:  # from which the model would come
+        _check(ledger, values, size)
+    watch.received.clear()
     with rereadable([data, valid]) as (sources, held_out):
         if ledger.measure == "loss":  # the tokens of all trials are the same: they are made once
             with progress_bars() as progress:
-                sources = [_prepared(values, sources, out / DATA, held_out, size, progress, options["init_from"])]
+                sources = [_prepared(ledger, values, sources, held_out, size, progress, options["init_from"])]
             held_out = []
         ledger.write()
         for number, trial in enumerate(ledger.trials, start=1):
@@ -79,7 +81,7 @@ def _make_room(out: Path, overwrite: bool) -> None:
     from nextword.errors import RunError
     from nextword.training.sweep import LEDGER
 
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists() or {path.name for path in out.iterdir()} <= {DATA}:  # as a process leaves it that was killed
         return
     if not (out / LEDGER).is_file():
         raise RunError(f"{out} holds other things, and no sweep", hint="Give another --out")
@@ -106,21 +108,35 @@ def _check(ledger: Ledger, values: Values, size: str) -> None:
 
 
 def _prepared(
+    ledger: Ledger,
     values: Values,
     sources: Sequence[Source],
-    folder: Path,
     valid: Sequence[Source],
     size: str,
     progress: Any,
     init_from: Path | None,
 ) -> Path:
-    """The text as ids, made once for all trials; a folder that was prepared already, as it is."""
+    """The text as ids, made once for all trials; a folder that was prepared already, as it is.
+
+    Raises RunError if the text has changed since the first trials, which cannot be compared with others then.
+    """
     from nextword.checkpoint import load_run
-    from nextword.data.prepare import is_prepared, prepare
+    from nextword.data.prepare import is_prepared, open_prepared, prepare
+    from nextword.errors import RunError, UsageError
     from nextword.training.session import settle
 
+    folder = ledger.path.parent / DATA
     if len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
+        if valid:
+            message = f"{sources[0]} is prepared already: --valid comes too late"
+            raise UsageError(message, hint="Give it to nextword data prepare")
         return Path(sources[0])
+    if ledger.path.exists() and is_prepared(folder):
+        try:
+            open_prepared(folder)["train"].check_sources()
+        except RunError as error:
+            raise RunError(error.message, hint="Give another --out, or begin anew by --overwrite") from None
+        return folder
     recipe = settle(values, sources, size)
     keeps = init_from is not None and "tokenizer" not in values
     tokenizer = load_run(init_from).tokenizer if keeps and init_from else recipe.tokenizer

@@ -14,6 +14,7 @@ from test_train import POEMS, contents, one_line, tiny, unchanged
 
 from nextword.cli import run
 from nextword.training.events import Evaluated, Step
+from nextword.training.resume import checkpoints
 from nextword.training.sweep import LEDGER
 from nextword.training.trainer import Trainer
 
@@ -60,7 +61,7 @@ def test_a_grid_from_beginning_to_end(capsys):
     # A second time there is nothing to do.
     before = contents(Path("s"))
     assert sweep("--json") == 0
-    assert json.loads(capsys.readouterr().out.split("\n", 1)[1] if False else Path("s", LEDGER).read_text())
+    assert json.loads(capsys.readouterr().out)["trials"] == found
     assert contents(Path("s")) == before
 
 
@@ -152,10 +153,7 @@ def test_mistakes_with_sweeps(capsys):
         assert said in one_line(capsys)
     Path("grid.toml").write_text("[vary]\ntrain.lerning_rate = [1]\n")
     assert sweep() == 2
-    assert (
-        one_line(capsys)
-        == "Error: grid.toml: vary.train.lerning_rate: unknown key. Did you mean learning_rate?\n".strip()
-    )
+    assert "grid.toml: vary.train.lerning_rate: unknown key. Did you mean learning_rate?" in one_line(capsys)
     assert sweep(file="none.toml") == 2
     assert one_line(capsys).startswith("Error: none.toml: No such file")
     Path("grid.toml").write_text(GRID)
@@ -168,6 +166,16 @@ def test_mistakes_with_sweeps(capsys):
     assert run(["train", "--out", "s", "--sweep", "grid.toml"]) == 2
     assert "DATA is missing" in one_line(capsys)
     assert list(Path("s").iterdir()) == []
+
+
+def test_text_that_has_changed_is_no_text_to_go_on_with(capsys):
+    assert sweep(steps="2") == 0
+    Path("poems.txt").write_text(POEMS * 2, encoding="utf-8")
+    capsys.readouterr()
+    with unchanged(Path("s")):
+        assert sweep(steps="2") == 1
+    assert "poems.txt has changed since" in one_line(capsys)
+    assert sweep("--overwrite", steps="2") == 0
 
 
 def test_another_sweep_is_not_touched_but_may_be_replaced(capsys):
@@ -224,13 +232,22 @@ def test_mistakes_with_learning_rates(capsys):
 
 
 def test_averages(capsys):
-    keep = ["--set", "train.keep_best=3", "--set", "train.eval_every=2", "--steps", "8"]
+    keep = [
+        "--set",
+        "train.keep_best=3",
+        "--set",
+        "train.learning_rate=1e-3",
+        "--set",
+        "train.eval_every=2",
+        "--steps",
+        "8",
+    ]
     assert run(["train", "poems.txt", "--out", "r", *keep, *tiny()]) == 0
     for name, options in (("b", ["--best", "3"]), ("l", ["--last", "2"]), ("a", []), ("g", ["--greedy"])):
         capsys.readouterr()
         assert run(["average", "r", "--out", name, "--json", *options]) == 0
         found = json.loads(capsys.readouterr().out)
-        assert len(found["used"]) + len(found["left_out"]) == {"b": 3, "l": 2}.get(name, 4 if name == "x" else 3)
+        assert len(found["used"]) + len(found["left_out"]) == (2 if name == "l" else len(checkpoints(Path("r"))))
         assert found["before"]["num_tokens"] == found["after"]["num_tokens"] > 0
         assert run(["generate", name, "--max-tokens", "3"]) == 0
         assert run(["score", name, "春眠不觉晓"]) == 0
@@ -260,10 +277,8 @@ def test_what_is_trained_is_said(capsys):
     options = ["--steps", "2", "--set", "train.freeze=['embedding']", "--set", "train.layer_decay=0.8", *tiny()]
     assert run(["train", "poems.txt", "--out", "r", *options]) == 0
     said = capsys.readouterr().err
-    trained, total = (
-        int(n.replace(",", "")) for n in re.search(r"gru, ([\d,]+) of ([\d,]+) parameters", said).groups()
-    )
-    assert trained < total
+    trained, total = re.search(r"gru, ([\d,]+) of ([\d,]+) parameters trained", said).groups()
+    assert int(trained.replace(",", "")) < int(total.replace(",", ""))
     assert "Note: what is frozen keeps its random values" in said
     assert run(["train", "poems.txt", "--out", "t", "--init-from", "r", *options[: -len(tiny())]]) == 0
     assert "Note: what is frozen" not in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import math
 import random
+from itertools import pairwise
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def test_the_rates():
     found = rates()
     assert len(found) == STEPS
     assert (found[0], found[-1]) == pytest.approx((LOWEST, HIGHEST))
-    ratios = [b / a for a, b in zip(found, found[1:], strict=False)]
+    ratios = [b / a for a, b in pairwise(found)]
     assert max(ratios) == pytest.approx(min(ratios))
 
 
