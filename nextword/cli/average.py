@@ -53,7 +53,7 @@ def average(
     else:
         ingredients = soup.last(run[0], last or 0)
         how = f"its last {len(ingredients)} checkpoints"
-    evaluations = len(run) + (2 * len(ingredients) - 1 if greedy else 1)
+    evaluations = (2 * len(ingredients) - 1 if greedy else 1) + (0 if greedy and len(run) > 1 else len(run))
     with _validation(run[0], valid or ()) as files, counting("validating", evaluations if files else 0) as advance:
         made = soup.average_runs(
             ingredients,

@@ -23,8 +23,8 @@ from nextword.checkpoint import (
     GENERATION,
     WEIGHTS,
     Run,
-    check_weights,
     load_run,
+    load_weights,
     read_config,
     save_config,
     save_weights,
@@ -127,51 +127,35 @@ def average_runs(
     train = source.config.get("train", {})
     for ingredient in ingredients:
         if not ingredient.prefix:
-            check_weights(ingredient.file, source.model.config)
+            load_weights(ingredient.file, source.model)  # whole, and of this shape
+    judged: dict[tuple[Ingredient, ...], Evaluation] = {}
 
-    def judge(chosen: Sequence[Ingredient]) -> Evaluation | None:
-        if valid is None:
-            return None
-        progress(", ".join(ingredient.name for ingredient in chosen))
-        fill(source.model, chosen)
-        return evaluate(source.model, valid, train.get("batch_size", 16), train.get("context", 0))
+    def judge(*chosen: Ingredient) -> Evaluation:
+        assert valid is not None
+        if chosen not in judged:
+            progress(", ".join(ingredient.name for ingredient in chosen))
+            fill(source.model, chosen)
+            judged[chosen] = evaluate(source.model, valid, train.get("batch_size", 16), train.get("context", 0))
+        return judged[chosen]
 
-    kept = [judge([ingredient]) for ingredient in of_runs(runs)]
-    before = min((result for result in kept if result), key=lambda result: result.loss, default=None)
-    used, left_out = list(ingredients), list[Ingredient]()
-    after: Evaluation | None
-    if greedy:
-        used, left_out, after = _greedy(ingredients, judge)
-        fill(source.model, used)
-    else:
-        after = judge(used)
-        if after is None:
-            fill(source.model, used)
-    _write(out, source, runs, used, how, after, overwrite)
-    return Soup(used, left_out, before, after)
+    used = _greedy(ingredients, judge) if greedy else list(ingredients)
+    before = after = None
+    if valid is not None:
+        before = min((judge(ingredient) for ingredient in of_runs(runs)), key=lambda result: result.loss)
+        after = judge(*used)
+    fill(source.model, used)
+    _write(out, source, runs, used, how, after)
+    return Soup(used, [ingredient for ingredient in ingredients if ingredient not in used], before, after)
 
 
-def _greedy(
-    ingredients: Sequence[Ingredient], judge: Callable[[Sequence[Ingredient]], Evaluation | None]
-) -> tuple[list[Ingredient], list[Ingredient], Evaluation]:
-    """Who is in, who is not, and what the mean reaches (Wortsman et al. 2022, recipe 1)."""
-
-    def loss(chosen: Sequence[Ingredient]) -> Evaluation:
-        result = judge(chosen)
-        assert result is not None
-        return result
-
-    alone = [(loss([ingredient]), ingredient) for ingredient in ingredients]
-    alone.sort(key=lambda pair: pair[0].loss)
-    reached, first = alone[0]
-    used, left_out = [first], list[Ingredient]()
-    for _, ingredient in alone[1:]:
-        together = loss([*used, ingredient])
-        if together.loss <= reached.loss:
-            used, reached = [*used, ingredient], together
-        else:
-            left_out.append(ingredient)
-    return used, left_out, reached
+def _greedy(ingredients: Sequence[Ingredient], judge: Callable[..., Evaluation]) -> list[Ingredient]:
+    """Those that the best one gains by, each in its turn (Wortsman et al. 2022, recipe 1)."""
+    first, *others = sorted(ingredients, key=lambda ingredient: judge(ingredient).loss)
+    used = [first]
+    for ingredient in others:
+        if judge(*used, ingredient).loss <= judge(*used).loss:
+            used.append(ingredient)
+    return used
 
 
 @torch.no_grad()
@@ -234,7 +218,6 @@ def _write(
     used: Sequence[Ingredient],
     how: str,
     after: Evaluation | None,
-    overwrite: bool,
 ) -> None:
     """A run folder: the settings of the first run, and of all of them what they took."""
     configs = [read_config(run) for run in runs]
