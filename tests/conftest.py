@@ -17,7 +17,8 @@ hypothesis.settings.register_profile("nextword", deadline=None)  # a busy machin
 hypothesis.settings.load_profile("nextword")
 
 LONG = (
-    *("cli/test_demo.py", "cli/test_main.py", "cli/test_train.py", "cli/test_train_data.py", "cli/test_watch.py"),
+    *("cli/test_demo.py", "cli/test_main.py", "cli/test_train.py", "cli/test_train_data.py", "cli/test_tuning.py"),
+    *("cli/test_watch.py", "training/test_freezing.py", "training/test_soup.py"),
     *("constraints/test_constraints.py", "data/test_batches.py", "data/test_mixture.py", "decoding/test_beam.py"),
     *("decoding/test_speculative.py", "models/test_kernels.py", "test_decoding_pictures.py", "test_drafting.py"),
     *("test_readme.py", "tokenizers/test_tokenizers.py", "tokenizers/test_training.py"),

@@ -57,9 +57,10 @@ def test_a_grid_from_beginning_to_end(capsys):
     page = Path("s/sweep.html").read_text(encoding="utf-8")
     assert all(trial["name"] in page for trial in found)
     assert page.count("<svg") >= 2
-    assert run(["generate", f"s/{best['name']}", "--max-tokens", "3"]) == 0
+    assert run(["generate", f"s/{best['name']}", "春", "--max-tokens", "3"]) == 0
     # A second time there is nothing to do.
     before = contents(Path("s"))
+    capsys.readouterr()
     assert sweep("--json") == 0
     assert json.loads(capsys.readouterr().out)["trials"] == found
     assert contents(Path("s")) == before
@@ -232,16 +233,8 @@ def test_mistakes_with_learning_rates(capsys):
 
 
 def test_averages(capsys):
-    keep = [
-        "--set",
-        "train.keep_best=3",
-        "--set",
-        "train.learning_rate=1e-3",
-        "--set",
-        "train.eval_every=2",
-        "--steps",
-        "8",
-    ]
+    settings = ("train.keep_best=3", "train.learning_rate=1e-3", "train.eval_every=2")
+    keep = ["--steps", "8", *(word for setting in settings for word in ("--set", setting))]
     assert run(["train", "poems.txt", "--out", "r", *keep, *tiny()]) == 0
     for name, options in (("b", ["--best", "3"]), ("l", ["--last", "2"]), ("a", []), ("g", ["--greedy"])):
         capsys.readouterr()
@@ -249,7 +242,7 @@ def test_averages(capsys):
         found = json.loads(capsys.readouterr().out)
         assert len(found["used"]) + len(found["left_out"]) == (2 if name == "l" else len(checkpoints(Path("r"))))
         assert found["before"]["num_tokens"] == found["after"]["num_tokens"] > 0
-        assert run(["generate", name, "--max-tokens", "3"]) == 0
+        assert run(["generate", name, "春", "--max-tokens", "3"]) == 0
         assert run(["score", name, "春眠不觉晓"]) == 0
     capsys.readouterr()
     assert run(["average", "b", "l", "--out", "soup", "--valid", "poems.txt"]) == 0
