@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from nextword.data.mixture import Mixture
     from nextword.data.token_files import TokenFiles
     from nextword.training.soup import Soup
 
@@ -73,7 +74,7 @@ def average(
 
 
 @contextmanager
-def _validation(run: Path, given: Sequence[str]) -> Iterator[TokenFiles | None]:
+def _validation(run: Path, given: Sequence[str]) -> Iterator[TokenFiles | Mixture | None]:
     """The text to validate on, as ids of the run's tokenizer."""
     import tempfile
 

@@ -39,6 +39,7 @@ def sweep(
     from nextword.config import read_toml
     from nextword.data.prepare import rereadable
     from nextword.errors import UsageError
+    from nextword.training.mixing import mixes
     from nextword.training.sweep import Ledger, read_sweep
 
     try:
@@ -52,7 +53,8 @@ def sweep(
         _check(ledger, values, size)
     watch.received.clear()
     with rereadable([data, valid]) as (sources, held_out):
-        if ledger.measure == "loss":  # the tokens of all trials are the same: they are made once
+        # The tokens of all trials are the same: they are made once. Those of a mixture may be several folders.
+        if ledger.measure == "loss" and not mixes(values):
             with progress_bars() as progress:
                 sources = [_prepared(ledger, values, sources, held_out, size, progress, options["init_from"])]
             held_out = []

@@ -221,15 +221,9 @@ def resume_run(
     try:
         model_settings = model_config(config["model"])
         before = parse(TrainConfig, config.get("train", {}), "train")
-        mix = parse(MixConfig, config.get("mix", {}), "mix")
-        places = config["corpus"]["folders"] if mix.corpora else {"": config["corpus"]["folder"]}
-        folders = {name: out / places[name] for name in places}
-    except (UsageError, KeyError, TypeError) as error:
+    except (UsageError, TypeError) as error:
         raise RunError(f"{out / CONFIG} is damaged: {error}", hint="Restore the file or train again") from None
-    for data in folders.values():
-        if not is_prepared(data):
-            raise RunError(f"the data of {out} is gone: {data}", hint="Put it back, or start a new run")
-    splits = _open(folders, mix, tokenizer)
+    splits = data_of(out, config, tokenizer)
     train = _changed(before, changes or {})
     place = check_device(device)
     latest = resume.latest(out)
@@ -248,6 +242,20 @@ def resume_run(
     }
     sections["train"] = train.model_dump(mode="json")
     return Session(out, tokenizer, splits, sections, trainer)
+
+
+def data_of(run: Path, config: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, TokenFiles | Mixture]:
+    """The splits that a run was trained on. Raises RunError if they are gone, or its `config` does not tell."""
+    try:
+        mix = parse(MixConfig, config.get("mix", {}), "mix")
+        places = config["corpus"]["folders"] if mix.corpora else {"": config["corpus"]["folder"]}
+        folders = {name: run / places[name] for name in places}
+    except (UsageError, KeyError, TypeError) as error:
+        raise RunError(f"{run / CONFIG} is damaged: {error}", hint="Restore the file or train again") from None
+    for data in folders.values():
+        if not is_prepared(data):
+            raise RunError(f"the data of {run} is gone: {data}", hint="Put it back, or start a new run")
+    return _open(folders, mix, tokenizer)
 
 
 def _changed(before: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
@@ -398,4 +406,4 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-__all__ = ["Session", "check_free", "new_run", "replacing_run", "resume_run", "settle"]
+__all__ = ["Session", "check_free", "data_of", "new_run", "replacing_run", "resume_run", "settle"]

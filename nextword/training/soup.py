@@ -29,7 +29,7 @@ from nextword.checkpoint import (
     save_config,
     save_weights,
 )
-from nextword.data.prepare import is_prepared, open_prepared
+from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
 from nextword.files import write_json, write_text
@@ -38,7 +38,7 @@ from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
 from nextword.training.average import PREFIX
 from nextword.training.evaluation import Evaluation, evaluate
-from nextword.training.session import CARD, check_free, replacing_run
+from nextword.training.session import CARD, check_free, data_of, replacing_run
 
 UNSEEN = ("dropout", "init_range")
 """What ends the names of settings of a model that change nothing once it is trained."""
@@ -106,7 +106,7 @@ def average_runs(
     *,
     how: str,
     greedy: bool = False,
-    valid: TokenFiles | None = None,
+    valid: TokenFiles | Mixture | None = None,
     device: str = "cpu",
     overwrite: bool = False,
     progress: Callable[[str], object] = lambda said: None,
@@ -124,7 +124,7 @@ def average_runs(
         raise UsageError(f"--out {out} is one of the runs to average", hint="Give another folder")
     check_free(out, overwrite)
     source = load_run(runs[0], device)
-    train = source.config.get("train", {})
+    train, corpus = source.config.get("train", {}), source.config.get("corpus", {})
     for ingredient in ingredients:
         if not ingredient.prefix:
             load_weights(ingredient.file, source.model)  # whole, and of this shape
@@ -135,7 +135,8 @@ def average_runs(
         if chosen not in judged:
             progress(", ".join(ingredient.name for ingredient in chosen))
             fill(source.model, chosen)
-            judged[chosen] = evaluate(source.model, valid, train.get("batch_size", 16), train.get("context", 0))
+            size, context = train.get("batch_size", 16), train.get("context", 0)
+            judged[chosen] = evaluate(source.model, valid, size, context, apart=corpus.get("apart") or None)
         return judged[chosen]
 
     used = _greedy(ingredients, judge) if greedy else list(ingredients)
@@ -168,13 +169,12 @@ def fill(model: LanguageModel, ingredients: Sequence[Ingredient]) -> None:
         parameter.copy_(total / len(ingredients))
 
 
-def validation_of(run: Path, tokenizer: Tokenizer) -> TokenFiles | None:
+def validation_of(run: Path, tokenizer: Tokenizer) -> TokenFiles | Mixture | None:
     """The validation split that a run was trained with; None if it has none, or no more."""
-    data = run / str(read_config(run).get("corpus", {}).get("folder", ""))
-    if not is_prepared(data):
+    try:
+        return data_of(run, read_config(run), tokenizer).get("valid")
+    except RunError:
         return None
-    files = open_prepared(data, tokenizer).get("valid")
-    return files if files is not None and files.len_tokens > 1 else None
 
 
 def _model(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,6 +183,7 @@ def _model(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checkpoints(run: Path, found: Sequence[Path], needed: int, setting: str, which: str = "") -> list[Ingredient]:
+    read_config(run)  # names a folder that is no run
     if len(found) < needed:
         have = f"{len(resume.checkpoints(run)) if not which else len(found)} checkpoints {which}".rstrip()
         raise RunError(
@@ -228,9 +229,12 @@ def _write(
         figures[key] = sum(one.get(key, 0) for one in done)
     if after:
         figures["validation"] = after.to_dict() | {"step": figures["steps"]}
-    if "corpus" in sections:  # from there it may lie anywhere
-        folder = (runs[0] / sections["corpus"]["folder"]).resolve()
-        sections["corpus"] = sections["corpus"] | {"folder": str(folder)}
+    places = dict(sections.get("corpus", {}))  # seen from there, each may lie anywhere
+    if "folder" in places:
+        places["folder"] = str((runs[0] / places["folder"]).resolve())
+    if "folders" in places:
+        places["folders"] = {name: str((runs[0] / path).resolve()) for name, path in places["folders"].items()}
+    sections["corpus"] = places
     sections["average"] = {"how": how, "of": [ingredient.name for ingredient in used]}
     with replacing_run(out) as folder:
         write_json(folder / GENERATION, source.generation)

@@ -25,6 +25,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from nextword.config import Config, parse, read_json
+from nextword.data.mixture import MixConfig
 from nextword.data.prepare import SplitConfig
 from nextword.errors import RunError, UsageError, did_you_mean
 from nextword.files import write_json
@@ -149,7 +150,7 @@ def choices(config: SweepConfig) -> dict[str, list[Any] | Range]:
 def _known(section: str) -> list[str]:
     """The keys of a section; of the model's, those of any."""
     configs: dict[str, type[Config]] = {"data": ReadConfig, "split": SplitConfig, "tokenizer": TokenizerConfig}
-    configs["train"] = TrainConfig
+    configs |= {"mix": MixConfig, "train": TrainConfig}
     classes = [entry.config for entry in MODELS.values()] if section == "model" else [configs[section]]
     return list(dict.fromkeys(name for cls in classes for name in cls.model_fields))
 
