@@ -83,7 +83,7 @@ class ExampleBatches(Order):
         order, lengths = rng.permutation(len(self._pieces)), self._pieces[:, 1]
         if self.packed:
             pools = (order[at : at + POOL] for at in range(0, len(order), POOL))
-            rows = [row for pool in pools for row in _best_fit(pool, lengths[pool], self.context)]
+            rows = [row for pool in pools for row in _fill(pool, lengths, self.context)]
             return _Plan.of([rows[i] for i in rng.permutation(len(rows))], per_batch=self._packed_shape[0])
         batches = _by_length(order, lengths, self.tokens)
         return _Plan.of_batches([batches[i] for i in rng.permutation(len(batches))])
@@ -146,17 +146,26 @@ def _by_length(order: Ids, lengths: Ids, tokens: int) -> list[Ids]:
     return [order[first:last] for first, last in pairwise(cuts)]
 
 
+def _fill(pieces: Ids, lengths: Ids, room: int) -> list[Ids]:
+    """Rows of at most `room` tokens: by best fit, longest first (Ding et al. 2024), or in the order given if fewer are.
+
+    Longest first is one or two percent better, but for corpora of few different lengths, such as regulated verse.
+    """
+    longest_first = pieces[np.argsort(-lengths[pieces], kind="stable")]
+    return min((_best_fit(order, lengths, room) for order in (longest_first, pieces)), key=len)
+
+
 def _best_fit(pieces: Ids, lengths: Ids, room: int) -> list[Ids]:
-    """Rows of at most `room` tokens: each piece, longest first, where it leaves the least room (Ding et al. 2024)."""
+    """Each piece in turn goes into the row where it leaves the least room."""
     rows: list[list[int]] = []
     left: list[tuple[int, int]] = []  # room left in each row, and its number, ascending
-    for i in np.argsort(-lengths, kind="stable").tolist():
-        at = bisect_left(left, (int(lengths[i]), 0))
+    for piece, length in zip(pieces.tolist(), lengths[pieces].tolist(), strict=True):
+        at = bisect_left(left, (length, 0))
         remaining, number = left.pop(at) if at < len(left) else (room, len(rows))
         if number == len(rows):
             rows.append([])
-        rows[number].append(int(pieces[i]))
-        insort(left, (remaining - int(lengths[i]), number))
+        rows[number].append(piece)
+        insort(left, (remaining - length, number))
     return [np.array(row) for row in rows]
 
 

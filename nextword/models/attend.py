@@ -27,8 +27,10 @@ def attend_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return torch.bmm(scores.softmax(-1), v.flatten(0, 1)).view(B, H, 1, D)
 
 
-def attend_causal(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
+def attend_causal(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, mask: Tensor | None = None) -> Tensor:
     """Causal attention over a window: q (B, H, T, D), k and v (B, G, T, D) -> (B, H, T, D), all of one type.
+
+    `mask` (B, 1, T, T) says who sees whom, where that is less than all that came before.
 
     Two batched products each way, with the softmax between: the backward pass of PyTorch's fused kernel costs more on a
     CPU than computing what lies above the diagonal. `dropout` is applied to the weights.
@@ -37,7 +39,9 @@ def attend_causal(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tens
     G = k.size(1)
     with torch.autocast(q.device.type, enabled=False):
         q = (q * D**-0.5).reshape(B * G, H // G * T, D)  # the queries that share a key lie one below the other
-        scores = torch.bmm(q, k.reshape(B * G, T, D).transpose(1, 2)).view(B * G, H // G, T, T)
+        scores = torch.bmm(q, k.reshape(B * G, T, D).transpose(1, 2)).view(B, H, T, T)
         hidden = torch.full((T, T), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
+        if mask is not None:
+            hidden = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, -torch.inf)
         weights = F.dropout((scores + hidden).softmax(-1), dropout).view(B * G, H // G * T, T)
         return torch.bmm(weights, v.reshape(B * G, T, D)).view(B, H, T, D)

@@ -199,8 +199,8 @@ class Attention(nn.Module):
         dropout = self.config.dropout if self.training else 0.0
         if T == 1 and not self.training:
             y = attend_one(q, k, v, mask)
-        elif self.training and x.device.type == "cpu" and mask is None and memory is None and T <= WHOLE:
-            y = attend_causal(q, k, v, dropout)
+        elif self.training and x.device.type == "cpu" and memory is None and T <= WHOLE:
+            y = attend_causal(q, k, v, dropout, mask)
         else:
             # One new token sees everything before it; several need the causal mask, which is_causal aligns for S = T
             # only.

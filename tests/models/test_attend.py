@@ -15,8 +15,8 @@ def heads(B, H, G, T, D, dtype=torch.float64):
     return q, k, v
 
 
-def fused(q, k, v):
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+def fused(q, k, v, mask=None):
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=True)
 
 
 @settings(max_examples=30)
@@ -29,6 +29,16 @@ def test_causal_attention_and_its_gradients_equal_the_fused_kernel(B, G, share, 
     for a, b in zip(
         torch.autograd.grad(found, inputs, wanted), torch.autograd.grad(expected, inputs, wanted), strict=True
     ):
+        assert torch.allclose(a, b)
+
+
+def test_a_mask_hides_more_than_what_comes_later():
+    inputs = [t.requires_grad_() for t in heads(2, 4, 2, 9, 6)]
+    documents = torch.tensor([[0] * 4 + [1] * 5, [0] * 9])
+    mask = (documents[:, :, None] == documents[:, None]).tril().unsqueeze(1)
+    found, expected = attend_causal(*inputs, mask=mask), fused(*inputs, mask)
+    assert torch.allclose(found, expected)
+    for a, b in zip(*(torch.autograd.grad(y.square().sum(), inputs) for y in (found, expected)), strict=True):
         assert torch.allclose(a, b)
 
 
