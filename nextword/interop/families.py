@@ -10,7 +10,7 @@ Layout: https://github.com/huggingface/transformers, src/transformers/models/*/c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -83,7 +83,6 @@ LLAMA_ASSUMED = {"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "hidden_act
 ONE_SEQUENCE = {"pretraining_tp": (1,)}
 GEMMA_KEYS = {
     **LLAMA_KEYS,
-    "query_pre_attn_scalar": "attention_scale",
     "final_logit_softcapping": "logit_softcap",
     "attn_logit_softcapping": "attention_softcap",
 }
@@ -185,7 +184,7 @@ FAMILIES: dict[str, Family] = {
         "Gemma2ForCausalLM",
         GEMMA_LAYERS,
         GEMMA_KEYS,
-        (rules.ROPE, rules.GEMMA_GATE, rules.ATTENTION_BIASES, rules.alternating_windows(2)),
+        (rules.ROPE, rules.GEMMA_GATE, rules.QUERY_SCALE, rules.ATTENTION_BIASES, rules.alternating_windows(2)),
         settings=GEMMA_SETTINGS,
         assumed=GEMMA_ASSUMED
         | {"rope_theta": 10_000.0, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
@@ -195,7 +194,7 @@ FAMILIES: dict[str, Family] = {
         "Gemma3ForCausalLM",
         GEMMA_LAYERS | QK_NORMS,
         GEMMA_KEYS,
-        (rules.TWO_ROPES, rules.GEMMA_GATE, rules.ATTENTION_BIASES, rules.alternating_windows(6)),
+        (rules.TWO_ROPES, rules.GEMMA_GATE, rules.QUERY_SCALE, rules.ATTENTION_BIASES, rules.alternating_windows(6)),
         settings=GEMMA_SETTINGS | {"qk_norm": True},
         assumed=GEMMA_ASSUMED | {"vocab_size": 262_208, "max_position_embeddings": 131_072},
         demanded=CAUSAL,
@@ -238,7 +237,7 @@ INERT = frozenset(
     output_attentions output_hidden_states output_past pad_token_id problem_type reorder_and_upcast_attn resid_pdrop
     return_dict summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
     task_specific_params torch_dtype torchscript transformers_version transformers.js_config unk_token_id unsloth_fixed
-    unsloth_version use_cache vocab_size
+    unsloth_version use_cache
     """.split()
 )
 UNUSED_TENSORS = re.compile(r".*\.rotary_emb\.inv_freq|(transformer\.)?h\.\d+\.attn\.(masked_)?bias")
@@ -379,15 +378,25 @@ def our_tensors(
         yield ours, joined
 
 
-def their_tensors(
-    family: Family, settings: TransformerConfig, ours: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Callable[[], Tensor]]]:
-    """The names of their tensors, each with a function that makes it from ours."""
-    for name in ours:
-        names = their_names(family, name)
-        sizes = _parts(settings, len(names))
-        for i, theirs in enumerate(names):
-            yield theirs, lambda name=name, i=i, sizes=sizes: _part(family, name, ours[name], i, sizes)  # type: ignore[misc]
+class TheirTensors(Mapping[str, Tensor]):
+    """Our tensors under their names and in their layout, each made when it is asked for."""
+
+    def __init__(self, family: Family, settings: TransformerConfig, ours: Mapping[str, Tensor]) -> None:
+        self.family, self.settings, self.ours = family, settings, ours
+        self.place = {name: (source, i) for source in ours for i, name in enumerate(their_names(family, source))}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.place)
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def __getitem__(self, name: str) -> Tensor:
+        source, i = self.place[name]
+        tensor = self.ours[source]
+        sizes = _parts(self.settings, len(their_names(self.family, source)))
+        tensor = tensor.split(sizes)[i] if sizes else tensor
+        return tensor.T if _is_transposed(self.family, source) else tensor
 
 
 def check_all_used(family: Family, settings: TransformerConfig, shapes: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> None:
@@ -413,8 +422,3 @@ def _parts(settings: TransformerConfig, count: int) -> list[int]:
     """Rows of each of `count` tensors that ours joins; [] for one."""
     H, G, D = settings.num_heads, settings.G, settings.D
     return {1: [], 2: [settings.inner_size] * 2, 3: [H * D, G * D, G * D]}[count]
-
-
-def _part(family: Family, ours: str, tensor: Tensor, i: int, sizes: list[int]) -> Tensor:
-    tensor = tensor.split(sizes)[i] if sizes else tensor
-    return tensor.T if _is_transposed(family, ours) else tensor

@@ -184,6 +184,21 @@ BIASES = Rule(
 )
 
 
+# -- the scale of attention --------------------------------------------------------------------------------------------
+
+
+def _write_query_scale(settings: TransformerConfig) -> dict[str, Any]:
+    scale = settings.attention_scale
+    return {"query_pre_attn_scalar": int(scale) if scale == int(scale) else scale}  # transformers takes no 256.0
+
+
+QUERY_SCALE = Rule(
+    ("query_pre_attn_scalar",),
+    lambda config: {"attention_scale": config["query_pre_attn_scalar"]},
+    _write_query_scale,
+)
+
+
 # -- windows -----------------------------------------------------------------------------------------------------------
 
 LAYER_TYPES = {"sliding_attention": "local", "full_attention": "global"}
