@@ -45,7 +45,7 @@ def import_(
         crossing = import_model(
             found.foreign,
             out,
-            source=source,
+            source=found.name,
             licence=found.licence,
             their_tokenizer=found.their_tokenizer,
             check=check,

@@ -61,6 +61,7 @@ def import_model(
 ) -> Crossing:
     """Write a run folder and compare it with `transformers`, if that is installed and `check` is set.
 
+    `source` is what errors and the model card call it.
     Raises RunError if the model is of no supported family, damaged, or not the same as there; then nothing is kept,
     unless `keep` is set and only the comparison failed.
     """
@@ -85,7 +86,7 @@ def import_model(
             origin = {"source": source, "family": reading.name, "dtype": dtype, "licence": licence}
             origin |= {"special_tokens": dict(foreign.special_tokens)}
             sections: dict[str, Any] = {"origin": origin, "figures": {"parameters": outline.num_parameters()}}
-            write_json(folder / checkpoint.GENERATION, generation.ours(foreign.generation))
+            write_json(folder / checkpoint.GENERATION, generation.ours(foreign.generation, generation.stop_tokens(foreign, tokenizer)))
             if foreign.chat_template:
                 write_text(folder / huggingface.TEMPLATE, foreign.chat_template)
             checkpoint.save_config(folder, outline, tokenizer, sections)
@@ -100,7 +101,7 @@ def import_model(
                 )
             write_text(folder / "README.md", import_card(out.name, read_json(folder / checkpoint.CONFIG), str(found)))
     except RunError as error:
-        raise type(error)(f"{source}: {error.message}".replace(f"{source}: {source}", source), error.hint) from None
+        raise type(error)(f"{source}: {error.message}", error.hint) from None
     return Crossing(out, reading.name, outline.num_parameters(), dtype, found, failure, reading.ignored)
 
 
@@ -166,6 +167,9 @@ def run_as_foreign(run: Path) -> tuple[Foreign, dict[str, Any], str]:
     special = _special_tokens(tokenizer, origin)
     ids = {f"{name}_id": tokenizer.backend.token_to_id(token) for name, token in special.items() if name != "unk_token"}
     ids = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None} | ids
+    settings_of_generation = _generation(run)
+    if ends := [tokenizer.backend.token_to_id(name) for name in settings_of_generation.get("stop_tokens", [])]:
+        ids["eos_token_id"] = [tokenizer.eos_id, *ends]
     text = tokenizer.backend.to_str(pretty=False)
     if not origin:  # ours are read from the boundary on
         text = huggingface.begins_with(text, special["bos_token"])
@@ -178,7 +182,7 @@ def run_as_foreign(run: Path) -> tuple[Foreign, dict[str, Any], str]:
         unfilled(text),
         special,
         template.read_text(encoding="utf-8") if template.exists() else "",
-        generation.theirs(_generation(run), ids),
+        generation.theirs(settings_of_generation, ids),
     )
     return foreign, config, str(origin.get("dtype", "float32"))
 

@@ -22,7 +22,7 @@ from nextword.errors import RunError, UsageError, did_you_mean
 from nextword.interop import rules
 from nextword.interop.rules import Rule
 from nextword.models.transformer import GPT2 as GPT2_SETTINGS
-from nextword.models.transformer import TransformerConfig
+from nextword.models.transformer import Transformer, TransformerConfig
 
 
 @dataclass(frozen=True)
@@ -399,7 +399,19 @@ class TheirTensors(Mapping[str, Tensor]):
         return tensor.T if _is_transposed(self.family, source) else tensor
 
 
-def check_all_used(family: Family, settings: TransformerConfig, shapes: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> None:
+def build(config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> Transformer:
+    """The model in memory, ready to use, from a config.json and its tensors. Raises RunError as the parts of it do."""
+    reading = read_config(config)
+    model = Transformer(reading.settings)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    check_all_used(reading.family, reading.settings, shapes, theirs)
+    model.load_state_dict(dict(our_tensors(reading.family, shapes, theirs)), strict=False)  # tied ones stand once
+    return model.eval()
+
+
+def check_all_used(
+    family: Family, settings: TransformerConfig, shapes: Mapping[str, Any], theirs: Mapping[str, Tensor]
+) -> None:
     """Raises RunError if they have a tensor that the model has no place for."""
     wanted = {name for ours in shapes for name in their_names(family, ours)}
     wanted |= {name.removeprefix(family.prefix) for name in wanted}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nextword.checkpoint import GENERATION_DEFAULTS
 from nextword.config import parse
 from nextword.decoding.config import GenerationConfig
 from nextword.errors import UsageError
+from nextword.interop.foreign import Foreign
+from nextword.tokenizers import Tokenizer
 
 # Theirs and ours: settings that mean the same.
 NAMES = {
@@ -27,7 +29,7 @@ NAMES = {
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
-def ours(theirs: Mapping[str, Any]) -> dict[str, Any]:
+def ours(theirs: Mapping[str, Any], stop_tokens: Sequence[str] = ()) -> dict[str, Any]:
     """Defaults of `generate`. Settings of sampling count only where theirs samples; what is out of range is left out."""
     found = {
         NAMES[key]: value
@@ -43,7 +45,14 @@ def ours(theirs: Mapping[str, Any]) -> dict[str, Any]:
         except UsageError:
             continue
         settings[key] = value
-    return settings
+    return settings | ({"stop_tokens": list(stop_tokens)} if stop_tokens else {})
+
+
+def stop_tokens(foreign: Foreign, tokenizer: Tokenizer) -> list[str]:
+    """The names of special tokens that end a text besides `<eos>`: chat models have several ids in eos_token_id."""
+    ids = foreign.generation.get("eos_token_id") or foreign.config.get("eos_token_id")
+    special = tokenizer.special_ids - {tokenizer.eos_id}
+    return [tokenizer.token_text(id) for id in ids if id in special] if isinstance(ids, list) else []
 
 
 def theirs(ours: Mapping[str, Any], ids: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,8 @@ def read_folder(folder: Path, tokenizer: Path | None = None) -> Foreign:
     Raises RunError naming the file that is missing, damaged or of a kind that is not read.
     """
     config = _object(folder / CONFIG)
+    if "format_version" in config:
+        raise UsageError(f"{folder} is a run of nextword already", hint="Use it as it is")
     if "model_type" not in config:
         raise RunError(f"{folder / CONFIG} names no model_type", hint="Is it the folder of a Hugging Face model?")
     if not any(folder.glob("*.safetensors*")) and (pickled := [*folder.glob("*.bin"), *folder.glob("*.pt*")]):

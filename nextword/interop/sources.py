@@ -21,6 +21,8 @@ class Source:
     """A model that has been read, and what a comparison needs besides."""
 
     foreign: Foreign
+    name: str
+    """For people: a name of the hub, or that of the folder or file."""
     licence: str = ""
     their_tokenizer: Callable[[], Any] | None = None
     """How `transformers` reads its tokenizer; None: from the text of the tokenizer.json."""
@@ -32,37 +34,31 @@ def read_source(source: str, tokenizer: Path | None = None) -> Source:
     `tokenizer` is a file or folder that takes the place of its own, or that a llama2.c file needs. Raises UsageError
     if there is nothing of that name, RunError for what is damaged or of no known kind.
     """
-    path = Path(source)
+    path, name = Path(source), source
     if tokenizer is not None and not tokenizer.exists():
         raise UsageError(f"--tokenizer {tokenizer}: there is no such file or folder")
     if not path.exists():
         if path.is_absolute() or not HUB_NAME.fullmatch(source):
             raise UsageError(f"there is no file or folder {source}", hint="Name a Hugging Face folder or a GGUF file")
         path = huggingface.download(source)
+    else:
+        name = path.resolve().name
     if path.is_dir():
-        if (path / huggingface.CONFIG).is_file() and _is_run(path / huggingface.CONFIG):
-            raise UsageError(f"{source} is a run of nextword already", hint="Use it as it is")
-        place = tokenizer or path
-        whole = place.is_dir() and (path / huggingface.CONFIG).is_file()
-        theirs = (lambda: parity.their_tokenizer_of(place)) if whole and place == path else None
-        return Source(huggingface.read_folder(path, tokenizer), huggingface.licence(path), theirs)
+        foreign = huggingface.read_folder(path, tokenizer)
+        theirs = None if tokenizer else lambda: parity.their_tokenizer_of(path)
+        return Source(foreign, name, huggingface.licence(path), theirs)
     with path.open("rb") as file:
         magic = file.read(4)
     if magic == b"GGUF":
         from nextword.interop.gguf import read_gguf
 
-        return Source(read_gguf(path))
+        return Source(read_gguf(path), name)
     if magic.startswith(PICKLES):
         raise RunError(f"{path} is a pickle, which can run code and is never read", hint="Look for it in safetensors")
     if path.suffix == ".bin":
         from nextword.interop.llama2c import read_llama2c
 
-        return Source(read_llama2c(path, tokenizer))
+        return Source(read_llama2c(path, tokenizer), name)
     raise RunError(
         f"{path} is of no known kind", hint="Name a Hugging Face folder, a GGUF file or a llama2.c .bin file"
     )
-
-
-def _is_run(config: Path) -> bool:
-    head = config.read_bytes()[:64]
-    return b'"format_version"' in head

@@ -70,7 +70,10 @@ def write_tokenizer(folder: Path, tokenizer: str, special: Mapping[str, str]) ->
     """Write tokenizer.json and tokenizer_config.json, and load them. Raises RunError if the library takes offence."""
     write_text(folder / FILE, tokenizer)
     write_json(folder / SETTINGS, dict(special))
-    return Tokenizer.load(folder)
+    try:
+        return Tokenizer.load(folder)
+    except RunError as error:
+        raise RunError(error.message.replace(str(folder / FILE), f"its {FILE}")) from None
 
 
 def _filler(id: int) -> dict[str, Any]:
