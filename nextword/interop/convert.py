@@ -71,14 +71,14 @@ def import_model(
         settings = reading.settings
         tokenizer_text = fitted(foreign.tokenizer, settings.vocab_size)
         outline = checkpoint.outline(settings)
-        shapes = {name: p.shape for name, p in sorted(checkpoint.weights(outline).items())}
-        families.check_all_used(reading.family, settings, shapes, foreign.tensors)
+        hollow = dict(sorted(checkpoint.weights(outline).items()))  # in this order they are hashed
+        families.check_all_used(reading.family, settings, hollow, foreign.tensors)
         with replacing_folder(out) as folder:
             tokenizer = write_tokenizer(folder, tokenizer_text, _boundaries(foreign))
             dtype = _write_weights(
                 folder / checkpoint.WEIGHTS,
-                shapes,
-                families.our_tensors(reading.family, shapes, foreign.tensors),
+                {name: tensor.shape for name, tensor in hollow.items()},
+                families.our_tensors(reading.family, settings, hollow, foreign.tensors),
                 {},
                 checkpoint.SHA256,
                 progress,

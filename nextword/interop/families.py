@@ -291,12 +291,12 @@ def write_config(settings: TransformerConfig, preferred: str = "") -> tuple[str,
 
     Raises UsageError naming what stands in the way of the nearest family.
     """
-    wanted = _canonical(settings)
+    wanted = canonical(settings)
     nearest: tuple[str, list[str]] | None = None
     for name in sorted(FAMILIES, key=lambda name: name != preferred):
         config = _as_config(name, wanted)
         try:
-            found = _canonical(read_config(config).settings)
+            found = canonical(read_config(config).settings)
         except RunError:
             continue
         different = [key for key, value in wanted if getattr(found, key) != value]
@@ -325,7 +325,7 @@ def _as_config(name: str, settings: TransformerConfig) -> dict[str, Any]:
     return config
 
 
-def _canonical(settings: TransformerConfig) -> TransformerConfig:
+def canonical(settings: TransformerConfig) -> TransformerConfig:
     """The same network with nothing left to be derived; dropout, which only training knows, left out."""
     kinds = settings.layer_kinds
     local = "local" in kinds
@@ -360,22 +360,30 @@ def their_names(family: Family, ours: str) -> tuple[str, ...]:
 
 
 def our_tensors(
-    family: Family, shapes: Mapping[str, torch.Size], theirs: Mapping[str, Tensor]
+    family: Family, settings: TransformerConfig, hollow: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Our tensors of these names and shapes from theirs, one at a time. Raises RunError for one that does not fit."""
+    """Our tensors from theirs, one at a time; `hollow` has ours by name, only for their shapes.
+
+    Raises RunError for one that is missing or does not fit.
+    """
+    wanted = TheirTensors(family, settings, hollow)
     bare = not any(name.startswith(family.prefix) for name in theirs)  # a folder of the model without its head
-    for ours, shape in shapes.items():
-        names = [name.removeprefix(family.prefix) if bare else name for name in their_names(family, ours)]
-        for name in names:
+    for ours in hollow:
+        parts = []
+        for full in their_names(family, ours):
+            name = full.removeprefix(family.prefix) if bare else full
             if name not in theirs:
                 raise RunError(f"tensor {name} is missing")
-        parts = [theirs[name] for name in names]
+            part = theirs[name]
+            if part.shape != wanted[full].shape:
+                raise RunError(
+                    f"tensor {name} has shape {list(part.shape)}, expected {list(wanted[full].shape)} by the config"
+                )
+            if not part.is_floating_point():
+                raise RunError(f"tensor {name} holds {str(part.dtype).removeprefix('torch.')}, expected numbers")
+            parts.append(part)
         joined = torch.cat(parts) if len(parts) > 1 else parts[0]
-        if _is_transposed(family, ours):
-            joined = joined.T
-        if joined.shape != shape:
-            raise RunError(f"tensor {names[0]} has shape {list(parts[0].shape)}, which does not fit the config")
-        yield ours, joined
+        yield ours, joined.T if _is_transposed(family, ours) else joined
 
 
 class TheirTensors(Mapping[str, Tensor]):
@@ -403,17 +411,18 @@ def build(config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> Transforme
     """The model in memory, ready to use, from a config.json and its tensors. Raises RunError as the parts of it do."""
     reading = read_config(config)
     model = Transformer(reading.settings)
-    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-    check_all_used(reading.family, reading.settings, shapes, theirs)
-    model.load_state_dict(dict(our_tensors(reading.family, shapes, theirs)), strict=False)  # tied ones stand once
+    hollow = dict(model.named_parameters())
+    check_all_used(reading.family, reading.settings, hollow, theirs)
+    tensors = our_tensors(reading.family, reading.settings, hollow, theirs)
+    model.load_state_dict(dict(tensors), strict=False)  # tied ones stand once
     return model.eval()
 
 
 def check_all_used(
-    family: Family, settings: TransformerConfig, shapes: Mapping[str, Any], theirs: Mapping[str, Tensor]
+    family: Family, settings: TransformerConfig, hollow: Mapping[str, Any], theirs: Mapping[str, Tensor]
 ) -> None:
     """Raises RunError if they have a tensor that the model has no place for."""
-    wanted = {name for ours in shapes for name in their_names(family, ours)}
+    wanted = {name for ours in hollow for name in their_names(family, ours)}
     wanted |= {name.removeprefix(family.prefix) for name in wanted}
     embedding = family.prefix + family.layers["embedding"][0] + ".weight"
     for name in theirs:

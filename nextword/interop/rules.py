@@ -69,16 +69,17 @@ def _read_scaling(found: Values, config: Values) -> dict[str, Any]:
     for key in found:
         if key not in SCALING_KEYS and key not in OTHER_SCALING_KEYS:
             raise RunError(f"rope_scaling: unknown key {key!r}. {did_you_mean(key, SCALING_KEYS)}")
-    longest = config["max_position_embeddings"]
-    original = found.get("original_max_position_embeddings") or config.get("original_max_position_embeddings")
-    original = longest if original is None or kind == "dynamic" else original
+    longest = integer(config, "max_position_embeddings", 1)
+    named = next((c for c in (found, config) if c.get("original_max_position_embeddings") is not None), None)
+    original = longest if named is None or kind == "dynamic" else integer(named, "original_max_position_embeddings", 1)
     scaling = {ours: found[theirs] for theirs, ours in SCALING_KEYS.items() if found.get(theirs) is not None}
     scaling |= {"type": kind, "original_len": original}
     if kind in ("yarn", "longrope") and "factor" not in scaling:
-        scaling["factor"] = _ratio(longest, original)
+        scaling["factor"] = longest / original
     if found.get("mscale") and found.get("mscale_all_dim") and "attention_factor" not in scaling:
-        grown = math.log(scaling["factor"]) / 10
-        scaling["attention_factor"] = (found["mscale"] * grown + 1) / (found["mscale_all_dim"] * grown + 1)
+        grown = math.log(number(scaling, "factor")) / 10
+        mscale, all_dim = number(found, "mscale"), number(found, "mscale_all_dim")
+        scaling["attention_factor"] = (mscale * grown + 1) / (all_dim * grown + 1)
     if kind == "longrope":  # beyond, other divisors hold: whoever wants that raises max_seq_len
         return {"rope_scaling": scaling, "max_seq_len": original}
     return {"rope_scaling": scaling}
@@ -124,6 +125,12 @@ def _write_two_ropes(settings: TransformerConfig) -> dict[str, Any]:
     return _write_rope(settings) | {"rope_local_base_freq": local}
 
 
+def _one_of(value: Any, names: Mapping[str, str], key: str) -> str:
+    if not isinstance(value, str) or value not in names:
+        raise RunError(f"{key} {value!r} is not supported. {did_you_mean(str(value), names)}")
+    return names[value]
+
+
 def _mapping(config: Values, key: str) -> Values:
     value = config.get(key) or {}
     if not isinstance(value, Mapping):
@@ -131,11 +138,20 @@ def _mapping(config: Values, key: str) -> Values:
     return value
 
 
-def _ratio(longest: Any, original: Any) -> float:
-    try:
-        return float(longest / original)
-    except (TypeError, ZeroDivisionError, OverflowError):
-        raise RunError(f"original_max_position_embeddings: expected a number of at least 1, got {original!r}") from None
+def integer(config: Values, key: str, least: int) -> int:
+    """An integer of at least `least` and at most 2**24. Raises RunError for anything else."""
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 2**24:
+        raise RunError(f"{key}: expected an integer from {least} to {2**24}, got {value!r}")
+    return value
+
+
+def number(config: Values, key: str) -> float:
+    """A number greater than 0. Raises RunError for anything else."""
+    value = config.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise RunError(f"{key}: expected a number greater than 0, got {value!r}")
+    return float(value)
 
 
 ROPE = Rule(ROPE_KEYS, _read_rope, _write_rope)
@@ -149,9 +165,7 @@ def _activation(key: str, names: Mapping[str, str], also: tuple[str, ...] = ()) 
     """`names`: theirs and ours; of several that mean the same the first is written."""
 
     def read(config: Values) -> dict[str, Any]:
-        if (theirs := config.get(key)) not in names:
-            raise RunError(f"{key} {theirs!r} is not supported. {did_you_mean(str(theirs), names)}")
-        return {"activation": names[theirs]}
+        return {"activation": _one_of(config.get(key), names, key)}
 
     def write(settings: TransformerConfig) -> dict[str, Any]:
         return {key: theirs for theirs, ours in reversed(names.items()) if ours == settings.activation}
@@ -211,17 +225,11 @@ def _pattern(config: Values, otherwise: Callable[[int], bool]) -> list[str]:
         return ["local" if otherwise(i) else "global" for i in range(_layers(config))]
     if not isinstance(types, list) or len(types) != _layers(config):
         raise RunError(f"layer_types: expected a list of {_layers(config)} names, got {types!r}")
-    for name in types:
-        if name not in LAYER_TYPES:
-            raise RunError(f"layer_types: {name!r} is not supported. {did_you_mean(str(name), LAYER_TYPES)}")
-    return [LAYER_TYPES[name] for name in types]
+    return [_one_of(name, LAYER_TYPES, "layer_types") for name in types]
 
 
 def _layers(config: Values) -> int:
-    count = config.get("num_hidden_layers")
-    if not isinstance(count, int) or not 1 <= count <= 1000:
-        raise RunError(f"num_hidden_layers: expected an integer from 1 to 1000, got {count!r}")
-    return count
+    return integer(config, "num_hidden_layers", 1)
 
 
 def _windows(config: Values, pattern: list[str]) -> dict[str, Any]:
@@ -243,7 +251,8 @@ ONE_WINDOW = Rule(
 def _read_upper_windows(config: Values) -> dict[str, Any]:
     if not config.get("use_sliding_window"):
         return {}
-    return _windows(config, _pattern(config, lambda i: i >= config["max_window_layers"]))
+    first = integer(config, "max_window_layers", 0)
+    return _windows(config, _pattern(config, lambda i: i >= first))
 
 
 def _write_upper_windows(settings: TransformerConfig) -> dict[str, Any]:
@@ -270,9 +279,7 @@ def alternating_windows(every: int) -> Rule:
     """Gemma: all layers have a window but each `every`th; older files of Gemma 3 say sliding_window_pattern."""
 
     def read(config: Values) -> dict[str, Any]:
-        period = config.get("sliding_window_pattern") or every
-        if not isinstance(period, int):
-            raise RunError(f"sliding_window_pattern: expected an integer, got {period!r}")
+        period = integer(config, "sliding_window_pattern", 1) if config.get("sliding_window_pattern") else every
         return _windows(config, _pattern(config, lambda i: (i + 1) % period != 0))
 
     def write(settings: TransformerConfig) -> dict[str, Any]:
@@ -287,7 +294,7 @@ def alternating_windows(every: int) -> Rule:
 def _read_nope(config: Values) -> dict[str, Any]:
     rotates = config.get("no_rope_layers")
     if rotates is None:
-        every = config.get("no_rope_layer_interval", 4)
+        every = integer({"no_rope_layer_interval": 4, **config}, "no_rope_layer_interval", 1)
         rotates = [(i + 1) % every != 0 for i in range(_layers(config))]
     if not isinstance(rotates, list) or len(rotates) < _layers(config):
         raise RunError(f"no_rope_layers: expected a list of {_layers(config)} numbers, got {rotates!r}")
