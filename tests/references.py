@@ -69,7 +69,8 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3": ("gemma3_text", GEMMA | {"num_hidden_layers": 7}),
     "gemma3-scaled": (
         "gemma3_text",
-        GEMMA | {"layer_types": ["full_attention", "sliding_attention", "full_attention"]}
+        GEMMA
+        | {"layer_types": ["full_attention", "sliding_attention", "full_attention"]}
         | {"rope_scaling": {"rope_type": "linear", "factor": 8.0}, "final_logit_softcapping": 5.0},
     ),
     "phi3": ("phi3", LLAMA | {"sliding_window": 5}),

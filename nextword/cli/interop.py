@@ -22,7 +22,7 @@ NO_CHECK = "Do not compare with transformers."
 def import_(
     source: Annotated[
         str,
-        typer.Argument(metavar="SRC", help="A Hugging Face folder, a GGUF file, a llama2.c file, or ORG/NAME of the hub."),
+        typer.Argument(metavar="SRC", help="A Hugging Face folder, a GGUF or llama2.c file, or ORG/NAME of the hub."),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the run to write.")],
     tokenizer: Annotated[
@@ -106,7 +106,11 @@ def _progress(stage: str) -> Iterator[Callable[[int, int], None]]:
     from nextword.cli.console import progress_bars
 
     with progress_bars() as advance:
-        yield lambda count, total: advance(stage, count, total)
+
+        def tell(count: int, total: int) -> None:
+            advance(stage, count, total)
+
+        yield tell
 
 
 def _conclude(crossing: Crossing, as_json: bool, next_step: str) -> int:

@@ -32,9 +32,8 @@ def export_card(name: str, config: Mapping[str, Any], architecture: str, licence
     rows += [("data", sources or "not recorded")] if not origin else []
     rows += [("tokenizer", f"{config['tokenizer']['type']}, {config['tokenizer']['vocab_size']:,} tokens")]
     if train:
-        rows += [
-            ("training", f"{figures.get('steps', 0):,} steps, {figures.get('tokens', 0):,} tokens, seed {train['seed']}")
-        ]
+        done = f"{figures.get('steps', 0):,} steps, {figures.get('tokens', 0):,} tokens"
+        rows += [("training", f"{done}, seed {train['seed']}")]
     if valid:
         rows += [
             ("validation loss", f"{valid['loss']:.4f} nats per token, perplexity {valid['perplexity']:.2f}"),

@@ -20,6 +20,7 @@ from nextword.files import replacing_folder, write_json, write_text
 from nextword.interop import families, generation, huggingface, parity
 from nextword.interop.card import export_card, import_card
 from nextword.interop.foreign import Foreign
+from nextword.interop.parity import Parity, ParityError
 from nextword.interop.streaming import write_safetensors
 from nextword.interop.tensors import read_safetensors
 from nextword.interop.vocabulary import fitted, unfilled, write_tokenizer
@@ -39,9 +40,9 @@ class Crossing:
     family: str
     parameters: int
     dtype: str
-    parity: parity.Parity | None
+    parity: Parity | None
     """None: not compared."""
-    failure: parity.ParityError | None = None
+    failure: ParityError | None = None
     """The two differ, and the result was kept all the same."""
     ignored: tuple[str, ...] = ()
     """Keys of config.json that nobody here knows."""
@@ -83,10 +84,11 @@ def import_model(
                 checkpoint.SHA256,
                 progress,
             )
-            origin = {"source": source, "family": reading.name, "dtype": dtype, "licence": licence}
+            origin: dict[str, Any] = {"source": source, "family": reading.name, "dtype": dtype, "licence": licence}
             origin |= {"special_tokens": dict(foreign.special_tokens)}
             sections: dict[str, Any] = {"origin": origin, "figures": {"parameters": outline.num_parameters()}}
-            write_json(folder / checkpoint.GENERATION, generation.ours(foreign.generation, generation.stop_tokens(foreign, tokenizer)))
+            ends = generation.stop_tokens(foreign, tokenizer)
+            write_json(folder / checkpoint.GENERATION, generation.ours(foreign.generation, ends))
             if foreign.chat_template:
                 write_text(folder / huggingface.TEMPLATE, foreign.chat_template)
             checkpoint.save_config(folder, outline, tokenizer, sections)
@@ -165,8 +167,8 @@ def run_as_foreign(run: Path) -> tuple[Foreign, dict[str, Any], str]:
     origin = config.get("origin", {})
     name, values = families.write_config(settings, str(origin.get("family", "")))
     special = _special_tokens(tokenizer, origin)
-    ids = {f"{name}_id": tokenizer.backend.token_to_id(token) for name, token in special.items() if name != "unk_token"}
-    ids = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None} | ids
+    ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    ids |= {f"{key}_id": tokenizer.backend.token_to_id(special[key]) for key in special if f"{key}_id" in ids}
     settings_of_generation = _generation(run)
     if ends := [tokenizer.backend.token_to_id(name) for name in settings_of_generation.get("stop_tokens", [])]:
         ids["eos_token_id"] = [tokenizer.eos_id, *ends]
@@ -194,12 +196,12 @@ def _load(folder: Path) -> tuple[Any, Tokenizer]:
 
 def _compared(
     ours: Callable[[], Any], model: Callable[[], Any], tokenizer: Callable[[], Any], keep: bool
-) -> tuple[parity.Parity | None, parity.ParityError | None]:
+) -> tuple[Parity | None, ParityError | None]:
     found = None
     try:
         found = parity.compare(ours, model, tokenizer)
         found.check()
-    except parity.ParityError as error:
+    except ParityError as error:
         if not keep:
             raise
         return found, error
@@ -225,12 +227,8 @@ def _boundaries(foreign: Foreign) -> dict[str, str]:
 
 def _special_tokens(tokenizer: Tokenizer, origin: Mapping[str, Any]) -> dict[str, str]:
     """bos_token and the like: those it came with, or those of a tokenizer of ours."""
-    found = {
-        "bos_token": tokenizer.backend.id_to_token(tokenizer.bos_id),
-        "eos_token": tokenizer.backend.id_to_token(tokenizer.eos_id),
-    }
-    if tokenizer.unk_id is not None:
-        found["unk_token"] = tokenizer.backend.id_to_token(tokenizer.unk_id)
+    ids = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id, "unk_token": tokenizer.unk_id}
+    found = {name: tokenizer.token_text(id) for name, id in ids.items() if id is not None}
     given = origin.get("special_tokens")
     return found | (given if isinstance(given, dict) else {})
 

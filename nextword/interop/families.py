@@ -80,6 +80,12 @@ LLAMA_LAYERS = {
 }
 QK_NORMS = {"attention.q_norm": ("self_attn.q_norm",), "attention.k_norm": ("self_attn.k_norm",)}
 LLAMA_ASSUMED = {"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "hidden_act": "silu", "rope_theta": 10_000.0}
+QWEN_ASSUMED = LLAMA_ASSUMED | {
+    "num_key_value_heads": 32,
+    "sliding_window": 4096,
+    "max_window_layers": 28,
+    "max_position_embeddings": 32_768,
+}
 ONE_SEQUENCE = {"pretraining_tp": (1,)}
 GEMMA_KEYS = {
     **LLAMA_KEYS,
@@ -94,7 +100,7 @@ GEMMA_LAYERS = {
 }
 GEMMA_SETTINGS = {"norm_place": "both", "norm_offset": True, "embedding_scale": True}
 GEMMA_ASSUMED = {
-    "vocab_size": 256_000,
+    "num_key_value_heads": 4,
     "head_dim": 256,
     "tie_word_embeddings": True,
     "rms_norm_eps": 1e-6,
@@ -160,8 +166,7 @@ FAMILIES: dict[str, Family] = {
         LLAMA_LAYERS,
         LLAMA_KEYS,
         (rules.ROPE, rules.GATE, rules.ONE_WINDOW),
-        assumed=LLAMA_ASSUMED
-        | {"num_key_value_heads": 8, "sliding_window": 4096, "max_position_embeddings": 131_072},
+        assumed=LLAMA_ASSUMED | {"num_key_value_heads": 8, "sliding_window": 4096, "max_position_embeddings": 131_072},
     ),
     "qwen2": Family(
         "Qwen2ForCausalLM",
@@ -169,7 +174,7 @@ FAMILIES: dict[str, Family] = {
         LLAMA_KEYS,
         (rules.ROPE, rules.GATE, rules.UPPER_WINDOWS),
         settings={"qkv_bias": True},
-        assumed=LLAMA_ASSUMED | {"sliding_window": 4096, "max_window_layers": 28, "max_position_embeddings": 32_768},
+        assumed=QWEN_ASSUMED,
     ),
     "qwen3": Family(
         "Qwen3ForCausalLM",
@@ -177,8 +182,7 @@ FAMILIES: dict[str, Family] = {
         LLAMA_KEYS,
         (rules.ROPE, rules.GATE, rules.UPPER_WINDOWS, rules.ATTENTION_BIASES),
         settings={"qk_norm": True},
-        assumed=LLAMA_ASSUMED
-        | {"head_dim": 128, "sliding_window": 4096, "max_window_layers": 28, "max_position_embeddings": 32_768},
+        assumed=QWEN_ASSUMED | {"head_dim": 128},
     ),
     "gemma2": Family(
         "Gemma2ForCausalLM",
@@ -196,7 +200,7 @@ FAMILIES: dict[str, Family] = {
         GEMMA_KEYS,
         (rules.TWO_ROPES, rules.GEMMA_GATE, rules.QUERY_SCALE, rules.ATTENTION_BIASES, rules.alternating_windows(6)),
         settings=GEMMA_SETTINGS | {"qk_norm": True},
-        assumed=GEMMA_ASSUMED | {"vocab_size": 262_208, "max_position_embeddings": 131_072},
+        assumed=GEMMA_ASSUMED | {"max_position_embeddings": 131_072},
         demanded=CAUSAL,
     ),
     "phi3": Family(
@@ -230,16 +234,56 @@ FAMILIES: dict[str, Family] = {
 
 # Keys of config.json that change nothing of what a model computes from its weights when it is not trained.
 INERT = frozenset(
-    """
-    _from_model_config _name_or_path architectures attention_dropout attn_pdrop bos_token_id cache_implementation
-    chunk_size_feed_forward decoder_start_token_id dtype embd_pdrop eos_token_id finetuning_task gradient_checkpointing
-    id2label initializer_range is_decoder is_encoder_decoder label2id language model_type n_ctx num_labels
-    output_attentions output_hidden_states output_past pad_token_id problem_type reorder_and_upcast_attn resid_pdrop
-    return_dict summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
-    task_specific_params torch_dtype torchscript transformers_version transformers.js_config unk_token_id unsloth_fixed
-    unsloth_version use_cache
-    """.split()
+    [
+        "_from_model_config",
+        "_name_or_path",
+        "architectures",
+        "attention_dropout",
+        "attn_pdrop",
+        "bos_token_id",
+        "cache_implementation",
+        "chunk_size_feed_forward",
+        "decoder_start_token_id",
+        "dtype",
+        "embd_pdrop",
+        "eos_token_id",
+        "finetuning_task",
+        "gradient_checkpointing",
+        "id2label",
+        "initializer_range",
+        "is_decoder",
+        "is_encoder_decoder",
+        "label2id",
+        "language",
+        "model_type",
+        "n_ctx",
+        "num_labels",
+        "output_attentions",
+        "output_hidden_states",
+        "output_past",
+        "pad_token_id",
+        "problem_type",
+        "reorder_and_upcast_attn",
+        "resid_pdrop",
+        "return_dict",
+        "summary_activation",
+        "summary_first_dropout",
+        "summary_proj_to_labels",
+        "summary_type",
+        "summary_use_proj",
+        "task_specific_params",
+        "torch_dtype",
+        "torchscript",
+        "transformers_version",
+        "transformers.js_config",
+        "unk_token_id",
+        "unsloth_fixed",
+        "unsloth_version",
+        "use_cache",
+    ]
 )
+REQUIRED = ("vocab_size", "hidden_size", "num_layers", "num_heads", "mlp_size")
+"""Settings that no file leaves out, but for GPT-2's n_inner."""
 UNUSED_TENSORS = re.compile(r".*\.rotary_emb\.inv_freq|(transformer\.)?h\.\d+\.attn\.(masked_)?bias")
 """Tables that old files hold beside the weights."""
 
@@ -273,6 +317,9 @@ def read_config(config: Mapping[str, Any]) -> Reading:
         if config.get(key, values[0]) not in values:
             raise RunError(f"{key} {config[key]!r} is not supported in family {name}, only {values[0]!r}")
     full = {**family.assumed, **config}
+    for theirs, ours in family.keys.items():
+        if ours in REQUIRED and full.get(theirs) is None and theirs != "n_inner":
+            raise RunError(f"its config.json lacks {theirs}")
     found = {ours: full[theirs] for theirs, ours in family.keys.items() if full.get(theirs) is not None}
     for rule in family.rules:
         found |= rule.read(full)

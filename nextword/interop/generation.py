@@ -30,7 +30,7 @@ SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cuto
 
 
 def ours(theirs: Mapping[str, Any], stop_tokens: Sequence[str] = ()) -> dict[str, Any]:
-    """Defaults of `generate`. Settings of sampling count only where theirs samples; what is out of range is left out."""
+    """Defaults of `generate`: settings of sampling only where theirs samples, and nothing that is out of range."""
     found = {
         NAMES[key]: value
         for key, value in theirs.items()

@@ -70,12 +70,12 @@ def download(name: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise MissingExtra("huggingface_hub", "hub", f"fetching {name} from the hub") from None
+        raise MissingExtra("huggingface_hub", "hf", f"fetching {name} from the hub") from None
     try:
         return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except Exception as error:  # the library has dozens of kinds, and the network as many
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise RunError(f"{name} cannot be fetched from the hub: {reason}", hint="Is there a folder of that name?") from None
+        raise RunError(f"{name} is no folder here, and cannot be fetched from the hub: {reason}") from None
 
 
 def licence(folder: Path) -> str:

@@ -87,7 +87,9 @@ class Parity:
         """Raises ParityError unless logits, texts and ids agree."""
         close = self.difference < TOLERANCE * max(1, self.largest)
         if not (close and self.greedy == self.continued and self.lines == self.compared):
-            raise ParityError(f"it is not the same as in transformers: {self}; expected a difference under {TOLERANCE:.0e} of them")
+            raise ParityError(
+                f"it is not the same as in transformers: {self}; expected a difference under {TOLERANCE:.0e} of them"
+            )
 
 
 def available() -> bool:
@@ -204,7 +206,7 @@ def _our_answers(model: LanguageModel, prompts: Sequence[list[int]], steps: int)
             found: list[int] = []
             state, tokens = model.init_state(1), torch.tensor([prompt])
             for _ in range(steps):
-                out, state = model(tokens, state)  # type: ignore[assignment]
+                out, state = model(tokens, state)
                 tokens = out[:, -1:].argmax(-1)
                 found.append(int(tokens))
             continuations.append(found)

@@ -31,7 +31,13 @@ class Rule(NamedTuple):
 # -- rotary positions --------------------------------------------------------------------------------------------------
 
 SCALINGS = ("linear", "dynamic", "llama3", "yarn", "longrope")
-ROPE_KEYS = ("rope_parameters", "rope_theta", "rope_scaling", "partial_rotary_factor", "original_max_position_embeddings")
+ROPE_KEYS = (
+    "rope_parameters",
+    "rope_theta",
+    "rope_scaling",
+    "partial_rotary_factor",
+    "original_max_position_embeddings",
+)
 # A key of theirs inside rope_scaling, and ours inside RopeScaling.
 SCALING_KEYS = {
     "factor": "factor",
@@ -93,7 +99,7 @@ def _write_rope(settings: TransformerConfig) -> dict[str, Any]:
     if scaling is None:
         return config
     defaults = type(scaling)(type=scaling.type, original_len=scaling.original_len)
-    values = {"rope_type": scaling.type, "factor": scaling.factor}
+    values: dict[str, Any] = {"rope_type": scaling.type, "factor": scaling.factor}
     for theirs, ours in SCALING_KEYS.items():
         value = getattr(scaling, ours)
         if value != getattr(defaults, ours) or (scaling.type == "llama3" and theirs.endswith("freq_factor")):
@@ -168,7 +174,8 @@ def _activation(key: str, names: Mapping[str, str], also: tuple[str, ...] = ()) 
         return {"activation": _one_of(config.get(key), names, key)}
 
     def write(settings: TransformerConfig) -> dict[str, Any]:
-        return {key: theirs for theirs, ours in reversed(names.items()) if ours == settings.activation}
+        found = [theirs for theirs, ours in names.items() if ours == settings.activation]
+        return {key: found[0]} if found else {}
 
     return Rule((key, *also), read, write)
 

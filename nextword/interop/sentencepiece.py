@@ -89,7 +89,8 @@ def read_model(data: bytes) -> Model:
 def special_tokens(model: Model) -> dict[str, str]:
     """bos_token, eos_token, unk_token and pad_token, as far as there are any."""
     found = {f"{name}_token": model.pieces[id].text for name, id in model.named.items()}
-    return found | {"unk_token": piece.text for piece in model.pieces if piece.kind == UNKNOWN}
+    unknown = [piece.text for piece in model.pieces if piece.kind == UNKNOWN]
+    return found | ({"unk_token": unknown[0]} if unknown else {})
 
 
 def tokenizer_json(model: Model) -> str:

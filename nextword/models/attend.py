@@ -40,7 +40,9 @@ def attend_causal(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, scale: 
     B, H, T, D = q.shape
     G = k.size(1)
     with torch.autocast(q.device.type, enabled=False):
-        q = (q * (scale or D**-0.5)).reshape(B * G, H // G * T, D)  # the queries that share a key lie one below the other
+        q = (q * (scale or D**-0.5)).reshape(
+            B * G, H // G * T, D
+        )  # the queries that share a key lie one below the other
         scores = torch.bmm(q, k.reshape(B * G, T, D).transpose(1, 2)).view(B * G, H // G, T, T)
         hidden = torch.full((T, T), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
         weights = F.dropout((scores + hidden).softmax(-1), dropout).view(B * G, H // G * T, T)

@@ -100,7 +100,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     Done in float32: bfloat16 angles blur far positions.
     """
     R = cos.size(-1)
-    if R < x.size(-1):
+    if x.size(-1) > R:
         return torch.cat([rotate(x[..., :R], cos, sin), x[..., R:]], dim=-1)
     first, second = x.float().chunk(2, dim=-1)
     return torch.addcmul(x.float() * cos, torch.cat([-second, first], dim=-1), sin).to(x.dtype)

@@ -229,7 +229,7 @@ class MLP(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.gated = config.activation in GATED
-        self.activation = _ACTIVATIONS[config.activation]
+        self.activation: Callable[[Tensor], Tensor] = _ACTIVATIONS[config.activation]
         widths = 2 if self.gated else 1
         self.up = Linear(config.hidden_size, widths * config.inner_size, bias=config.bias)
         self.down = Linear(config.inner_size, config.hidden_size, bias=config.bias)
@@ -256,7 +256,6 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig, kind: Kind) -> None:
         super().__init__()
         before, after = config.norm_place != "after", config.norm_place != "before"
-        self.kind: Kind = kind
         self.attention_norm = _norm(config) if before else nn.Identity()
         self.attention = Attention(config, config.window if kind == "local" else 0)
         self.attention_post_norm = _norm(config) if after else nn.Identity()
@@ -302,7 +301,8 @@ class Transformer(LanguageModel):
             self.rotary = Rotary(config.R, config.max_seq_len, config.rope_theta, config.rope_scaling)
             if config.rope_local_theta:
                 self.local_rotary = Rotary(config.R, config.max_seq_len, config.rope_local_theta)
-        self.blocks = nn.ModuleList(Block(config, kind) for kind in config.layer_kinds)
+        self.kinds = config.layer_kinds
+        self.blocks = nn.ModuleList(Block(config, kind) for kind in self.kinds)
         self.norm = _norm(config)
         output = Linear(C, V, bias=False)
         self.output = SoftCapped(output, config.logit_softcap) if config.logit_softcap else output
@@ -325,7 +325,8 @@ class Transformer(LanguageModel):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
         if self.config.tied:
-            getattr(self.output, "linear", self.output).weight = self.embedding.weight
+            output = self.output.linear if isinstance(self.output, SoftCapped) else self.output
+            output.weight = self.embedding.weight
 
     @property
     def max_seq_len(self) -> int | None:
@@ -374,9 +375,9 @@ class Transformer(LanguageModel):
         places = new if apart is not None else positions  # among the keys
         angles, masks = self._angles(positions), self._masks(places, length, aligned, apart)
         run = self._run_block if self.training and state is None else _run_block
-        for i, block in enumerate(self.blocks):
+        for i, (block, kind) in enumerate(zip(self.blocks, self.kinds, strict=True)):
             memory = None if state is None else (state, i, positions, length)
-            x = run(block, x, angles[block.kind], masks[block.kind], memory)
+            x = run(block, x, angles[kind], masks[kind], memory)
         after = None
         if state is not None:
             uniform = None if state.uniform is None else length

@@ -8,8 +8,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-import torch
 import references
+import torch
 from running import EOS, continue_one, request, run, tiny
 from toys import Bigram, random_table
 

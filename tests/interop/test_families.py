@@ -1,6 +1,7 @@
 """The tables of families: settings and weights, both ways, against transformers' own configurations and models."""
 
 import copy
+from contextlib import suppress
 
 import pytest
 import torch
@@ -8,21 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import LLAMA, TINY, theirs
 
-from nextword.checkpoint import outline, weights
+from nextword.checkpoint import weights
 from nextword.errors import RunError, UsageError
 from nextword.interop.families import (
     FAMILIES,
     TheirTensors,
     build,
     canonical,
-    check_all_used,
-    our_tensors,
     read_config,
     write_config,
 )
 from nextword.interop.rules import OTHER_SCALING_KEYS, SCALING_KEYS
 from nextword.models import model_config
 from nextword.models.transformer import GPT2
+
 
 def transformer(**changes):
     return model_config({"type": "transformer", "vocab_size": 17, "max_seq_len": 32, "hidden_size": 16} | changes)
@@ -57,7 +57,7 @@ def test_there_and_back_gives_every_bit_and_the_same_config(name):
 
 @pytest.mark.parametrize("name", ["llama", "llama-linear", "llama-yarn", "gemma3-scaled", "phi3-partial"])
 def test_the_way_that_older_versions_wrote_rotary_settings_means_the_same(name):
-    family, values = TINY[name]
+    _, values = TINY[name]
     new = theirs(name).config.to_dict()
     assert "rope_parameters" in new
     old = {key: value for key, value in new.items() if key != "rope_parameters"} | values
@@ -67,13 +67,10 @@ def test_the_way_that_older_versions_wrote_rotary_settings_means_the_same(name):
 def test_a_key_left_out_means_what_transformers_takes_for_it():
     """Old files leave out what was the default when they were written."""
     transformers = pytest.importorskip("transformers")
-    few = {"vocab_size": 17, "hidden_size": 16, "num_attention_heads": 8, "num_hidden_layers": 8}
+    few = {"vocab_size": 17, "hidden_size": 64, "num_attention_heads": 32, "num_hidden_layers": 8}
     few |= {"intermediate_size": 40}
     for family in FAMILIES:
-        if family == "gpt2":
-            values = {"n_embd": 16, "n_head": 4, "vocab_size": 17, "n_layer": 8}
-        else:
-            values = few
+        values = {"n_embd": 16, "n_head": 4, "vocab_size": 17, "n_layer": 8} if family == "gpt2" else few
         full = transformers.AutoConfig.for_model(family, **values).to_dict()
         short = read_config({"model_type": family} | values)
         assert canonical(short.settings) == canonical(read_config(full).settings), family
@@ -123,6 +120,7 @@ LLAMA_JSON = LLAMA | {"model_type": "llama"}
     ("changes", "told"),
     [
         ({"model_type": "qwen"}, r"'qwen' is not supported\. Did you mean qwen\d\? Supported: llama, gpt2"),
+        ({"intermediate_size": None}, "lacks intermediate_size"),
         ({"model_type": "bert"}, "Supported: llama, gpt2"),
         ({"model_type": None}, "model_type None"),
         ({"model_type": ["llama"]}, "not supported"),
@@ -175,12 +173,8 @@ def test_whatever_stands_in_a_config_it_is_read_or_refused(data):
     if isinstance(config.get("rope_scaling"), dict):
         key = st.sampled_from([*SCALING_KEYS, *OTHER_SCALING_KEYS])
         config["rope_scaling"] |= data.draw(st.dictionaries(key, JSON, max_size=2))
-    try:
-        reading = read_config(config)
-    except RunError as error:
-        assert "\n" not in str(error)
-    else:
-        assert reading.settings.vocab_size > 0
+    with suppress(RunError):
+        assert read_config(config).settings.vocab_size > 0
 
 
 def test_keys_that_name_code_or_that_nobody_knows_are_reported_and_have_no_effect():
@@ -190,10 +184,7 @@ def test_keys_that_name_code_or_that_nobody_knows_are_reported_and_have_no_effec
     assert reading.settings == read_config(LLAMA_JSON).settings
 
 
-def parts(name="llama"):
-    model = theirs(name)
-    reading = read_config(model.config.to_dict())
-    return reading, dict(outline(reading.settings).named_parameters()), model.state_dict()
+UP = "model.layers.0.mlp.up_proj.weight"
 
 
 @pytest.mark.parametrize(
@@ -201,27 +192,31 @@ def parts(name="llama"):
     [
         (lambda t: t.pop("model.layers.1.mlp.up_proj.weight"), r"model\.layers\.1\.mlp\.up_proj\.weight is missing"),
         (lambda t: t.update({"model.norm.weight": torch.ones(15)}), r"model\.norm\.weight has shape \[15\]"),
-        (lambda t: t.update({"model.layers.0.mlp.up_proj.weight": torch.ones(41, 16)}), r"\[41, 16\], expected \[40, 16\]"),
-        (lambda t: t.update({"model.layers.0.mlp.up_proj.weight": torch.ones(40, 15)}), r"\[40, 15\], expected"),
-        (lambda t: t.update({"model.layers.0.mlp.up_proj.weight": torch.ones(40, 16).long()}), "int64"),
-        (lambda t: t.update({"model.layers.0.mlp.up_proj.weight": torch.tensor(1.0)}), r"\[\], expected"),
+        (
+            lambda t: t.update({UP: torch.ones(41, 16)}),
+            r"\[41, 16\], expected \[40, 16\]",
+        ),
+        (lambda t: t.update({UP: torch.ones(40, 15)}), r"\[40, 15\], expected"),
+        (lambda t: t.update({UP: torch.ones(40, 16).long()}), "int64"),
+        (lambda t: t.update({UP: torch.tensor(1.0)}), r"\[\], expected"),
         (lambda t: t.update({"model.layers.7.mlp.up_proj.weight": torch.ones(1)}), r"layers\.7.* is not part"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(damage, told):
-    reading, hollow, tensors = parts()
+    model = theirs("llama")
+    tensors = model.state_dict()
     damage(tensors)
     with pytest.raises(RunError, match=told):
-        check_all_used(reading.family, reading.settings, hollow, tensors)
-        dict(our_tensors(reading.family, reading.settings, hollow, tensors))
+        build(model.config.to_dict(), tensors)
 
 
 def test_an_output_layer_beside_a_tied_embedding_must_be_the_same():
-    reading, hollow, tensors = parts("llama-biases")
-    check_all_used(reading.family, reading.settings, hollow, tensors)
+    model = theirs("llama-biases")
+    tensors = model.state_dict()
+    assert build(model.config.to_dict(), tensors)
     tensors["lm_head.weight"] = tensors["lm_head.weight"] + 1
     with pytest.raises(RunError, match="lm_head"):
-        check_all_used(reading.family, reading.settings, hollow, tensors)
+        build(model.config.to_dict(), tensors)
 
 
 def test_names_without_the_prefix_of_the_model_with_a_head_are_known():
