@@ -247,7 +247,13 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-_ACTIVATIONS = {"swiglu": F.silu, "geglu": F.gelu, "geglu_tanh": _gelu_tanh, "gelu": F.gelu, "gelu_tanh": _gelu_tanh}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "swiglu": F.silu,
+    "geglu": F.gelu,
+    "geglu_tanh": _gelu_tanh,
+    "gelu": F.gelu,
+    "gelu_tanh": _gelu_tanh,
+}
 
 
 class Block(nn.Module):
