@@ -30,12 +30,12 @@ KINDS = {
 }
 
 
-def trained(**settings) -> bytes:
+def trained(vocab=340, **settings) -> bytes:
     spm = pytest.importorskip("sentencepiece")
     rng, out = random.Random(0), io.BytesIO()
     words = " ".join(TEXT).split()
     lines = [" ".join(rng.choices(words, k=8)) for _ in range(300)] + TEXT * 3
-    size = 340 if settings.get("byte_fallback") else 90
+    size = vocab if settings.get("byte_fallback") else 90
     spm.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
         model_writer=out,
