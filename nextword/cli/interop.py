@@ -37,11 +37,13 @@ def import_(
 
     Example: nextword import ~/models/SmolLM2-135M runs/smollm2
     """
+    import tempfile
+
     from nextword.interop.convert import import_model
     from nextword.interop.sources import read_source
 
-    found = read_source(source, tokenizer)
-    with _progress("weights") as progress:
+    with tempfile.TemporaryDirectory(prefix="nextword-") as scratch, _progress("weights") as progress:
+        found = read_source(source, Path(scratch), tokenizer)
         crossing = import_model(
             found.foreign,
             out,
@@ -60,7 +62,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder written by nextword train or nextword import.")],
     out: Annotated[Path, typer.Argument(help="Folder to write (hf), or file (gguf, onnx).")],
     format: Annotated[str, typer.Option(help="hf: Hugging Face; gguf: llama.cpp; onnx: onnxruntime.")] = "hf",
-    quantization: Annotated[str, typer.Option(help="Of GGUF: f32, f16 or q8_0.")] = "f32",
+    quantization: Annotated[str, typer.Option(help="Of GGUF: f32, f16 or q8_0.")] = "f16",
     licence: Annotated[str, typer.Option(help="For the model card, such as apache-2.0.")] = "",
     check: Annotated[bool, typer.Option("--check/--no-check", help=NO_CHECK, show_default=False)] = True,
     keep: Annotated[bool, typer.Option("--keep", help=KEEP)] = False,
@@ -92,7 +94,7 @@ def export(
         from nextword.interop.gguf import write_gguf
 
         foreign, _, _ = run_as_foreign(run)
-        write_gguf(out, foreign, quantization)
+        write_gguf(out, foreign, quantization.upper())
     else:
         from nextword.interop.onnx import export_onnx
 

@@ -62,17 +62,18 @@ def read_folder(folder: Path, tokenizer: Path | None = None) -> Foreign:
     return Foreign(config, read_sharded(folder), text, special, template, generation)
 
 
-def download(name: str) -> Path:
-    """The folder of a model of the hub, fetched if it is not here already; without code and without pickles.
+def download(name: str, folder: Path) -> None:
+    """Fetch a model of the hub into `folder`, without code and without pickles.
 
-    Raises MissingExtra without huggingface_hub, RunError if it cannot be had.
+    Not from the library's cache: that has links, and a link that leads out of a folder is not followed here. Raises
+    MissingExtra without huggingface_hub, RunError if it cannot be had.
     """
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise MissingExtra("huggingface_hub", "hf", f"fetching {name} from the hub") from None
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+        snapshot_download(name, local_dir=folder, allow_patterns=list(FILES))
     except Exception as error:  # the library has dozens of kinds, and the network as many
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RunError(f"{name} is no folder here, and cannot be fetched from the hub: {reason}") from None

@@ -6,6 +6,7 @@ in memory at once.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import tempfile
@@ -137,7 +138,7 @@ def their_model_of(foreign: Foreign) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     family = families.read_config(foreign.config).family
-    values = {key: value for key, value in foreign.config.items() if key in family.known}
+    values = {key: copy.deepcopy(value) for key, value in foreign.config.items() if key in family.known}
     ids: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     config = AutoConfig.for_model(foreign.config["model_type"], **values, **ids)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()

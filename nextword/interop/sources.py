@@ -28,10 +28,11 @@ class Source:
     """How `transformers` reads its tokenizer; None: from the text of the tokenizer.json."""
 
 
-def read_source(source: str, tokenizer: Path | None = None) -> Source:
+def read_source(source: str, scratch: Path, tokenizer: Path | None = None) -> Source:
     """A Hugging Face folder, a GGUF file, a llama2.c file, or the name of a model of the hub.
 
-    `tokenizer` is a file or folder that takes the place of its own, or that a llama2.c file needs. Raises UsageError
+    A model of the hub is fetched into the folder `scratch`, which must last as long as what is returned. `tokenizer`
+    is a file or folder that takes the place of its own, or that a llama2.c file needs. Raises UsageError
     if there is nothing of that name, RunError for what is damaged or of no known kind.
     """
     path, name = Path(source), source
@@ -40,7 +41,8 @@ def read_source(source: str, tokenizer: Path | None = None) -> Source:
     if not path.exists():
         if path.is_absolute() or not HUB_NAME.fullmatch(source):
             raise UsageError(f"there is no file or folder {source}", hint="Name a Hugging Face folder or a GGUF file")
-        path = huggingface.download(source)
+        path = scratch
+        huggingface.download(source, path)
     else:
         name = path.resolve().name
     if path.is_dir():

@@ -168,6 +168,21 @@ def test_a_difference_leaves_nothing_behind_unless_asked(folder, tmp_path, capsy
     assert "not compared with transformers: --no-check" in capsys.readouterr().out
 
 
+def test_without_transformers_nothing_is_compared_and_that_is_said(folder, tmp_path, capsys, monkeypatch):
+    there = folder("llama")
+    monkeypatch.setattr(parity, "available", lambda: False)
+    assert command(["import", str(there), str(tmp_path / "run")]) == 0
+    assert 'it is not installed (pip install "nextword[hf]")' in capsys.readouterr().out
+
+
+def test_the_result_as_json(folder, tmp_path, capsys):
+    assert command(["import", str(folder("llama")), str(tmp_path / "run"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["same"] is True
+    assert document["difference"] < 1e-4
+    assert document["family"] == "llama"
+
+
 def test_token_ids_that_differ_are_a_difference(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(parity, "their_tokenizer_of", lambda folder: lambda line, **kwargs: {"input_ids": [1]})
     assert command(["import", str(folder("llama")), str(tmp_path / "run")]) == 1
@@ -349,9 +364,36 @@ def test_a_sentencepiece_tokenizer(folder, tmp_path, capsys):
     assert load_run(tmp_path / "run").tokenizer.bos_id == 1
 
 
+def test_a_name_of_the_hub_is_fetched_without_code(folder, tmp_path, monkeypatch, capsys):
+    there = folder("llama")
+    asked = {}
+
+    def fetch(name, local_dir, allow_patterns):
+        asked[name] = allow_patterns
+        shutil.copytree(there, local_dir, dirs_exist_ok=True)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    monkeypatch.chdir(tmp_path)
+    assert command(["import", "org/model", "run"]) == 0
+    assert load_run(tmp_path / "run").config["origin"]["source"] == "org/model"
+    assert not {"*.py", "*.bin", "*"} & {*asked["org/model"]}
+
+
+def test_without_a_network_the_hub_is_told_of_in_one_line(tmp_path, monkeypatch, capsys):
+    def fetch(*args, **kwargs):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    monkeypatch.chdir(tmp_path)
+    assert command(["import", "org/model", "run"]) == 1
+    error = capsys.readouterr().err
+    assert "org/model is no folder here, and cannot be fetched from the hub: no route" in error
+    assert error.count("\n") == 1
+
+
 def test_the_source_is_told_apart_by_what_it_is(tmp_path, monkeypatch):
     gguf = ModuleType("nextword.interop.gguf")
     gguf.read_gguf = lambda path: ("gguf", path)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nextword.interop.gguf", gguf)
     (tmp_path / "weights.bin").write_bytes(b"GGUF\x03\0\0\0")
-    assert read_source(str(tmp_path / "weights.bin")).foreign == ("gguf", tmp_path / "weights.bin")
+    assert read_source(str(tmp_path / "weights.bin"), tmp_path).foreign == ("gguf", tmp_path / "weights.bin")
