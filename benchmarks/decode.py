@@ -27,7 +27,7 @@ from nextword.cli import keep_freed_memory
 from nextword.decoding.config import GenerationConfig
 from nextword.decoding.engine import Engine
 from nextword.decoding.requests import Request
-from nextword.interop import families
+from nextword.interop import weights
 from nextword.models import LanguageModel
 from nextword.models.quantize import quantize
 
@@ -67,7 +67,7 @@ def pair(name: str) -> tuple[LanguageModel, torch.nn.Module]:
             initializer_range=0.1,
         )
     theirs = transformers.AutoModelForCausalLM.from_config(config).eval()
-    return families.build(config.to_dict(), theirs.state_dict()), theirs
+    return weights.build(config.to_dict(), theirs.state_dict()), theirs
 
 
 def run_ours(model: LanguageModel, prompts: torch.Tensor, tokens: int) -> tuple[float, float, list[list[int]]]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from nextword.interop import families
+from nextword.interop import weights
 from nextword.models import LanguageModel
 
 LLAMA = {
@@ -98,4 +98,4 @@ def theirs(name: str, seed: int = 2, spread: float = 0.2, **changes: Any) -> nn.
 def pair(name: str, **changes: Any) -> tuple[LanguageModel, nn.Module]:
     """The same tiny model, ours and theirs."""
     model = theirs(name, **changes)
-    return families.build(model.config.to_dict(), model.state_dict()), model
+    return weights.build(model.config.to_dict(), model.state_dict()), model

@@ -17,7 +17,7 @@ from nextword import checkpoint
 from nextword.config import read_json
 from nextword.errors import RunError, UsageError
 from nextword.files import replacing_folder, write_json, write_text
-from nextword.interop import families, generation, huggingface, parity
+from nextword.interop import families, generation, huggingface, parity, weights
 from nextword.interop.card import export_card, import_card
 from nextword.interop.foreign import Foreign
 from nextword.interop.parity import Parity, ParityError
@@ -73,13 +73,13 @@ def import_model(
         tokenizer_text = fitted(foreign.tokenizer, settings.vocab_size)
         outline = checkpoint.outline(settings)
         hollow = dict(sorted(checkpoint.weights(outline).items()))  # in this order they are hashed
-        families.check_all_used(reading.family, settings, hollow, foreign.tensors)
+        weights.check_all_used(reading.family, settings, hollow, foreign.tensors)
         with replacing_folder(out) as folder:
             tokenizer = write_tokenizer(folder, tokenizer_text, _boundaries(foreign))
             dtype = _write_weights(
                 folder / checkpoint.WEIGHTS,
                 {name: tensor.shape for name, tensor in hollow.items()},
-                families.our_tensors(reading.family, settings, hollow, foreign.tensors),
+                weights.our_tensors(reading.family, settings, hollow, foreign.tensors),
                 {},
                 checkpoint.SHA256,
                 progress,
@@ -128,7 +128,7 @@ def export_huggingface(
     assert isinstance(settings, TransformerConfig)
     family = families.FAMILIES[foreign.config["model_type"]]
     outline = checkpoint.outline(settings)
-    hollow = families.TheirTensors(family, settings, checkpoint.weights(outline))
+    hollow = weights.TheirTensors(family, settings, checkpoint.weights(outline))
     shapes = {name: tensor.shape for name, tensor in hollow.items()}
     with replacing_folder(out) as folder:
         written = ((name, foreign.tensors[name]) for name in shapes)
@@ -176,11 +176,11 @@ def run_as_foreign(run: Path) -> tuple[Foreign, dict[str, Any], str]:
     if not origin:  # ours are read from the boundary on
         text = huggingface.begins_with(text, special["bos_token"])
     template = run / huggingface.TEMPLATE
-    weights = read_safetensors(run / checkpoint.WEIGHTS)
+    ours = read_safetensors(run / checkpoint.WEIGHTS)
     family = families.FAMILIES[name]
     foreign = Foreign(
         values | ids,
-        families.TheirTensors(family, settings, weights),
+        weights.TheirTensors(family, settings, ours),
         unfilled(text),
         special,
         template.read_text(encoding="utf-8") if template.exists() else "",

@@ -1,28 +1,24 @@
 """The families of Hugging Face models that a Transformer of ours can be: each a table of names and settings, both ways.
 
-A family says how keys of its config.json and names of its tensors are called here. What is more than another name is a
-Rule: a pair of functions that read some keys and write them. An export proves itself: the first family whose
-config.json, read back, gives the very settings that were to be written is the one.
+A family says how keys of its config.json and names of its tensors are called here (weights.py puts the latter to use).
+What is more than another name is a Rule: a pair of functions that read some keys and write them. An export proves
+itself: the first family whose config.json, read back, gives the very settings that were to be written is the one.
 
 Layout: https://github.com/huggingface/transformers, src/transformers/models/*/configuration_*.py
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-import torch
-from torch import Tensor
 
 from nextword.config import parse
 from nextword.errors import RunError, UsageError, did_you_mean
 from nextword.interop import rules
 from nextword.interop.rules import Rule
 from nextword.models.transformer import GPT2 as GPT2_SETTINGS
-from nextword.models.transformer import Transformer, TransformerConfig
+from nextword.models.transformer import TransformerConfig
 
 
 @dataclass(frozen=True)
@@ -232,60 +228,19 @@ FAMILIES: dict[str, Family] = {
 }
 """By `model_type`. SmolLM and SmolLM 2 are Llamas; Phi-3.5 and Phi-4-mini are Phi-3."""
 
-# Keys of config.json that change nothing of what a model computes from its weights when it is not trained.
-INERT = frozenset(
-    [
-        "_from_model_config",
-        "_name_or_path",
-        "architectures",
-        "attention_dropout",
-        "attn_pdrop",
-        "bos_token_id",
-        "cache_implementation",
-        "chunk_size_feed_forward",
-        "decoder_start_token_id",
-        "dtype",
-        "embd_pdrop",
-        "eos_token_id",
-        "finetuning_task",
-        "gradient_checkpointing",
-        "id2label",
-        "initializer_range",
-        "is_decoder",
-        "is_encoder_decoder",
-        "label2id",
-        "language",
-        "model_type",
-        "n_ctx",
-        "num_labels",
-        "output_attentions",
-        "output_hidden_states",
-        "output_past",
-        "pad_token_id",
-        "problem_type",
-        "reorder_and_upcast_attn",
-        "resid_pdrop",
-        "return_dict",
-        "summary_activation",
-        "summary_first_dropout",
-        "summary_proj_to_labels",
-        "summary_type",
-        "summary_use_proj",
-        "task_specific_params",
-        "torch_dtype",
-        "torchscript",
-        "transformers_version",
-        "transformers.js_config",
-        "unk_token_id",
-        "unsloth_fixed",
-        "unsloth_version",
-        "use_cache",
-    ]
-)
+_INERT = """
+    _from_model_config _name_or_path architectures attention_dropout attn_pdrop bos_token_id
+    cache_implementation chunk_size_feed_forward decoder_start_token_id dtype embd_pdrop eos_token_id
+    finetuning_task gradient_checkpointing id2label initializer_range is_decoder is_encoder_decoder label2id
+    language model_type n_ctx num_labels output_attentions output_hidden_states output_past pad_token_id
+    problem_type reorder_and_upcast_attn resid_pdrop return_dict summary_activation summary_first_dropout
+    summary_proj_to_labels summary_type summary_use_proj task_specific_params torch_dtype torchscript
+    transformers_version transformers.js_config unk_token_id unsloth_fixed unsloth_version use_cache
+"""
+INERT = frozenset(_INERT.split())
+"""Keys of config.json that change nothing of what a model computes from its weights when it is not trained."""
 REQUIRED = ("vocab_size", "hidden_size", "num_layers", "num_heads", "mlp_size")
 """Settings that no file leaves out, but for GPT-2's n_inner."""
-UNUSED_TENSORS = re.compile(r".*\.rotary_emb\.inv_freq|(transformer\.)?h\.\d+\.attn\.(masked_)?bias")
-"""Tables that old files hold beside the weights."""
 
 
 class Reading(NamedTuple):
@@ -391,102 +346,3 @@ def canonical(settings: TransformerConfig) -> TransformerConfig:
             "dropout": 0.0,
         }
     )
-
-
-def their_names(family: Family, ours: str) -> tuple[str, ...]:
-    """The tensors of theirs that one of ours joins.
-
-    >>> their_names(FAMILIES["llama"], "blocks.3.mlp.up.weight")
-    ('model.layers.3.mlp.gate_proj.weight', 'model.layers.3.mlp.up_proj.weight')
-    """
-    layer, kind = ours.replace("output.linear.", "output.").rsplit(".", 1)
-    match = re.fullmatch(r"blocks\.(\d+)\.(.+)", layer)
-    block = f"{family.blocks}.{match[1]}." if match else ""
-    prefix = "" if layer == "output" else family.prefix
-    return tuple(f"{prefix}{block}{name}.{kind}" for name in family.layers[match[2] if match else layer])
-
-
-def our_tensors(
-    family: Family, settings: TransformerConfig, hollow: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Tensor]]:
-    """Our tensors from theirs, one at a time; `hollow` has ours by name, only for their shapes.
-
-    Raises RunError for one that is missing or does not fit.
-    """
-    wanted = TheirTensors(family, settings, hollow)
-    bare = not any(name.startswith(family.prefix) for name in theirs)  # a folder of the model without its head
-    for ours in hollow:
-        parts = []
-        for full in their_names(family, ours):
-            name = full.removeprefix(family.prefix) if bare else full
-            if name not in theirs:
-                raise RunError(f"tensor {name} is missing")
-            part = theirs[name]
-            if part.shape != wanted[full].shape:
-                raise RunError(
-                    f"tensor {name} has shape {list(part.shape)}, expected {list(wanted[full].shape)} by the config"
-                )
-            if not part.is_floating_point():
-                raise RunError(f"tensor {name} holds {str(part.dtype).removeprefix('torch.')}, expected numbers")
-            parts.append(part)
-        joined = torch.cat(parts) if len(parts) > 1 else parts[0]
-        yield ours, joined.T if _is_transposed(family, ours) else joined
-
-
-class TheirTensors(Mapping[str, Tensor]):
-    """Our tensors under their names and in their layout, each made when it is asked for."""
-
-    def __init__(self, family: Family, settings: TransformerConfig, ours: Mapping[str, Tensor]) -> None:
-        self.family, self.settings, self.ours = family, settings, ours
-        self.place = {name: (source, i) for source in ours for i, name in enumerate(their_names(family, source))}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.place)
-
-    def __len__(self) -> int:
-        return len(self.place)
-
-    def __getitem__(self, name: str) -> Tensor:
-        source, i = self.place[name]
-        tensor = self.ours[source]
-        sizes = _parts(self.settings, len(their_names(self.family, source)))
-        tensor = tensor.split(sizes)[i] if sizes else tensor
-        return tensor.T if _is_transposed(self.family, source) else tensor
-
-
-def build(config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> Transformer:
-    """The model in memory, ready to use, from a config.json and its tensors. Raises RunError as the parts of it do."""
-    reading = read_config(config)
-    model = Transformer(reading.settings)
-    hollow = dict(model.named_parameters())
-    check_all_used(reading.family, reading.settings, hollow, theirs)
-    tensors = our_tensors(reading.family, reading.settings, hollow, theirs)
-    model.load_state_dict(dict(tensors), strict=False)  # tied ones stand once
-    return model.eval()
-
-
-def check_all_used(
-    family: Family, settings: TransformerConfig, hollow: Mapping[str, Any], theirs: Mapping[str, Tensor]
-) -> None:
-    """Raises RunError if they have a tensor that the model has no place for."""
-    wanted = {name for ours in hollow for name in their_names(family, ours)}
-    wanted |= {name.removeprefix(family.prefix) for name in wanted}
-    embedding = family.prefix + family.layers["embedding"][0] + ".weight"
-    for name in theirs:
-        if name == "lm_head.weight" and settings.tied:
-            tied = theirs[embedding if embedding in theirs else embedding.removeprefix(family.prefix)]
-            if not torch.equal(theirs[name], tied):
-                raise RunError("lm_head.weight differs from the embedding, though tie_word_embeddings is true")
-        elif name not in wanted and not UNUSED_TENSORS.fullmatch(name):
-            raise RunError(f"tensor {name} is not part of this model, by its config")
-
-
-def _is_transposed(family: Family, ours: str) -> bool:
-    layer, kind = ours.rsplit(".", 1)
-    return kind == "weight" and re.sub(r"^blocks\.\d+\.", "", layer) in family.transposed
-
-
-def _parts(settings: TransformerConfig, count: int) -> list[int]:
-    """Rows of each of `count` tensors that ours joins; [] for one."""
-    H, G, D = settings.num_heads, settings.G, settings.D
-    return {1: [], 2: [settings.inner_size] * 2, 3: [H * D, G * D, G * D]}[count]

@@ -11,15 +11,9 @@ from references import LLAMA, TINY, theirs
 
 from nextword.checkpoint import weights
 from nextword.errors import RunError, UsageError
-from nextword.interop.families import (
-    FAMILIES,
-    TheirTensors,
-    build,
-    canonical,
-    read_config,
-    write_config,
-)
+from nextword.interop.families import FAMILIES, canonical, read_config, write_config
 from nextword.interop.rules import OTHER_SCALING_KEYS, SCALING_KEYS
+from nextword.interop.weights import TheirTensors, build
 from nextword.models import model_config
 from nextword.models.transformer import GPT2
 
