@@ -49,7 +49,7 @@ def import_(
             out,
             source=found.name,
             licence=found.licence,
-            their_tokenizer=found.their_tokenizer,
+            their_tokenizers=found.their_tokenizers,
             check=check,
             keep=keep,
             overwrite=overwrite,

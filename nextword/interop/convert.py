@@ -5,7 +5,7 @@ Weights pass one tensor at a time and keep their type (float32, float16, bfloat1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from nextword.files import replacing_folder, write_json, write_text
 from nextword.interop import families, generation, huggingface, parity, weights
 from nextword.interop.card import export_card, import_card
 from nextword.interop.foreign import Foreign
-from nextword.interop.parity import Parity, ParityError
+from nextword.interop.parity import Encode, Parity, ParityError
 from nextword.interop.streaming import write_safetensors
 from nextword.interop.tensors import read_safetensors
 from nextword.interop.vocabulary import fitted, unfilled, write_tokenizer
@@ -54,7 +54,7 @@ def import_model(
     *,
     source: str,
     licence: str = "",
-    their_tokenizer: Callable[[], Any] | None = None,
+    their_tokenizers: Sequence[Callable[[], Encode]] = (),
     check: bool = True,
     keep: bool = False,
     overwrite: bool = False,
@@ -98,7 +98,7 @@ def import_model(
                 found, failure = _compared(
                     lambda: _load(folder),
                     lambda: parity.their_model_of(foreign),
-                    their_tokenizer or (lambda: parity.their_tokenizer_from(text)),
+                    their_tokenizers or [lambda: parity.their_tokenizer_from(text)],
                     keep,
                 )
             write_text(folder / "README.md", import_card(out.name, read_json(folder / checkpoint.CONFIG), str(found)))
@@ -195,11 +195,11 @@ def _load(folder: Path) -> tuple[Any, Tokenizer]:
 
 
 def _compared(
-    ours: Callable[[], Any], model: Callable[[], Any], tokenizer: Callable[[], Any], keep: bool
+    ours: Callable[[], Any], model: Callable[[], Any], tokenizers: Sequence[Callable[[], Encode]], keep: bool
 ) -> tuple[Parity | None, ParityError | None]:
     found = None
     try:
-        found = parity.compare(ours, model, tokenizer)
+        found = parity.compare(ours, model, tokenizers)
         found.check()
     except ParityError as error:
         if not keep:

@@ -25,7 +25,7 @@ from nextword.interop.vocabulary import token_of, unfilled
 CONFIG, GENERATION, TEMPLATE = "config.json", "generation_config.json", "chat_template.jinja"
 TOKENIZER, TOKENIZER_CONFIG, SPECIAL = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
-VOCAB, MERGES = "vocab.json", "merges.txt"
+VOCAB, MERGES, ADDED = "vocab.json", "merges.txt", "added_tokens.json"
 SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
 MOST_BYTES = 2**28
 """Of a file of text: the largest tokenizer.json known has 33 MB."""
@@ -176,7 +176,7 @@ def _gpt2_tokenizer(folder: Path) -> str:
     vocab = _object(folder / VOCAB)
     lines = [line for line in _text(folder / MERGES).split("\n") if line and not line.startswith("#version")]
     merges = [line.split(" ") for line in lines]
-    added = _object(folder / "added_tokens.json", {})
+    added = _object(folder / ADDED, {})
     special = [token for token in ("<|endoftext|>", *added) if token in vocab or token in added]
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     rules = {

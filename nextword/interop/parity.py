@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,15 @@ from torch import Tensor
 from nextword.errors import RunError
 from nextword.interop import families
 from nextword.interop.foreign import Foreign
-from nextword.interop.huggingface import MERGES, SENTENCEPIECE, TOKENIZER, TOKENIZER_CONFIG, VOCAB
+from nextword.interop.huggingface import (
+    ADDED,
+    MERGES,
+    SENTENCEPIECE,
+    SPECIAL,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    VOCAB,
+)
 from nextword.models import LanguageModel
 from nextword.scoring import boundary_id
 from nextword.tokenizers import Tokenizer
@@ -76,12 +84,14 @@ class Parity:
     lines: int
     """Lines with the same token ids, of `compared`."""
     compared: int
+    note: str = ""
+    """By what the ids were compared, if not by AutoTokenizer."""
 
     def __str__(self) -> str:
         return (
             f"largest difference of logits {self.difference:.1e} (of up to {self.largest:.3g}) on {self.prompts} "
             "prompts, greedy text equal on "
-            f"{self.greedy} of {self.continued}, token ids equal on {self.lines} of {self.compared} lines"
+            f"{self.greedy} of {self.continued}, token ids equal on {self.lines} of {self.compared} lines{self.note}"
         )
 
     def check(self) -> None:
@@ -111,9 +121,12 @@ class Answers:
 def compare(
     load: Callable[[], tuple[LanguageModel, Tokenizer]],
     their_model: Callable[[], Any],
-    their_tokenizer: Callable[[], Any],
+    their_tokenizers: Sequence[Callable[[], Any]],
 ) -> Parity:
-    """Ask ours, let go of it, and ask theirs. Raises RunError if `transformers` refuses what it is given."""
+    """Ask ours, let go of it, and ask theirs. Of several ways to read the tokenizer, the first that agrees counts.
+
+    Raises ParityError if `transformers` refuses what it is given.
+    """
     model, tokenizer = load()
     prompts = list(_prompts(tokenizer, model))
     steps = min(GREEDY, (model.max_seq_len or GREEDY) // 2)
@@ -121,13 +134,19 @@ def compare(
     del model
     with _quiet_transformers():
         theirs = _their_answers(their_model(), prompts, steps)
-        ids = [their_tokenizer()(line, add_special_tokens=False)["input_ids"] for line in LINES]
+        equal, note = 0, ""
+        for load_tokenizer in their_tokenizers:
+            encode = load_tokenizer()
+            found = sum(tokenizer.encode(line) == encode(line) for line in LINES)
+            if found > equal:
+                equal, note = found, encode.note
+            if equal == len(LINES):
+                break
     pairs = list(zip(ours.logits, theirs.logits, strict=True))
     difference = max(float((a - b).abs().max()) for a, b in pairs)  # nan is under no tolerance
     largest = max(float(b.abs().max()) for _, b in pairs)
     same = [_same(a, b, first) for a, b, first in zip(ours.greedy, theirs.greedy, ours.logits, strict=False)]
-    equal = [tokenizer.encode(line) == found for line, found in zip(LINES, ids, strict=True)]
-    return Parity(difference, largest, len(prompts), sum(same), len(same), sum(equal), len(equal))
+    return Parity(difference, largest, len(prompts), sum(same), len(same), equal, len(LINES), note)
 
 
 def their_model_of(foreign: Foreign) -> Any:
@@ -149,14 +168,49 @@ def their_model_of(foreign: Foreign) -> Any:
     return model
 
 
-def their_tokenizer_of(folder: Path) -> Any:
+@dataclass(frozen=True)
+class Encode:
+    """Text -> ids by another library."""
+
+    function: Callable[[str], list[int]]
+    note: str = ""
+
+    def __call__(self, text: str) -> list[int]:
+        return self.function(text)
+
+
+def their_tokenizers_of(folder: Path) -> list[Callable[[], Encode]]:
+    """The ways to read the tokenizer of a folder from elsewhere, the best first.
+
+    A bare SentencePiece model: its own library, because AutoTokenizer may forget the space it puts before a text. Else
+    AutoTokenizer, and if that has rules of its own for a family (Qwen 2), the tokenizer.json as it is.
+    """
+    if (folder / TOKENIZER).is_file():
+        text = (folder / TOKENIZER).read_text(encoding="utf-8")
+        as_it_is = ", by tokenizer.json as it is: AutoTokenizer has other rules for this family"
+        return [lambda: _auto_tokenizer(folder), lambda: replace(their_tokenizer_from(text), note=as_it_is)]
+    models = [folder / name for name in SENTENCEPIECE if (folder / name).is_file()]
+    if models and importlib.util.find_spec("sentencepiece"):
+        return [lambda: _sentencepiece(models[0])]
+    return [lambda: _auto_tokenizer(folder)]
+
+
+def their_tokenizer_from(text: str) -> Encode:
+    """The tokenizer of `transformers` from the text of a tokenizer.json."""
+    from tokenizers import Tokenizer as Backend
+    from transformers import PreTrainedTokenizerFast
+
+    return _encode(PreTrainedTokenizerFast(tokenizer_object=Backend.from_str(text)))
+
+
+def _auto_tokenizer(folder: Path) -> Encode:
     """AutoTokenizer on a copy of a folder's tokenizer files without what names code or other files."""
     from transformers import AutoTokenizer
 
     unsafe = ("auto_map", "chat_template", "tokenizer_file", "vocab_file", "merges_file", "name_or_path")
     with tempfile.TemporaryDirectory(prefix="nextword-") as name:
         copy = Path(name)
-        for file in (TOKENIZER, *SENTENCEPIECE, VOCAB, MERGES, "special_tokens_map.json", "added_tokens.json"):
+        for file in (TOKENIZER, *SENTENCEPIECE, VOCAB, MERGES, SPECIAL, ADDED):
             if (folder / file).is_file():
                 (copy / file).write_bytes((folder / file).read_bytes())
         if (folder / TOKENIZER_CONFIG).is_file():
@@ -165,24 +219,26 @@ def their_tokenizer_of(folder: Path) -> Any:
             (copy / TOKENIZER_CONFIG).write_text(json.dumps(settings), encoding="utf-8")
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
         (copy / "config.json").write_text(json.dumps({"model_type": model_type}), encoding="utf-8")
-        return AutoTokenizer.from_pretrained(copy, local_files_only=True)
+        return _encode(AutoTokenizer.from_pretrained(copy, local_files_only=True))
 
 
-def their_tokenizer_from(text: str) -> Any:
-    """A tokenizer of `transformers` from the text of a tokenizer.json."""
-    from tokenizers import Tokenizer as Backend
-    from transformers import PreTrainedTokenizerFast
+def _sentencepiece(model: Path) -> Encode:
+    from sentencepiece import SentencePieceProcessor
 
-    return PreTrainedTokenizerFast(tokenizer_object=Backend.from_str(text))
+    return Encode(SentencePieceProcessor(model_file=str(model)).encode, ", by sentencepiece")
 
 
-def load_folder(folder: Path) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def _encode(tokenizer: Any) -> Encode:
+    return Encode(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]))
+
+
+def load_folder(folder: Path) -> tuple[Callable[[], Any], list[Callable[[], Encode]]]:
     """How `transformers` loads the model and the tokenizer of a folder that we wrote."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     return (
         lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval(),
-        lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True),
+        [lambda: _encode(AutoTokenizer.from_pretrained(folder, local_files_only=True))],
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nextword.errors import RunError, UsageError
 from nextword.interop import huggingface, parity
 from nextword.interop.foreign import Foreign
+from nextword.interop.parity import Encode
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 PICKLES = (b"PK", b"\x80")  # torch.save's, now and of old
@@ -24,8 +24,8 @@ class Source:
     name: str
     """For people: a name of the hub, or that of the folder or file."""
     licence: str = ""
-    their_tokenizer: Callable[[], Any] | None = None
-    """How `transformers` reads its tokenizer; None: from the text of the tokenizer.json."""
+    their_tokenizers: Sequence[Callable[[], Encode]] = ()
+    """How other libraries read its tokenizer; empty: from the text of the tokenizer.json."""
 
 
 def read_source(source: str, scratch: Path, tokenizer: Path | None = None) -> Source:
@@ -47,7 +47,7 @@ def read_source(source: str, scratch: Path, tokenizer: Path | None = None) -> So
         name = path.resolve().name
     if path.is_dir():
         foreign = huggingface.read_folder(path, tokenizer)
-        theirs = None if tokenizer else lambda: parity.their_tokenizer_of(path)
+        theirs = () if tokenizer else parity.their_tokenizers_of(path)
         return Source(foreign, name, huggingface.licence(path), theirs)
     with path.open("rb") as file:
         magic = file.read(4)

@@ -33,6 +33,14 @@ def tokenizer():
     return train_tokenizer(settings, TEXTS)
 
 
+def qwens(tokenizer):
+    """The same vocabulary by the rules of Qwen 2, the only ones that AutoTokenizer takes for that family."""
+    rules = json.loads(tokenizer.backend.to_str())
+    theirs = json.loads(transformers.Qwen2Tokenizer().backend_tokenizer.to_str())
+    rules |= {key: theirs[key] for key in ("normalizer", "pre_tokenizer")}
+    return tokenizer.backend.from_str(json.dumps(rules))
+
+
 @pytest.fixture
 def folder(tmp_path, tokenizer):
     """A Hugging Face folder of a family, as its own library writes it; the tokenizer has fewer tokens than rows."""
@@ -44,7 +52,10 @@ def folder(tmp_path, tokenizer):
         model.generation_config.eos_token_id = ends
         model.save_pretrained(place, max_shard_size=shards)
         fast = transformers.PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer.backend, bos_token="<bos>", eos_token="<eos>", pad_token="<eos>"
+            tokenizer_object=qwens(tokenizer) if name == "qwen2" else tokenizer.backend,
+            bos_token="<bos>",
+            eos_token="<eos>",
+            pad_token="<eos>",
         )
         fast.chat_template = "{{ messages[0].content }}"
         fast.save_pretrained(place)
@@ -168,6 +179,17 @@ def test_a_difference_leaves_nothing_behind_unless_asked(folder, tmp_path, capsy
     assert "not compared with transformers: --no-check" in capsys.readouterr().out
 
 
+def test_a_tokenizer_that_auto_tokenizer_has_other_rules_for(folder, tmp_path, capsys, tokenizer):
+    """It comes in as its file says; and may not leave, because transformers would cut texts otherwise."""
+    there = folder("qwen2")
+    tokenizer.backend.save(str(there / "tokenizer.json"))
+    assert command(["import", str(there), str(tmp_path / "run")]) == 0
+    assert "16 of 16 lines, by tokenizer.json as it is" in capsys.readouterr().out
+    assert command(["export", str(tmp_path / "run"), str(tmp_path / "out")]) == 1
+    assert "it is not the same as in transformers" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_without_transformers_nothing_is_compared_and_that_is_said(folder, tmp_path, capsys, monkeypatch):
     there = folder("llama")
     monkeypatch.setattr(parity, "available", lambda: False)
@@ -184,7 +206,8 @@ def test_the_result_as_json(folder, tmp_path, capsys):
 
 
 def test_token_ids_that_differ_are_a_difference(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(parity, "their_tokenizer_of", lambda folder: lambda line, **kwargs: {"input_ids": [1]})
+    wrong = parity.Encode(lambda text: [1])
+    monkeypatch.setattr(parity, "their_tokenizers_of", lambda folder: [lambda: wrong])
     assert command(["import", str(folder("llama")), str(tmp_path / "run")]) == 1
     assert "token ids equal on 0 of 16 lines" in capsys.readouterr().err
 
@@ -266,6 +289,7 @@ def test_a_transformer_of_no_family_is_told_what_is_strange(tokenizer, tmp_path,
 def test_a_damaged_folder_is_told_in_one_line_and_leaves_nothing(damage, told, folder, tmp_path, capsys):
     there = folder("llama")
     damage(there)
+    capsys.readouterr()
     assert command(["import", str(there), str(tmp_path / "run")]) in (1, 2)
     error = capsys.readouterr().err
     assert told in error
@@ -351,7 +375,6 @@ def test_gpt2_vocabulary_in_two_files(folder, tmp_path, capsys):
 
 
 def test_a_sentencepiece_tokenizer(folder, tmp_path, capsys):
-    """As transformers reads it, too."""
     pytest.importorskip("sentencepiece")
     from test_sentencepiece import KINDS, trained
 
@@ -360,7 +383,7 @@ def test_a_sentencepiece_tokenizer(folder, tmp_path, capsys):
         (there / name).unlink(missing_ok=True)
     (there / "tokenizer.model").write_bytes(trained(**KINDS["llama"], vocab=V))
     assert command(["import", str(there), str(tmp_path / "run")]) == 0, capsys.readouterr().err
-    assert "token ids equal on 16 of 16" in capsys.readouterr().out
+    assert "token ids equal on 16 of 16 lines, by sentencepiece" in capsys.readouterr().out
     assert load_run(tmp_path / "run").tokenizer.bos_id == 1
 
 
