@@ -32,7 +32,6 @@ from nextword.interop.huggingface import (
     VOCAB,
 )
 from nextword.models import LanguageModel
-from nextword.scoring import boundary_id
 from nextword.tokenizers import Tokenizer
 
 TOLERANCE = 1e-4
@@ -247,7 +246,7 @@ def _prompts(tokenizer: Tokenizer, model: LanguageModel) -> Iterator[list[int]]:
     limit = model.max_seq_len or LONGEST
     room = max(1, min(LONGEST, limit - min(GREEDY, limit // 2)))
     for text in PROMPTS:
-        yield [boundary_id(tokenizer), *tokenizer.encode(text)][:room]
+        yield [tokenizer.bos_id, *tokenizer.encode(text)][:room]
     window = getattr(model.config, "window", 0)
     length = min(limit, LONGEST + (window if window <= LONGEST_WINDOW else 0))
     rng = torch.Generator().manual_seed(0)
