@@ -398,9 +398,7 @@ class Transformer(LanguageModel):
         local = self.local_rotary.at(positions) if self.config.rope_local_theta else angles
         return {"global": angles, "local": local, "nope": None}
 
-    def _masks(
-        self, places: Tensor, length: int, aligned: bool, apart: Tensor | None
-    ) -> dict[Kind, Tensor | None]:
+    def _masks(self, places: Tensor, length: int, aligned: bool, apart: Tensor | None) -> dict[Kind, Tensor | None]:
         """Who of the tokens at (B or 1, T) places sees which of `length`, in each kind of layer: (B or 1, 1, T, S).
 
         None where attention needs none: plain causal, or one token that sees all there is. `apart` is the mask of
