@@ -27,10 +27,9 @@ from nextword.cli import keep_freed_memory
 from nextword.decoding.config import GenerationConfig
 from nextword.decoding.engine import Engine
 from nextword.decoding.requests import Request
-from nextword.interop.huggingface import gpt2_weights, llama_weights
-from nextword.models import LanguageModel, build_model, model_config
+from nextword.interop import weights
+from nextword.models import LanguageModel
 from nextword.models.quantize import quantize
-from nextword.models.transformer import GPT2
 
 SHAPES = {
     "gpt2-12m": {"layers": 6, "hidden": 384, "heads": 6, "vocab": 4096},
@@ -44,14 +43,6 @@ Runner = Callable[[torch.nn.Module, torch.Tensor, int], tuple[float, float, list
 def pair(name: str) -> tuple[LanguageModel, torch.nn.Module]:
     """Ours and theirs, with the same weights."""
     shape = SHAPES[name]
-    settings = {
-        "type": "transformer",
-        "vocab_size": shape["vocab"],
-        "num_layers": shape["layers"],
-        "hidden_size": shape["hidden"],
-        "num_heads": shape["heads"],
-        "max_seq_len": CONTEXT,
-    }
     torch.manual_seed(0)
     if name.startswith("gpt2"):
         config = transformers.GPT2Config(
@@ -62,9 +53,6 @@ def pair(name: str) -> tuple[LanguageModel, torch.nn.Module]:
             n_head=shape["heads"],
             initializer_range=0.1,
         )
-        theirs = transformers.GPT2LMHeadModel(config)
-        ours = build_model(model_config(settings | GPT2))
-        ours.load_state_dict(gpt2_weights(theirs.state_dict()))
     else:
         config = transformers.LlamaConfig(
             vocab_size=shape["vocab"],
@@ -78,10 +66,8 @@ def pair(name: str) -> tuple[LanguageModel, torch.nn.Module]:
             tie_word_embeddings=True,
             initializer_range=0.1,
         )
-        theirs = transformers.LlamaForCausalLM(config)
-        ours = build_model(model_config(settings | {"num_kv_heads": shape["kv_heads"], "mlp_size": shape["mlp"]}))
-        ours.load_state_dict(llama_weights(theirs.state_dict()))
-    return ours.eval(), theirs.eval()
+    theirs = transformers.AutoModelForCausalLM.from_config(config).eval()
+    return weights.build(config.to_dict(), theirs.state_dict()), theirs
 
 
 def run_ours(model: LanguageModel, prompts: torch.Tensor, tokens: int) -> tuple[float, float, list[list[int]]]:

@@ -73,13 +73,14 @@ def _section(cls: type[Config], path: Iterable[int | str]) -> type[Config]:
     parts = iter(path)
     for part in parts:
         field = cls.model_fields.get(str(part))
-        inner = None if field is None else field.annotation
-        if get_origin(inner) is dict:
-            inner = get_args(inner)[1]
+        annotation = None if field is None else field.annotation
+        if get_origin(annotation) is dict:
             next(parts, None)  # the name
-        if not (isinstance(inner, type) and issubclass(inner, Config)):
+        kinds = (annotation, *get_args(annotation))  # of `Section | None` and of a table of sections, each
+        found = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Config)]
+        if len(found) != 1:
             return cls
-        cls = inner
+        cls = found[0]
     return cls
 
 

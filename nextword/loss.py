@@ -94,7 +94,8 @@ def next_token_loss(
     output = model.output
     rows = max(1, CHUNK_ELEMENTS // output.out_features)
     if torch.is_grad_enabled():
-        loss = _ChunkedLoss.apply(features, targets, rows, terms, output.weight, output.bias)
+        cap = getattr(output, "cap", 0.0)  # of SoftCapped
+        loss = _ChunkedLoss.apply(features, targets, rows, terms, output.weight, output.bias, cap)
     else:
         loss = torch.zeros((), device=features.device)
         for chunk, wanted in zip(features.split(rows), targets.split(rows), strict=True):
@@ -118,6 +119,7 @@ class _ChunkedLoss(torch.autograd.Function):
         terms: LossTerms,
         weight: Tensor,
         bias: Tensor | None,
+        cap: float,
     ) -> Tensor:
         device = features.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
@@ -130,8 +132,12 @@ class _ChunkedLoss(torch.autograd.Function):
             for start in range(0, len(targets), rows):
                 chunk = features[start : start + rows].to(dtype)  # (rows, C)
                 logits = F.linear(chunk, cast, cast_bias)  # (rows, V)
+                bent = torch.tanh(logits.float() / cap) if cap else None
+                logits = logits if bent is None else bent * cap
                 loss, gradient = terms.losses_and_gradient(logits, targets[start : start + rows])
                 total += loss
+                if bent is not None:
+                    gradient *= 1 - bent.square()
                 if bias_grad is not None:
                     bias_grad += gradient.sum(0)
                 gradient = gradient.to(dtype)
@@ -145,4 +151,4 @@ class _ChunkedLoss(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = grad_outputs
         features, weight, bias = (None if grad is None else grad * scale for grad in ctx.saved_tensors)
-        return features, None, None, None, weight, bias
+        return features, None, None, None, weight, bias, None

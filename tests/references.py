@@ -1,64 +1,101 @@
-"""The same random weights in `transformers` and in nextword."""
+"""The same random weights in `transformers` and in nextword: a tiny model of every family."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from nextword.interop.huggingface import gpt2_weights, llama_weights
-from nextword.models import LanguageModel, build_model, model_config
-from nextword.models.transformer import GPT2
+from nextword.interop import weights
+from nextword.models import LanguageModel
+
+LLAMA = {
+    "vocab_size": 17,
+    "hidden_size": 16,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "pad_token_id": None,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+GEMMA = LLAMA | {"head_dim": 6, "sliding_window": 5, "query_pre_attn_scalar": 20}
+UPPER_WINDOWS = {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}
+LONG = {"short_factor": [1.0, 1.5], "long_factor": [2.0, 3.0], "type": "longrope"}
+TINY: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", LLAMA),
+    "llama-biases": ("llama", LLAMA | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "llama-wide-heads": ("llama", LLAMA | {"head_dim": 10}),
+    "llama-linear": ("llama", LLAMA | {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
+    "llama-dynamic": ("llama", LLAMA | {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
+    "llama-3": (
+        "llama",
+        LLAMA
+        | {
+            "head_dim": 16,  # enough frequencies that some are kept, some divided, some between
+            "rope_scaling": {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 16,
+            },
+        },
+    ),
+    "llama-yarn": (
+        "llama",
+        LLAMA
+        | {
+            "head_dim": 16,
+            "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8},
+        },
+    ),
+    "gpt2": (
+        "gpt2",
+        {"vocab_size": 17, "n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2}
+        | {"bos_token_id": 1, "eos_token_id": 2},
+    ),
+    "mistral": ("mistral", LLAMA | {"sliding_window": 5}),
+    "qwen2": ("qwen2", LLAMA),
+    "qwen2-windows": ("qwen2", LLAMA | UPPER_WINDOWS),
+    "qwen3": ("qwen3", LLAMA | {"head_dim": 8}),
+    "qwen3-windows": ("qwen3", LLAMA | {"head_dim": 8, "attention_bias": True} | UPPER_WINDOWS),
+    "gemma2": ("gemma2", GEMMA),
+    "gemma3": ("gemma3_text", GEMMA | {"num_hidden_layers": 7}),
+    "gemma3-scaled": (
+        "gemma3_text",
+        GEMMA
+        | {"layer_types": ["full_attention", "sliding_attention", "full_attention"]}
+        | {"rope_scaling": {"rope_type": "linear", "factor": 8.0}, "final_logit_softcapping": 5.0},
+    ),
+    "phi3": ("phi3", LLAMA | {"sliding_window": 5}),
+    "phi3-partial": ("phi3", LLAMA | {"partial_rotary_factor": 0.5}),
+    "phi3-long": ("phi3", LLAMA | {"original_max_position_embeddings": 16, "rope_scaling": LONG}),
+    "olmo2": ("olmo2", LLAMA),
+    "smollm3": ("smollm3", LLAMA | {"num_hidden_layers": 5}),
+}
+"""A name, its family, and its config.json."""
 
 
-def gpt2_pair(seed: int = 2, spread: float = 0.2, **changes: Any) -> tuple[LanguageModel, nn.Module]:
-    """A tiny GPT-2, ours and theirs."""
+def theirs(name: str, seed: int = 2, spread: float = 0.2, **changes: Any) -> nn.Module:
+    """A tiny model of `transformers`, its weights far from their start, so that a forgotten bias or norm shows."""
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(seed)
-    sizes = {"vocab_size": 17, "n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2} | changes
-    theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes)).eval()
-    _randomize(theirs, spread)
-    settings = {
-        "type": "transformer",
-        "vocab_size": sizes["vocab_size"],
-        "max_seq_len": sizes["n_positions"],
-        "hidden_size": sizes["n_embd"],
-        "num_layers": sizes["n_layer"],
-        "num_heads": sizes["n_head"],
-    }
-    ours = build_model(model_config(settings | GPT2)).eval()
-    ours.load_state_dict(gpt2_weights(theirs.state_dict()))
-    return ours, theirs
-
-
-def llama_pair(seed: int = 3, kv_heads: int = 2, tied: bool = True) -> tuple[LanguageModel, nn.Module]:
-    """A tiny Llama, ours and theirs."""
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(seed)
-    config = transformers.LlamaConfig(
-        vocab_size=17,
-        hidden_size=16,
-        intermediate_size=40,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=32,
-        rms_norm_eps=1e-5,
-        tie_word_embeddings=tied,
-    )
-    theirs = transformers.LlamaForCausalLM(config).eval()
-    _randomize(theirs, 0.2)
-    settings = {"type": "transformer", "vocab_size": 17, "max_seq_len": 32, "hidden_size": 16, "num_layers": 3}
-    settings |= {"num_heads": 4, "num_kv_heads": kv_heads, "mlp_size": 40, "tied": tied}
-    ours = build_model(model_config(settings)).eval()
-    ours.load_state_dict(llama_weights(theirs.state_dict()))
-    return ours, theirs
-
-
-def _randomize(model: nn.Module, spread: float) -> None:
-    """Weights far from their start, so that a forgotten bias or norm shows."""
+    family, values = TINY[name]
+    config = transformers.AutoConfig.for_model(family, **copy.deepcopy(values | changes))  # it writes into what it gets
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * spread)
+    return model
+
+
+def pair(name: str, **changes: Any) -> tuple[LanguageModel, nn.Module]:
+    """The same tiny model, ours and theirs."""
+    model = theirs(name, **changes)
+    return weights.build(model.config.to_dict(), model.state_dict()), model

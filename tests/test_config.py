@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 
-from nextword.config import Config, assign, parse, read_json, read_toml
+from nextword.config import Config, assign, parse, read_json, read_toml, to_toml
 from nextword.errors import UsageError
 
 
@@ -161,6 +161,24 @@ def test_set_reads_toml_and_else_text(text: str, path: tuple[str, ...], value: A
         values = values[key]
     assert values == value
     assert type(values) is type(value)
+
+
+class Outer(Config):
+    """With a section that may be left out."""
+
+    inner: Inner | None = None
+    """Left out, or a table."""
+
+
+def test_a_section_that_may_be_left_out_is_written_as_a_table_and_read_again() -> None:
+    for outer in (Outer(), Outer(inner=Inner(depth=3))):
+        text = to_toml({"outer": outer})
+        assert parse(Outer, tomllib.loads(text)["outer"]) == outer
+
+
+def test_its_keys_are_compared_with_its_own() -> None:
+    with pytest.raises(UsageError, match=r"outer\.inner\.dept: unknown key\. Did you mean depth"):
+        parse(Outer, {"inner": {"dept": 1}}, "outer")
 
 
 def test_set_keeps_what_is_beside() -> None:

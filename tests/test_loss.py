@@ -13,11 +13,18 @@ from nextword.tokenizers import IGNORE
 V = 11
 
 
-@pytest.fixture(params=["lstm", "transformer"])
+KINDS = {
+    "lstm": {"type": "lstm"},
+    "transformer": {"type": "transformer", "num_heads": 2},
+    "capped": {"type": "transformer", "num_heads": 2, "logit_softcap": 0.05},
+}
+
+
+@pytest.fixture(params=KINDS)
 def model(request):
     torch.manual_seed(0)
-    settings = {"type": request.param, "vocab_size": V, "hidden_size": 16, "num_layers": 1}
-    return build_model(model_config(settings | ({"num_heads": 2} if request.param == "transformer" else {})))
+    settings = {"vocab_size": V, "hidden_size": 16, "num_layers": 1}
+    return build_model(model_config(settings | KINDS[request.param]))
 
 
 def gradients(model, *calls) -> list[torch.Tensor]:
@@ -82,6 +89,15 @@ def test_z_loss_adds_the_squared_log_partition():
     logits, targets = torch.randn(7, V), torch.randint(V, (7,))
     extra = LossTerms(z_loss=0.5).token_losses(logits, targets) - LossTerms().token_losses(logits, targets)
     torch.testing.assert_close(extra, 0.5 * logits.exp().sum(-1).log().square())
+
+
+def test_gradients_are_those_of_autograd(model):
+    inputs, targets = ragged_batch(4)
+    found = gradients(model, (inputs, targets, LossTerms()))
+    model.zero_grad()
+    (-token_log_probs(model(inputs)[0], targets).sum() / (targets != IGNORE).sum()).backward()
+    for gradient, parameter in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad)
 
 
 @pytest.mark.parametrize("terms", [LossTerms(), LossTerms(label_smoothing=0.1), LossTerms(0.2, z_loss=0.3)])

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nextword.cli import average, data, demo, evaluate, generate, prepare, runs, score, train, write
+from nextword.cli import average, data, demo, evaluate, generate, interop, prepare, runs, score, train, write
 from nextword.errors import NextwordError, did_you_mean
 
 # click's exceptions, wherever this version of typer keeps its click
@@ -50,6 +50,8 @@ app.command()(evaluate.evaluate)
 app.command()(average.average)
 app.command()(runs.runs)
 app.command()(runs.report)
+app.command("import")(interop.import_)
+app.command()(interop.export)
 data.app.command()(prepare.prepare)
 app.add_typer(data.app, name="data")
 

@@ -170,7 +170,7 @@ class BeamSearch(Search):
 
     def _reason(self, row: Row, token: int) -> FinishReason | None:
         """Why the text ends with this token, if it does."""
-        if token == self.request.tokens.eos_id:
+        if self.request.tokens.is_end(token):
             return "eos"
         if self.request.ends is not None and self.request.ends([*row.generated, token]):
             return "stop"

@@ -98,6 +98,8 @@ class GenerationConfig(Config):
     """`<eos>` cannot be drawn before the text has this many tokens; a stop string ends it all the same."""
     stop: Strings = ()
     """The text ends before the first of these strings to be completed."""
+    stop_tokens: Strings = ()
+    """Special tokens, by name, that end the text as `<eos>` does: where a chat model ends a turn, say."""
     ignore_eos: bool = False
     """Never end before max_tokens: `<eos>` cannot be drawn."""
     force_eos: bool = False
@@ -130,7 +132,7 @@ class GenerationConfig(Config):
     """Speculative decoding: guess up to so many tokens ahead, by the draft model where there is one, else from earlier
     passages of the text itself; changes the speed, not the distribution; 0 = off."""
 
-    @field_validator("stop", "banned_words", "required_words", "choices", "dry_breakers")
+    @field_validator("stop", "stop_tokens", "banned_words", "required_words", "choices", "dry_breakers")
     @classmethod
     def _no_empty_string(cls, strings: tuple[str, ...]) -> tuple[str, ...]:
         if "" in strings:
@@ -197,9 +199,15 @@ class TokenSettings:
 
     eos_id: int | None = None
     """Ends a text; None: nothing but max_tokens does."""
+    ends: frozenset[int] = frozenset()
+    """Further ids that end a text."""
     forbidden: tuple[int, ...] = ()
     """Ids that are never generated."""
     bias: Mapping[int, float] = field(default_factory=dict)
     """Added to the logits of these ids."""
     breakers: frozenset[int] = frozenset()
     """Ids at which DRY's passages end."""
+
+    def is_end(self, token: int) -> bool:
+        """Whether a text ends with this token."""
+        return token == self.eos_id or token in self.ends

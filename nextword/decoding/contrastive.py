@@ -53,8 +53,8 @@ class ContrastiveSearch(Search):
             if self.trace is not None:
                 self.trace.choose(token, log_prob)
             events.append(Drawn(self.request, self.sample, token, log_prob))
-            if token == self.request.tokens.eos_id or self.text.room == 0:
-                events += self.result("eos" if token == self.request.tokens.eos_id else "length")
+            if self.request.tokens.is_end(token) or self.text.room == 0:
+                events += self.result("eos" if self.request.tokens.is_end(token) else "length")
                 self.rows = []
                 return []
         return self._propose(step, at, winner, events)

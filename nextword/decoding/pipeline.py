@@ -176,9 +176,10 @@ class Pipeline:
             removed = self._marks([t.forbidden for t in tokens])
             stages["forbidden"] = lambda x, now: forbidden(x, removed)
         eos = self._marks([() if t.eos_id is None else (t.eos_id,) for t in tokens])
+        ends = eos | self._marks([t.ends for t in tokens]) if any(t.ends for t in tokens) else eos
         least = self._shared([torch.inf if c.ignore_eos else c.min_tokens for c in self._configs])
         if _acts(least, 0):
-            stages["min_tokens"] = lambda x, now: min_length(x, eos, now.generated, least)
+            stages["min_tokens"] = lambda x, now: min_length(x, ends, now.generated, least)
         pairs = zip(self._configs, tokens, strict=True)
         last = self._shared([c.max_tokens - 1 if c.force_eos and t.eos_id is not None else -1 for c, t in pairs])
         if _acts(last, -1):

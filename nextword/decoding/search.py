@@ -154,8 +154,8 @@ class Sample(Search):
             self.trace.choose(token, log_prob)
         events.append(Drawn(self.request, self.sample, token, log_prob))
         self.acceptance_rate = acceptance_rate
-        if token == self.request.tokens.eos_id or row.room == 0:
-            events += self.result("eos" if token == self.request.tokens.eos_id else "length")
+        if self.request.tokens.is_end(token) or row.room == 0:
+            events += self.result("eos" if self.request.tokens.is_end(token) else "length")
             self.rows = []
 
 

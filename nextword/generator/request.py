@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nextword.constraints import constraint_for
 from nextword.decoding.config import GenerationConfig, TokenSettings
 from nextword.decoding.requests import Request
-from nextword.errors import UsageError
+from nextword.errors import UsageError, did_you_mean
 from nextword.scoring import boundary_id
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def token_settings(tokenizer: Tokenizer, config: GenerationConfig) -> TokenSetti
     boundary = boundary_id(tokenizer)
     return TokenSettings(
         eos_id=tokenizer.eos_id,
+        ends=frozenset(_special_id(tokenizer, name) for name in config.stop_tokens),
         forbidden=() if boundary == tokenizer.eos_id else (boundary,),
         bias={_token(tokenizer, name): value for name, value in config.logit_bias.items()},
         breakers=_breakers(tokenizer, config.dry_breakers) if config.dry_multiplier else frozenset(),
@@ -87,6 +88,16 @@ def _token(tokenizer: Tokenizer, name: str) -> int:
         parts = [tokenizer.token_text(id) for id in ids]
         raise UsageError(f"logit_bias: {name!r} is not one token but {parts}", hint="Give a token's text or its id")
     return ids[0]
+
+
+def _special_id(tokenizer: Tokenizer, name: str) -> int:
+    """The id that a name in stop_tokens means."""
+    id = tokenizer.backend.token_to_id(name)
+    if id not in tokenizer.special_ids:
+        known = [tokenizer.token_text(i) for i in sorted(tokenizer.special_ids)]
+        raise UsageError(f"stop_tokens: {name!r} is no special token. {did_you_mean(name, known)}")
+    assert id is not None
+    return id
 
 
 def _breakers(tokenizer: Tokenizer, strings: Sequence[str]) -> frozenset[int]:

@@ -1,69 +1,214 @@
-"""Weights of `transformers` models under our names. Knows their layout, and loads nothing itself."""
+"""Folders of Hugging Face models: read into a `Foreign`, and written so that `transformers` loads them.
+
+Only data is read: config.json, safetensors, the tokenizer's files, a template's text. Pickled weights
+(pytorch_model.bin) are refused, and whatever names code is not followed.
+
+Layout: https://github.com/huggingface/transformers, src/transformers/utils/hub.py and tokenization_utils_base.py
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
+from nextword.config import read_json
+from nextword.errors import MissingExtra, RunError, UsageError
+from nextword.files import write_json, write_text
+from nextword.interop import sentencepiece
+from nextword.interop.foreign import Foreign
+from nextword.interop.tensors import read_sharded
+from nextword.interop.vocabulary import token_of, unfilled
 
-GPT2_NAMES = {
-    "wte": "embedding",
-    "wpe": "position_embedding",
-    "ln_f": "norm",
-    "ln_1": "attention_norm",
-    "ln_2": "mlp_norm",
-    "attn.c_attn": "attention.qkv",
-    "attn.c_proj": "attention.out",
-    "mlp.c_fc": "mlp.up",
-    "mlp.c_proj": "mlp.down",
-}
-
-LLAMA_NAMES = {
-    "embed_tokens": "embedding",
-    "norm": "norm",
-    "lm_head": "output",
-    "input_layernorm": "attention_norm",
-    "post_attention_layernorm": "mlp_norm",
-    "self_attn.o_proj": "attention.out",
-    "mlp.down_proj": "mlp.down",
-}
-LLAMA_JOINED = {
-    "attention.qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "mlp.up": ("mlp.gate_proj", "mlp.up_proj"),
-}
-"""Our layer, and those of theirs whose outputs it computes in one product."""
+CONFIG, GENERATION, TEMPLATE = "config.json", "generation_config.json", "chat_template.jinja"
+TOKENIZER, TOKENIZER_CONFIG, SPECIAL = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
+SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+VOCAB, MERGES, ADDED = "vocab.json", "merges.txt", "added_tokens.json"
+SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
+MOST_BYTES = 2**28
+"""Of a file of text: the largest tokenizer.json known has 33 MB."""
+FILES = ("*.json", "*.safetensors", *SENTENCEPIECE, MERGES, "*.jinja", "README.md", "LICENSE*")
+"""What is fetched from the hub: no code, no pickle."""
 
 
-def gpt2_weights(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of a GPT2LMHeadModel for a Transformer with the settings `models.transformer.GPT2`."""
-    weights = {}
-    for key, value in theirs.items():
-        match = re.fullmatch(r"transformer\.(?:(h\.\d+)\.)?(.+)\.(weight|bias)", key)
-        if match is None or match[2] not in GPT2_NAMES:
-            continue
-        block = match[1].replace("h.", "blocks.") + "." if match[1] else ""
-        transposed = value.T if ".c_" in match[2] and value.dim() == 2 else value  # they keep (in, out)
-        weights[f"{block}{GPT2_NAMES[match[2]]}.{match[3]}"] = transposed
-    return weights | {"output.weight": weights["embedding.weight"]}
+def read_folder(folder: Path, tokenizer: Path | None = None) -> Foreign:
+    """A Hugging Face folder; `tokenizer` is a file or folder that takes the place of its own.
+
+    Raises RunError naming the file that is missing, damaged or of a kind that is not read.
+    """
+    config = _object(folder / CONFIG)
+    if "format_version" in config:
+        raise UsageError(f"{folder} is a run of nextword already", hint="Use it as it is")
+    if "model_type" not in config:
+        raise RunError(f"{folder / CONFIG} names no model_type", hint="Is it the folder of a Hugging Face model?")
+    if not any(folder.glob("*.safetensors*")) and (pickled := [*folder.glob("*.bin"), *folder.glob("*.pt*")]):
+        raise RunError(
+            f"{folder} has its weights in {pickled[0].name}, a pickle, which can run code and is never read",
+            hint="Look for the model in safetensors",
+        )
+    generation = _object(folder / GENERATION, {})
+    place = tokenizer or folder
+    text, special = _tokenizer(place, str(config["model_type"]))
+    special = special | _special_tokens(place if place.is_dir() else folder)
+    for name in ("bos_token", "eos_token"):
+        if name not in special:
+            for source in (generation, config):
+                if token := token_of(text, source.get(f"{name}_id")):
+                    special[name] = token
+                    break
+    template = _template(folder)
+    return Foreign(config, read_sharded(folder), text, special, template, generation)
 
 
-def llama_weights(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of a LlamaForCausalLM for a Transformer with the default settings."""
-    weights = {}
-    blocks: dict[str, dict[str, Tensor]] = {}
-    for key, value in theirs.items():
-        match = re.fullmatch(r"(?:model\.)?(?:layers\.(\d+)\.)?(.+)\.(weight|bias)", key)
-        assert match is not None
-        block = f"blocks.{match[1]}." if match[1] else ""
-        if match[2] in LLAMA_NAMES:
-            weights[f"{block}{LLAMA_NAMES[match[2]]}.{match[3]}"] = value
-        else:
-            blocks.setdefault(block, {})[f"{match[2]}.{match[3]}"] = value
-    for block, parts in blocks.items():
-        for ours, names in LLAMA_JOINED.items():
-            for kind in ("weight", "bias"):
-                if f"{names[0]}.{kind}" in parts:
-                    weights[f"{block}{ours}.{kind}"] = torch.cat([parts[f"{name}.{kind}"] for name in names])
-    return weights
+def download(name: str, folder: Path) -> None:
+    """Fetch a model of the hub into `folder`, without code and without pickles.
+
+    Not from the library's cache: that has links, and a link that leads out of a folder is not followed here. Raises
+    MissingExtra without huggingface_hub, RunError if it cannot be had.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise MissingExtra("huggingface_hub", "hf", f"fetching {name} from the hub") from None
+    try:
+        snapshot_download(name, local_dir=folder, allow_patterns=list(FILES))
+    except Exception as error:  # the library has dozens of kinds, and the network as many
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise RunError(f"{name} is no folder here, and cannot be fetched from the hub: {reason}") from None
+
+
+def licence(folder: Path) -> str:
+    """The licence that the model card of a folder names; "" if it names none."""
+    card = folder / "README.md"
+    if not card.is_file() or card.stat().st_size > MOST_BYTES:
+        return ""
+    front = re.match(r"---\s*\n(.*?)\n---\s*\n", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    found = re.search(r"^licen[sc]e:\s*['\"]?([\w.+-]+)", front[1], re.MULTILINE) if front else None
+    return found[1] if found else ""
+
+
+def write_tokenizer(folder: Path, tokenizer: str, special: Mapping[str, str], plain: bool, longest: int) -> None:
+    """The files that AutoTokenizer reads. `plain`: no text spells a special token; `longest` is the context."""
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": longest,
+        "split_special_tokens": plain,
+    }
+    write_text(folder / TOKENIZER, unfilled(tokenizer))
+    write_json(folder / TOKENIZER_CONFIG, settings | dict(special))
+    write_json(folder / SPECIAL, dict(special))
+
+
+def begins_with(tokenizer: str, token: str) -> str:
+    """The tokenizer.json with a rule that puts `token` before each text, if it has no such rule of its own."""
+    rules = json.loads(tokenizer)
+    if rules.get("post_processor") is not None:
+        return tokenizer
+    id = next(t["id"] for t in rules["added_tokens"] if t["content"] == token)
+    first, text, second = {"SpecialToken": {"id": token, "type_id": 0}}, "A", "B"
+    rules["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [first, {"Sequence": {"id": text, "type_id": 0}}],
+        "pair": [first, {"Sequence": {"id": text, "type_id": 0}}, {"Sequence": {"id": second, "type_id": 1}}],
+        "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
+    }
+    return json.dumps(rules, ensure_ascii=False)
+
+
+def _object(path: Path, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A JSON object; `otherwise` if there is no such file."""
+    if not path.is_file():
+        if otherwise is not None:
+            return otherwise
+        raise RunError(f"{path.parent} has no {path.name}", hint="It is no folder of a Hugging Face model")
+    _check_size(path)
+    try:
+        return read_json(path)
+    except UsageError as error:
+        raise RunError(f"{error.message}") from None
+
+
+def _check_size(path: Path) -> None:
+    if path.stat().st_size > MOST_BYTES:
+        raise RunError(f"{path} has {path.stat().st_size:,} bytes, more than any such file")
+
+
+def _text(path: Path) -> str:
+    _check_size(path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
+
+
+def _tokenizer(place: Path, model_type: str) -> tuple[str, dict[str, str]]:
+    """The text of a tokenizer.json, and the special tokens that its source names itself."""
+    folder = place if place.is_dir() else place.parent
+    files = [place.name] if not place.is_dir() else [TOKENIZER, *SENTENCEPIECE, VOCAB]
+    name = next((name for name in files if (folder / name).is_file()), None)
+    if name is None:
+        raise RunError(
+            f"{folder} has no tokenizer: none of {', '.join(files)}",
+            hint="Name the folder or file that has it: --tokenizer FILE",
+        )
+    path = folder / name
+    try:
+        if path.suffix == ".model":
+            _check_size(path)
+            model = sentencepiece.read_model(path.read_bytes())
+            return sentencepiece.tokenizer_json(model), sentencepiece.special_tokens(model)
+    except RunError as error:
+        raise RunError(f"{path}: {error.message}") from None
+    if name == VOCAB:
+        if model_type != "gpt2":
+            raise RunError(
+                f"{folder} has only {VOCAB} and {MERGES}, whose rules are known for gpt2 alone, not for {model_type}",
+                hint=f"Name a {TOKENIZER}: --tokenizer FILE",
+            )
+        return _gpt2_tokenizer(folder), {}
+    return _text(path), {}
+
+
+def _gpt2_tokenizer(folder: Path) -> str:
+    vocab = _object(folder / VOCAB)
+    lines = [line for line in _text(folder / MERGES).split("\n") if line and not line.startswith("#version")]
+    merges = [line.split(" ") for line in lines]
+    added = _object(folder / ADDED, {})
+    special = [token for token in ("<|endoftext|>", *added) if token in vocab or token in added]
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    rules = {
+        "version": "1.0",
+        "added_tokens": [{"id": (vocab | added)[token], "content": token, **flags} for token in special],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {"type": "BPE", "vocab": vocab, "merges": merges},
+    }
+    return json.dumps(rules, ensure_ascii=False)
+
+
+def _special_tokens(folder: Path) -> dict[str, str]:
+    """By tokenizer_config.json, or else by special_tokens_map.json."""
+    found: dict[str, str] = {}
+    for values in (_object(folder / TOKENIZER_CONFIG, {}), _object(folder / SPECIAL, {})):
+        for name in SPECIAL_NAMES:
+            token = values.get(name)
+            token = token.get("content") if isinstance(token, dict) else token
+            if isinstance(token, str) and name not in found:
+                found[name] = token
+    return found
+
+
+def _template(folder: Path) -> str:
+    """The chat template: a file of its own, or a value of tokenizer_config.json (one, or several with names)."""
+    if (folder / TEMPLATE).is_file():
+        return _text(folder / TEMPLATE)
+    template = _object(folder / TOKENIZER_CONFIG, {}).get("chat_template")
+    if isinstance(template, list):
+        named = [t for t in template if isinstance(t, dict)]
+        template = next((t.get("template") for t in named if t.get("name") == "default"), None)
+    return template if isinstance(template, str) else ""

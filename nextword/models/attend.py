@@ -1,4 +1,6 @@
-"""Ways to compute attention on a CPU where PyTorch's fused kernel is not the fastest.
+"""Ways to compute attention where PyTorch's fused kernel is not the fastest on a CPU, or cannot do it.
+
+`scale` is what products of queries and keys are multiplied by; None = 1 / sqrt(D).
 
 Shapes: B rows, T new tokens, S all tokens so far, H heads, G key/value heads, D head size.
 """
@@ -9,25 +11,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nextword.models.layers import soft_cap
+
 WHOLE = 512
 """Up to so many tokens a window's scores stand whole, 6 MB a row for 12 heads; beyond, PyTorch's takes less memory."""
 
 
-def attend_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+def attend_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None = None) -> Tensor:
     """Attention of one new token: q (B, H, 1, D), k and v (B, G, S, D), mask (B or 1, 1, 1, S) -> (B, H, 1, D).
 
     Two small products. PyTorch's fused attention, made for many queries, takes three times as long for one on a CPU.
     """
     B, H, _, D = q.shape
     G, S = k.size(1), k.size(2)
-    q = (q * D**-0.5).reshape(B * G, H // G, D)
+    q = (q * (scale or D**-0.5)).reshape(B * G, H // G, D)
     scores = torch.bmm(q, k.flatten(0, 1).transpose(1, 2))  # (B*G, H/G, S)
     if mask is not None:
         scores = scores.view(B, H, S).masked_fill(~mask[:, 0], -torch.inf).view(B * G, H // G, S)
     return torch.bmm(scores.softmax(-1), v.flatten(0, 1)).view(B, H, 1, D)
 
 
-def attend_causal(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, mask: Tensor | None = None) -> Tensor:
+def attend_causal(
+    q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, mask: Tensor | None = None, scale: float | None = None
+) -> Tensor:
     """Causal attention over a window: q (B, H, T, D), k and v (B, G, T, D) -> (B, H, T, D), all of one type.
 
     `mask` (B, 1, T, T) says who sees whom, where that is less than all that came before.
@@ -38,10 +44,28 @@ def attend_causal(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, mask: T
     B, H, T, D = q.shape
     G = k.size(1)
     with torch.autocast(q.device.type, enabled=False):
-        q = (q * D**-0.5).reshape(B * G, H // G * T, D)  # the queries that share a key lie one below the other
+        q = q * (scale or D**-0.5)
+        q = q.reshape(B * G, H // G * T, D)  # the queries that share a key lie one below the other
         scores = torch.bmm(q, k.reshape(B * G, T, D).transpose(1, 2)).view(B, H, T, T)
         hidden = torch.full((T, T), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
         if mask is not None:
             hidden = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, -torch.inf)
         weights = F.dropout((scores + hidden).softmax(-1), dropout).view(B * G, H // G * T, T)
         return torch.bmm(weights, v.reshape(B * G, T, D)).view(B, H, T, D)
+
+
+def attend_capped(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cap: float, scale: float | None = None, dropout: float = 0.0
+) -> Tensor:
+    """Attention whose scores a soft cap keeps within -cap .. cap, which no fused kernel does (Gemma 2).
+
+    q (B, H, T, D), k and v (B, G, S, D), mask (B or 1, 1, T, S), None = all see all, -> (B, H, T, D).
+    """
+    B, H, T, D = q.shape
+    G, S = k.size(1), k.size(2)
+    q = (q * (scale or D**-0.5)).reshape(B, G, H // G * T, D)
+    scores = soft_cap(q @ k.transpose(2, 3), cap).view(B, H, T, S)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    weights = F.dropout(scores.softmax(-1), dropout).view(B, G, H // G * T, S)
+    return (weights @ v).view(B, H, T, D)

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nextword.config import Config
+from nextword.models.layers import SoftCapped
 
 
 class ModelConfig(Config):
@@ -89,7 +90,7 @@ class LanguageModel(nn.Module, ABC):
     """
 
     config: ModelConfig
-    output: nn.Linear  # features -> logits
+    output: nn.Linear | SoftCapped  # features -> logits
 
     @property
     @abstractmethod

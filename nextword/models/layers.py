@@ -1,6 +1,6 @@
-"""Layers shared by architectures: products, norms, positions, dropout.
+"""Layers shared by architectures: products, norms, dropout.
 
-Shapes: B rows, T new tokens, C hidden size, H heads, D head size.
+Shapes: B rows, T new tokens, C hidden size.
 """
 
 from __future__ import annotations
@@ -75,42 +75,49 @@ class Linear(nn.Linear):
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019), in five small operations where PyTorch's has nine.
 
-    Where one row is read at a time, their number is what a norm costs.
+    Where one row is read at a time, their number is what a norm costs. With `offset` the factor is 1 + weight.
     """
 
-    def __init__(self, size: int, eps: float) -> None:
+    def __init__(self, size: int, eps: float, offset: bool = False) -> None:
         super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(size))
+        self.eps, self.offset = eps, offset
+        self.weight = nn.Parameter(torch.zeros(size) if offset else torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., C); the statistics in float32."""
         y = x.float()
         squares = y.square().sum(-1, keepdim=True)
         scale = squares.mul_(1 / x.size(-1)).add_(self.eps).rsqrt_()
-        return (y * scale).to(x.dtype) * self.weight
+        return (y * scale).to(x.dtype) * (1 + self.weight if self.offset else self.weight)
 
 
-class Rotary(nn.Module):
-    """Rotary positions (Su et al. 2021), in the half-split layout of Llama: dimension i turns with i + D/2."""
+class SoftCapped(nn.Module):
+    """A linear layer whose outputs are kept within -cap .. cap by cap * tanh(output / cap) (Bello et al. 2016)."""
 
-    cos: Tensor
-    sin: Tensor
-
-    def __init__(self, head_size: int, max_seq_len: int, theta: float) -> None:
+    def __init__(self, linear: nn.Linear, cap: float) -> None:
         super().__init__()
-        frequencies = theta ** (-torch.arange(0, head_size, 2, dtype=torch.float64) / head_size)
-        angles = torch.outer(torch.arange(max_seq_len, dtype=torch.float64), frequencies)  # (max_seq_len, D/2)
-        angles = torch.cat([angles, angles], dim=-1)  # (max_seq_len, D): both halves turn alike
-        self.register_buffer("cos", angles.cos().float(), persistent=False)
-        self.register_buffer("sin", angles.sin().float(), persistent=False)
+        self.linear, self.cap = linear, cap
 
-    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines for positions (B, T) or (1, T), each (B, 1, T, D): one look-up serves every layer."""
-        return self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
+    @property
+    def weight(self) -> Tensor:
+        """That of the linear layer."""
+        return self.linear.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """That of the linear layer."""
+        return self.linear.bias
+
+    @property
+    def out_features(self) -> int:
+        """Width of the output."""
+        return self.linear.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., K) -> (..., N)"""
+        return soft_cap(self.linear(x), self.cap)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn (B, H, T, D) by the angles of its positions. Done in float32: bfloat16 angles blur far positions."""
-    first, second = x.float().chunk(2, dim=-1)
-    return torch.addcmul(x.float() * cos, torch.cat([-second, first], dim=-1), sin).to(x.dtype)
+def soft_cap(x: Tensor, cap: float) -> Tensor:
+    """Values within -cap .. cap, nearly as they are where they are small."""
+    return torch.tanh(x / cap) * cap

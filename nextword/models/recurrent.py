@@ -84,6 +84,8 @@ class RecurrentState(State):
 class RecurrentModel(LanguageModel):
     """A tanh RNN, GRU or LSTM language model; reads texts of any length in constant memory."""
 
+    output: nn.Linear
+
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__()
         self.config: RecurrentConfig = config

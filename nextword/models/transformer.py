@@ -1,4 +1,4 @@
-"""A decoder-only Transformer (Vaswani et al. 2017; pre-norm) that covers the GPT-2 and Llama families by settings.
+"""A decoder-only Transformer (Vaswani et al. 2017) that covers the families of `interop/families.py` by settings.
 
 Shapes: B rows, T new tokens, S all tokens so far, C hidden size, H heads, G key/value heads, D head size, V vocabulary.
 """
@@ -6,17 +6,23 @@ Shapes: B rows, T new tokens, S all tokens so far, C hidden size, H heads, G key
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from nextword.models.attend import WHOLE, attend_causal, attend_one
+from nextword.models.attend import WHOLE, attend_capped, attend_causal, attend_one
 from nextword.models.base import LanguageModel, ModelConfig, State
-from nextword.models.layers import Linear, RMSNorm, Rotary, rotate
+from nextword.models.key_values import TransformerState
+from nextword.models.layers import Linear, RMSNorm, SoftCapped
+from nextword.models.positions import RopeScaling, Rotary, rotate
+
+Kind = Literal["global", "local", "nope"]
+Angles = tuple[Tensor, Tensor]
+GATED = ("swiglu", "geglu", "geglu_tanh")
 
 
 class TransformerConfig(ModelConfig):
@@ -42,18 +48,45 @@ class TransformerConfig(ModelConfig):
     """RMSNorm (Zhang & Sennrich 2019) or LayerNorm (Ba et al. 2016)."""
     norm_eps: float = Field(default=1e-5, gt=0)
     """Added to the variance."""
+    norm_place: Literal["before", "after", "both"] = "before"
+    """Where a block normalises: what a sub-layer reads (Llama), what it adds (OLMo 2), or both (Gemma 2)."""
+    norm_offset: bool = False
+    """RMSNorm multiplies by 1 + weight (Gemma)."""
     positions: Literal["rotary", "learned"] = "rotary"
     """Rotary (Su et al. 2021) or a learned embedding per position."""
     rope_theta: float = Field(default=10_000.0, gt=0)
     """Base of the rotary wavelengths."""
-    activation: Literal["swiglu", "gelu", "gelu_tanh"] = "swiglu"
-    """SwiGLU (Shazeer 2020), or GELU exact or by tanh (Hendrycks & Gimpel 2016)."""
+    rope_local_theta: float = Field(default=0.0, ge=0)
+    """The same in local layers, which are never scaled (Gemma 3); 0 = they turn like the global ones."""
+    rope_share: float = Field(default=1.0, gt=0, le=1)
+    """The part of a head's dimensions that turns with the position."""
+    rope_scaling: RopeScaling | None = None
+    """Stretches the rotary wavelengths to a longer context: { type = "yarn", factor = 4.0, original_len = 4096 }."""
+    window: int = Field(default=0, ge=0, le=2**24)
+    """Tokens that a local layer sees, its own included; 0 = there are no local layers."""
+    layer_pattern: Annotated[tuple[Kind, ...], Field(strict=False)] = ()
+    """What the layers see, from the first up and then again: local = a window, global = all, nope = all, without
+    positions (Kazemnejad et al. 2023). Empty: all local if there is a window, else all global."""
+    attention_scale: float = Field(default=0.0, ge=0)
+    """Products of queries and keys are divided by the square root of this; 0 = the head size."""
+    attention_softcap: float = Field(default=0.0, ge=0)
+    """Keeps attention scores within +- this by tanh (Gemma 2); 0 = off."""
+    logit_softcap: float = Field(default=0.0, ge=0)
+    """Keeps logits within +- this by tanh (Gemma 2); 0 = off."""
+    embedding_scale: bool = False
+    """Embeddings are multiplied by the square root of hidden_size (Vaswani et al. 2017, Gemma)."""
+    activation: Literal["swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh"] = "swiglu"
+    """SwiGLU or GEGLU (Shazeer 2020), or GELU without a gate, exact or by tanh (Hendrycks & Gimpel 2016)."""
     qkv_bias: bool = False
     """Biases in the query, key and value projections."""
     bias: bool = False
     """Biases in the other linear layers and in LayerNorm."""
+    out_bias: bool | None = None
+    """A bias in the output projection of attention; left out: as bias."""
     qk_norm: bool = False
-    """RMSNorm on each query and key head (Henry et al. 2020)."""
+    """RMSNorm on queries and keys (Henry et al. 2020)."""
+    qk_norm_over: Literal["head", "all"] = "head"
+    """Of qk_norm: each head by itself (Qwen 3), or all heads as one vector (OLMo 2)."""
     tied: bool = True
     """The output layer uses the embedding's weights (Press & Wolf 2017)."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -68,8 +101,17 @@ class TransformerConfig(ModelConfig):
             )
         if self.num_kv_heads and self.num_heads % self.num_kv_heads:
             raise ValueError(f"num_heads {self.num_heads} is not a multiple of num_kv_heads {self.num_kv_heads}")
-        if self.positions == "rotary" and self.D % 2:
-            raise ValueError(f"rotary positions need an even head size, got {self.D}")
+        if self.positions == "rotary" and (self.R % 2 or not self.R):
+            raise ValueError(f"rotary positions need an even head size, got {self.R}")
+        if "local" in self.layer_pattern and not self.window:
+            raise ValueError("layer_pattern has local layers, but window is 0: give their width in tokens")
+        if self.positions == "learned" and ("nope" in self.layer_pattern or self.rope_scaling):
+            raise ValueError("layers without positions and rope_scaling need rotary positions, not learned ones")
+        divisors = self.rope_scaling.short_factors if self.rope_scaling else ()
+        if divisors and len(divisors) != self.R // 2:
+            raise ValueError(f"rope_scaling.short_factors: expected {self.R // 2} numbers, got {len(divisors)}")
+        if self.norm_offset and self.norm != "rms":
+            raise ValueError("norm_offset is a setting of RMSNorm, not of LayerNorm")
         return self
 
     @property
@@ -83,10 +125,21 @@ class TransformerConfig(ModelConfig):
         return self.num_kv_heads or self.num_heads
 
     @property
+    def R(self) -> int:
+        """Dimensions of a head that turn with the position."""
+        return int(self.D * self.rope_share)
+
+    @property
     def inner_size(self) -> int:
         """Inner width of the MLP."""
         gated = -(-8 * self.hidden_size // (3 * 32)) * 32
-        return self.mlp_size or (gated if self.activation == "swiglu" else 4 * self.hidden_size)
+        return self.mlp_size or (gated if self.activation in GATED else 4 * self.hidden_size)
+
+    @property
+    def layer_kinds(self) -> tuple[Kind, ...]:
+        """What each layer sees, from the first up."""
+        pattern = self.layer_pattern or ("local" if self.window else "global",)
+        return tuple(pattern[i % len(pattern)] for i in range(self.num_layers))
 
 
 GPT2 = {
@@ -100,95 +153,37 @@ GPT2 = {
 """The settings that make a TransformerConfig a GPT-2 (Radford et al. 2019)."""
 
 
-class TransformerState(State):
-    """Keys and values of each layer in buffers (B, G, capacity, D) that grow in place.
-
-    Row b's tokens lie at 0 .. lengths[b]-1. `uniform` is their common length, or None when rows differ.
-    """
-
-    def __init__(self, keys: list[Tensor], values: list[Tensor], lengths: Tensor, uniform: int | None) -> None:
-        super().__init__(lengths)
-        self.keys, self.values, self.uniform = keys, values, uniform
-
-    def select(self, rows: Tensor) -> Self:
-        """The given rows, copied."""
-        lengths = self.lengths[rows]
-        uniform = _common(lengths) if self.uniform is None else self.uniform
-        return type(self)([k[rows] for k in self.keys], [v[rows] for v in self.values], lengths, uniform)
-
-    def rewind(self, lengths: Tensor) -> Self:
-        """Nothing is copied: what lies behind `lengths` stays unseen until it is overwritten."""
-        assert (lengths <= self.lengths).all()
-        self.spend()
-        return type(self)(self.keys, self.values, lengths, _common(lengths))
-
-    def tensors(self) -> list[Tensor]:
-        """Lengths, then the keys of all layers, then their values."""
-        return [self.lengths, *self.keys, *self.values]
-
-    def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
-        """The inverse of `tensors`."""
-        lengths, *buffers = tensors
-        half = len(buffers) // 2
-        return type(self)(list(buffers[:half]), list(buffers[half:]), lengths, _common(lengths))
-
-    def _join(self, states: Sequence[Self]) -> Self:
-        lengths = torch.cat([state.lengths for state in states])
-        room = max(state.keys[0].size(2) for state in states)
-        keys = [torch.cat([_grown(k, room) for k in layer]) for layer in zip(*(s.keys for s in states), strict=True)]
-        values = [
-            torch.cat([_grown(v, room) for v in layer]) for layer in zip(*(s.values for s in states), strict=True)
-        ]
-        return type(self)(keys, values, lengths, _common(lengths))
-
-    def append(self, layer: int, k: Tensor, v: Tensor, positions: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Store new keys and values (B, G, T, D) at `positions` (B, T); all of them, (B, G, length, D), come back."""
-        for buffers, new in ((self.keys, k), (self.values, v)):
-            if buffers[layer].size(2) < length:
-                buffers[layer] = _grown(buffers[layer], max(length, 2 * buffers[layer].size(2)))
-            if self.uniform is None:
-                rows = torch.arange(new.size(0), device=new.device)
-                buffers[layer][rows[:, None], :, positions] = new.transpose(1, 2)
-            else:
-                buffers[layer][:, :, self.uniform : length] = new
-        return self.keys[layer][:, :, :length], self.values[layer][:, :, :length]
-
-
-def _common(lengths: Tensor) -> int | None:
-    """The length that all rows share, or None."""
-    known = set(lengths.tolist())
-    return known.pop() if len(known) == 1 else None
-
-
-def _grown(buffer: Tensor, capacity: int) -> Tensor:
-    """(B, G, S, D) -> (B, G, capacity, D), zeros behind: unread memory must not hold a NaN."""
-    return F.pad(buffer, (0, 0, 0, capacity - buffer.size(2))) if capacity > buffer.size(2) else buffer
-
-
 class Attention(nn.Module):
-    """Causal self-attention with grouped queries."""
+    """Causal self-attention with grouped queries; `window` is the number of tokens it sees, 0 = all."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, window: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.window = config, window
         H, G, D = config.num_heads, config.G, config.D
         self.qkv = Linear(config.hidden_size, (H + 2 * G) * D, bias=config.qkv_bias)
-        self.out = Linear(H * D, config.hidden_size, bias=config.bias)
-        self.q_norm = RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
+        self.out = Linear(H * D, config.hidden_size, bias=config.bias if config.out_bias is None else config.out_bias)
+        if config.qk_norm:
+            heads = (1, 1) if config.qk_norm_over == "head" else (H, G)
+            self.q_norm, self.k_norm = (RMSNorm(n * D, config.norm_eps, config.norm_offset) for n in heads)
+        self.scale = (config.attention_scale or D) ** -0.5
+        self.softcap = config.attention_softcap
 
     def forward(
         self,
         x: Tensor,
-        angles: tuple[Tensor, Tensor] | None,
+        angles: Angles | None,
         mask: Tensor | None,
         memory: tuple[TransformerState, int, Tensor, int] | None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C). `mask` (B or 1, 1, T, S); None with `memory` None means plain causal."""
         B, T, _ = x.shape
         H, G, D = self.config.num_heads, self.config.G, self.config.D
-        qk, v = self.qkv(x).view(B, T, H + 2 * G, D).transpose(1, 2).split([H + G, G], dim=1)  # (B, ., T, D)
-        if self.config.qk_norm:
+        qkv = self.qkv(x)  # (B, T, (H + 2G)*D)
+        if self.config.qk_norm and self.config.qk_norm_over == "all":
+            q, k, v = qkv.split([H * D, G * D, G * D], dim=-1)
+            qkv = torch.cat([self.q_norm(q), self.k_norm(k), v], dim=-1)
+        qk, v = qkv.view(B, T, H + 2 * G, D).transpose(1, 2).split([H + G, G], dim=1)  # (B, ., T, D)
+        if self.config.qk_norm and self.config.qk_norm_over == "head":
             qk = torch.cat([self.q_norm(qk[:, :H]), self.k_norm(qk[:, H:])], dim=1)
         if angles is not None:
             qk = rotate(qk, *angles)
@@ -196,11 +191,15 @@ class Attention(nn.Module):
         if memory is not None:
             state, layer, positions, length = memory
             k, v = state.append(layer, k, v, positions, length)  # (B, G, S, D)
+        if T == 1 and mask is None and self.window:  # all rows see the same last tokens
+            k, v = k[:, :, -self.window :], v[:, :, -self.window :]
         dropout = self.config.dropout if self.training else 0.0
-        if T == 1 and not self.training:
-            y = attend_one(q, k, v, mask)
+        if self.softcap:
+            y = attend_capped(q, k, v, mask, self.softcap, self.scale, dropout)
+        elif T == 1 and not self.training:
+            y = attend_one(q, k, v, mask, self.scale)
         elif self.training and x.device.type == "cpu" and memory is None and T <= WHOLE:
-            y = attend_causal(q, k, v, dropout, mask)
+            y = attend_causal(q, k, v, dropout, mask, self.scale)
         else:
             # One new token sees everything before it; several need the causal mask, which is_causal aligns for S = T
             # only.
@@ -211,6 +210,7 @@ class Attention(nn.Module):
                 attn_mask=mask,
                 is_causal=mask is None and T > 1,
                 dropout_p=dropout,
+                scale=self.scale,
                 enable_gqa=G < H,
             )
         return self.out(y.transpose(1, 2).reshape(B, T, H * D))
@@ -228,41 +228,59 @@ class MLP(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.activation = config.activation
-        widths = 2 if config.activation == "swiglu" else 1
+        self.gated = config.activation in GATED
+        self.activation: Callable[[Tensor], Tensor] = _ACTIVATIONS[config.activation]
+        widths = 2 if self.gated else 1
         self.up = Linear(config.hidden_size, widths * config.inner_size, bias=config.bias)
         self.down = Linear(config.inner_size, config.hidden_size, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
         x = self.up(x)
-        if self.activation == "swiglu":
+        if self.gated:
             gate, x = x.chunk(2, dim=-1)
-            return self.down(F.silu(gate) * x)
-        return self.down(F.gelu(x, approximate="tanh" if self.activation == "gelu_tanh" else "none"))
+            return self.down(self.activation(gate) * x)
+        return self.down(self.activation(x))
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "swiglu": F.silu,
+    "geglu": F.gelu,
+    "geglu_tanh": _gelu_tanh,
+    "gelu": F.gelu,
+    "gelu_tanh": _gelu_tanh,
+}
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); the norms are where `norm_place` has them."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, kind: Kind) -> None:
         super().__init__()
-        self.attention_norm = _norm(config)
-        self.attention = Attention(config)
-        self.mlp_norm = _norm(config)
+        before, after = config.norm_place != "after", config.norm_place != "before"
+        self.attention_norm = _norm(config) if before else nn.Identity()
+        self.attention = Attention(config, config.window if kind == "local" else 0)
+        self.attention_post_norm = _norm(config) if after else nn.Identity()
+        self.mlp_norm = _norm(config) if before else nn.Identity()
         self.mlp = MLP(config)
+        self.mlp_post_norm = _norm(config) if after else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
         self,
         x: Tensor,
-        angles: tuple[Tensor, Tensor] | None,
+        angles: Angles | None,
         mask: Tensor | None,
         memory: tuple[TransformerState, int, Tensor, int] | None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
-        x = x + self.dropout(self.attention(self.attention_norm(x), angles, mask, memory))
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+        attended = self.attention(self.attention_norm(x), angles, mask, memory)
+        x = x + self.dropout(self.attention_post_norm(attended))
+        return x + self.dropout(self.mlp_post_norm(self.mlp(self.mlp_norm(x))))
 
 
 def _run_block(block: nn.Module, *inputs: Any) -> Tensor:
@@ -271,7 +289,7 @@ def _run_block(block: nn.Module, *inputs: Any) -> Tensor:
 
 def _norm(config: TransformerConfig) -> nn.Module:
     if config.norm == "rms":
-        return RMSNorm(config.hidden_size, eps=config.norm_eps)
+        return RMSNorm(config.hidden_size, config.norm_eps, config.norm_offset)
     return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.bias)
 
 
@@ -286,10 +304,14 @@ class Transformer(LanguageModel):
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.max_seq_len, C)
         else:
-            self.rotary = Rotary(config.D, config.max_seq_len, config.rope_theta)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+            self.rotary = Rotary(config.R, config.max_seq_len, config.rope_theta, config.rope_scaling)
+            if config.rope_local_theta:
+                self.local_rotary = Rotary(config.R, config.max_seq_len, config.rope_local_theta)
+        self.kinds = config.layer_kinds
+        self.blocks = nn.ModuleList(Block(config, kind) for kind in self.kinds)
         self.norm = _norm(config)
-        self.output = Linear(C, V, bias=False)
+        output = Linear(C, V, bias=False)
+        self.output = SoftCapped(output, config.logit_softcap) if config.logit_softcap else output
         self.dropout = nn.Dropout(config.dropout)
         self._run_block: Callable[..., Tensor] = _run_block
         self._init_weights()
@@ -309,7 +331,8 @@ class Transformer(LanguageModel):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
         if self.config.tied:
-            self.output.weight = self.embedding.weight
+            output = self.output.linear if isinstance(self.output, SoftCapped) else self.output
+            output.weight = self.embedding.weight
 
     @property
     def max_seq_len(self) -> int | None:
@@ -337,10 +360,12 @@ class Transformer(LanguageModel):
         """
         T = tokens.size(1)
         new = torch.arange(T, device=tokens.device).unsqueeze(0)  # (1, T)
+        past: int | None = 0
+        apart = None
         if state is None:
-            length, positions, mask = T, new, None
+            length, positions = T, new
             if starts is not None:
-                positions, mask = _apart(starts)
+                positions, apart = _apart(starts)
         else:
             assert isinstance(state, TransformerState)
             assert starts is None
@@ -348,25 +373,48 @@ class Transformer(LanguageModel):
             past = state.uniform
             length = T + (int(state.lengths.max()) if past is None else past)
             positions = state.lengths[:, None] + new if past is None else new + past  # (B or 1, T)
-            if past is None or (past > 0 and T > 1):
-                mask = (torch.arange(length, device=tokens.device) <= positions[..., None]).unsqueeze(1)  # (., 1, T, S)
-            else:
-                mask = None
         if length > self.config.max_seq_len:
             raise ValueError(f"{length} tokens do not fit the model's context of {self.config.max_seq_len}")
 
         x = self.embedding(tokens)  # (B, T, C)
-        angles = None
+        if self.config.embedding_scale:
+            x = x * self.config.hidden_size**0.5
         if self.config.positions == "learned":
             x = x + self.position_embedding(positions)
-        else:
-            angles = self.rotary.at(positions)
         x = self.dropout(x)
+        aligned = past == 0 or (past is not None and T == 1)  # attention knows by itself who sees whom
+        places = new if apart is not None else positions  # among the keys
+        angles, masks = self._angles(positions), self._masks(places, length, aligned, apart)
         run = self._run_block if self.training and state is None else _run_block
-        for i, block in enumerate(self.blocks):
-            x = run(block, x, angles, mask, None if state is None else (state, i, positions, length))
+        for i, (block, kind) in enumerate(zip(self.blocks, self.kinds, strict=True)):
+            memory = None if state is None else (state, i, positions, length)
+            x = run(block, x, angles[kind], masks[kind], memory)
         after = None
         if state is not None:
             uniform = None if state.uniform is None else length
             after = TransformerState(state.keys, state.values, state.lengths + T, uniform)
         return self.norm(x), after
+
+    def _angles(self, positions: Tensor) -> dict[Kind, Angles | None]:
+        """The rotation of (B or 1, T) positions in each kind of layer."""
+        if self.config.positions == "learned":
+            return dict.fromkeys(("global", "local", "nope"))
+        angles = self.rotary.at(positions)
+        local = self.local_rotary.at(positions) if self.config.rope_local_theta else angles
+        return {"global": angles, "local": local, "nope": None}
+
+    def _masks(self, places: Tensor, length: int, aligned: bool, apart: Tensor | None) -> dict[Kind, Tensor | None]:
+        """Who of the tokens at (B or 1, T) places sees which of `length`, in each kind of layer: (B or 1, 1, T, S).
+
+        None where attention needs none: plain causal, or one token that sees all there is. `apart` is the mask of
+        documents that share a row.
+        """
+        T, window = places.size(1), self.config.window
+        whole = apart is None and aligned and (T == 1 or not self.config.attention_softcap)
+        if whole and (T == 1 or not window or length <= window):
+            return dict.fromkeys(("global", "local", "nope"))
+        tokens = torch.arange(length, device=places.device)
+        mask = (tokens <= places[..., None]).unsqueeze(1) if apart is None else apart
+        local = mask & (tokens > places[..., None] - window).unsqueeze(1) if window else mask
+        everything = None if whole else mask
+        return {"global": everything, "local": local, "nope": everything}

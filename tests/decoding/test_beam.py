@@ -8,8 +8,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import references
 import torch
-from references import gpt2_pair
 from running import EOS, continue_one, request, run, tiny
 from toys import Bigram, random_table
 
@@ -21,7 +21,7 @@ TOY = json.loads((Path(__file__).parent / "sampler_cases.json").read_text())["be
 
 @pytest.fixture(scope="module")
 def pair():
-    return gpt2_pair(spread=0.5)
+    return references.pair("gpt2", spread=0.5)
 
 
 def theirs(model, prompt: list[int], **settings) -> list[list[int]]:

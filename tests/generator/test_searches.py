@@ -99,6 +99,32 @@ def test_a_choice_among_samples_streams_the_one_that_is_kept(generator, settings
     assert "".join(generator.stream("The", **settings)) == generator.generate("The", **settings).text
 
 
+def talker() -> tuple[TextGenerator, int]:
+    """Likes to end its turn, by a token that is not `<eos>`."""
+    tokenizer = train_tokenizer(TokenizerConfig(type="byte", special_tokens=("<turn>",)), ["a"])
+    generator, turn = make("lstm", tokenizer), tokenizer.backend.token_to_id("<turn>")
+    with torch.no_grad():
+        generator.model.output.bias[turn] += 5
+    return generator, turn
+
+
+@pytest.mark.parametrize("settings", [{"seed": 1}, {"num_beams": 3}, {"contrastive_alpha": 0.1}, {"speculate": 3}])
+def test_several_tokens_may_end_a_text(settings):
+    generator, turn = talker()
+    found = generator.generate("a", stop_tokens=["<turn>"], max_tokens=200, **settings)
+    assert found.finish_reason == "eos"
+    assert turn not in found.token_ids[:-1]
+    assert "<turn>" not in found.text
+    assert turn in {found.token_ids[-1], generator.generate("a", stop_tokens=["<turn>"], seed=2).token_ids[-1]}
+    later = generator.generate("a", stop_tokens=["<turn>"], max_tokens=20, min_tokens=20, **settings)
+    assert len(later.token_ids) == 20
+
+
+def test_a_stop_token_is_a_special_one():
+    with pytest.raises(UsageError, match=r"'<trun>' is no special token\. Did you mean <turn>"):
+        talker()[0].generate("a", stop_tokens=["<trun>"])
+
+
 def test_contrastive_and_guided_traces_tell_of_the_model(generator):
     for settings, stage in (
         ({"contrastive_alpha": 0.5}, "candidates"),

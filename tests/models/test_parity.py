@@ -1,8 +1,8 @@
-"""Parity with independent references: torch.nn's recurrent modules, and transformers' GPT-2 and Llama."""
+"""Parity with independent references: torch.nn's recurrent modules, and every family of transformers."""
 
 import pytest
 import torch
-from references import gpt2_pair, llama_pair
+from references import TINY, pair
 from torch import nn
 
 from nextword.models import build_model, model_config
@@ -36,14 +36,19 @@ def test_recurrent_equals_embedding_rnn_linear_weight_for_weight(name, module):
     torch.testing.assert_close(model(more, state)[0], linear(rnn(embedding(more), last)[0]))
 
 
-def test_gpt2_equals_transformers():
-    ours, theirs = gpt2_pair(n_layer=3, n_head=4)
-    tokens = torch.randint(17, (2, 20))
+@pytest.mark.parametrize("name", TINY)
+def test_every_family_equals_transformers(name):
+    ours, theirs = pair(name)
+    tokens = torch.randint(17, (2, min(20, ours.max_seq_len)))
     torch.testing.assert_close(ours(tokens)[0], theirs(tokens).logits, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("kv_heads", "tied"), [(4, False), (2, True)])
-def test_llama_equals_transformers(kv_heads, tied):
-    ours, theirs = llama_pair(kv_heads=kv_heads, tied=tied)
-    tokens = torch.randint(17, (2, 20))
-    torch.testing.assert_close(ours(tokens)[0], theirs(tokens).logits, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("stretched", ["dynamic", "longrope"])
+def test_frequencies_that_go_by_the_length_are_those_of_the_longest_text(stretched):
+    """Ours are fixed by max_seq_len; theirs change with each text, so they agree on one that fills the context."""
+    name = {"dynamic": "llama-dynamic", "longrope": "phi3-long"}[stretched]
+    ours, theirs = pair(name)
+    longer = build_model(ours.config.model_copy(update={"max_seq_len": 48})).eval()
+    longer.load_state_dict(ours.state_dict())
+    tokens = torch.randint(17, (2, 48))
+    torch.testing.assert_close(longer(tokens)[0], theirs(tokens).logits, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,156 @@
+"""`nextword import` and `nextword export`: models from elsewhere, and ours for elsewhere, each compared on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from nextword.interop.convert import Crossing
+
+FORMATS = ("hf", "gguf", "onnx")
+QUANTIZATIONS = ("f32", "f16", "q8_0")
+KEEP = "Keep the result though it is not the same as in transformers."
+NO_CHECK = "Do not compare with transformers."
+
+
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SRC", help="A Hugging Face folder, a GGUF or llama2.c file, or ORG/NAME of the hub."),
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder of the run to write.")],
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="tokenizer.json, tokenizer.model, or a folder of one, in place of its own.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check/--no-check", help=NO_CHECK, show_default=False)] = True,
+    keep: Annotated[bool, typer.Option("--keep", help=KEEP)] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> int:
+    """Make a run of a model from elsewhere, and compare it with transformers, if that is installed.
+
+    Example: nextword import ~/models/SmolLM2-135M runs/smollm2
+    """
+    import tempfile
+
+    from nextword.interop.convert import import_model
+    from nextword.interop.sources import read_source
+
+    with tempfile.TemporaryDirectory(prefix="nextword-") as scratch, _progress("weights") as progress:
+        found = read_source(source, Path(scratch), tokenizer)
+        crossing = import_model(
+            found.foreign,
+            out,
+            source=found.name,
+            licence=found.licence,
+            their_tokenizers=found.their_tokenizers,
+            check=check,
+            keep=keep,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    return _conclude(crossing, as_json, f"nextword generate {out}")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder written by nextword train or nextword import.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write (hf), or file (gguf, onnx).")],
+    format: Annotated[str, typer.Option(help="hf: Hugging Face; gguf: llama.cpp; onnx: onnxruntime.")] = "hf",
+    quantization: Annotated[str, typer.Option(help="Of GGUF: f32, f16 or q8_0.")] = "f16",
+    licence: Annotated[str, typer.Option(help="For the model card, such as apache-2.0.")] = "",
+    check: Annotated[bool, typer.Option("--check/--no-check", help=NO_CHECK, show_default=False)] = True,
+    keep: Annotated[bool, typer.Option("--keep", help=KEEP)] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> int:
+    """Write a run for other programs: transformers, llama.cpp or onnxruntime.
+
+    Example: nextword export runs/poems poems-hf --licence cc0-1.0
+    """
+    from nextword.errors import UsageError, did_you_mean
+
+    if format not in FORMATS:
+        raise UsageError(f"--format {format!r} is unknown. {did_you_mean(format, FORMATS)}")
+    if quantization not in QUANTIZATIONS:
+        raise UsageError(f"--quantization {quantization!r} is unknown. {did_you_mean(quantization, QUANTIZATIONS)}")
+    if format == "hf":
+        from nextword.interop.convert import export_huggingface
+
+        with _progress("weights") as progress:
+            crossing = export_huggingface(
+                run, out, licence=licence, check=check, keep=keep, overwrite=overwrite, progress=progress
+            )
+        return _conclude(crossing, as_json, "")
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists already", hint="Choose another name, or replace it with --overwrite")
+    if format == "gguf":
+        from nextword.interop.convert import run_as_foreign
+        from nextword.interop.gguf import write_gguf
+
+        foreign, _, _ = run_as_foreign(run)
+        write_gguf(out, foreign, quantization.upper())
+    else:
+        from nextword.interop.onnx import export_onnx
+
+        export_onnx(run, out)
+    print(json.dumps({"out": str(out), "format": format}) if as_json else out)
+    return 0
+
+
+@contextmanager
+def _progress(stage: str) -> Iterator[Callable[[int, int], None]]:
+    from nextword.cli.console import progress_bars
+
+    with progress_bars() as advance:
+
+        def tell(count: int, total: int) -> None:
+            advance(stage, count, total)
+
+        yield tell
+
+
+def _conclude(crossing: Crossing, as_json: bool, next_step: str) -> int:
+    """Say what came of it, and return the exit code."""
+    from nextword.cli.console import err
+    from nextword.cli.console import out as console
+
+    parity = crossing.parity
+    if as_json:
+        document: dict[str, Any] = {
+            "out": str(crossing.folder),
+            "family": crossing.family,
+            "parameters": crossing.parameters,
+            "dtype": crossing.dtype,
+            "difference": parity and parity.difference,
+            "same": parity is not None and crossing.failure is None,
+        }
+        print(json.dumps(document, ensure_ascii=False, indent=2))
+    for key in crossing.ignored:
+        err.print(f"Warning: {key} of config.json is not known here, and was ignored", markup=False)
+    if crossing.failure is not None:
+        err.print(f"Error: {crossing.failure.message}. Kept all the same: --keep", markup=False)
+        return 1
+    if as_json:
+        return 0
+    console.print(
+        f"{crossing.folder}: {crossing.family}, {crossing.parameters:,} parameters, {crossing.dtype}", markup=False
+    )
+    console.print(
+        "not compared with transformers: " + _why() if parity is None else f"the same as in transformers: {parity}",
+        markup=False,
+    )
+    if next_step:
+        console.print(f"try it:      {next_step}", markup=False)
+    return 0
+
+
+def _why() -> str:
+    from nextword.interop.parity import available
+
+    return "--no-check" if available() else 'it is not installed (pip install "nextword[hf]")'

@@ -1,0 +1,65 @@
+"""generation_config.json: what of Hugging Face's settings has a place among ours, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nextword.checkpoint import GENERATION_DEFAULTS
+from nextword.config import parse
+from nextword.decoding.config import GenerationConfig
+from nextword.errors import UsageError
+from nextword.interop.foreign import Foreign
+from nextword.tokenizers import Tokenizer
+
+# Theirs and ours: settings that mean the same.
+NAMES = {
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "typical_p": "typical_p",
+    "epsilon_cutoff": "epsilon_cutoff",
+    "eta_cutoff": "eta_cutoff",
+    "repetition_penalty": "repetition_penalty",
+    "no_repeat_ngram_size": "no_repeat_ngram_size",
+    "max_new_tokens": "max_tokens",
+    "min_new_tokens": "min_tokens",
+}
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+
+
+def ours(theirs: Mapping[str, Any], stop_tokens: Sequence[str] = ()) -> dict[str, Any]:
+    """Defaults of `generate`: settings of sampling only where theirs samples, and nothing that is out of range."""
+    found = {
+        NAMES[key]: value
+        for key, value in theirs.items()
+        if key in NAMES and value is not None and (theirs.get("do_sample") or key not in SAMPLING)
+    }
+    settings = dict(GENERATION_DEFAULTS)
+    if any(NAMES[key] in found for key in SAMPLING):  # its makers chose: nothing of ours goes on top
+        settings = {"max_tokens": GENERATION_DEFAULTS["max_tokens"]}
+    for key, value in found.items():
+        try:
+            parse(GenerationConfig, settings | {key: value})
+        except UsageError:
+            continue
+        settings[key] = value
+    return settings | ({"stop_tokens": list(stop_tokens)} if stop_tokens else {})
+
+
+def stop_tokens(foreign: Foreign, tokenizer: Tokenizer) -> list[str]:
+    """The names of special tokens that end a text besides `<eos>`: chat models have several ids in eos_token_id."""
+    ids = foreign.generation.get("eos_token_id") or foreign.config.get("eos_token_id")
+    special = tokenizer.special_ids - {tokenizer.eos_id}
+    return [tokenizer.token_text(id) for id in ids if id in special] if isinstance(ids, list) else []
+
+
+def theirs(ours: Mapping[str, Any], ids: Mapping[str, Any]) -> dict[str, Any]:
+    """A generation_config.json; `ids` are bos_token_id and the like."""
+    names = {ours: theirs for theirs, ours in NAMES.items()}
+    found = {names[key]: value for key, value in ours.items() if key in names}
+    greedy = found.get("temperature") == 0
+    if greedy:
+        found = {key: value for key, value in found.items() if key not in SAMPLING}
+    return {**ids, "do_sample": not greedy, **found}

@@ -1,0 +1,312 @@
+"""The proof of a crossing: our model and `transformers`' of the same weights, asked the same.
+
+Logits on fixed and on random prompts, greedy continuations, and token ids of lines in many scripts. The two are never
+in memory at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nextword.errors import RunError
+from nextword.interop import families
+from nextword.interop.foreign import Foreign
+from nextword.interop.huggingface import (
+    ADDED,
+    MERGES,
+    SENTENCEPIECE,
+    SPECIAL,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    VOCAB,
+)
+from nextword.models import LanguageModel
+from nextword.tokenizers import Tokenizer
+
+TOLERANCE = 1e-4
+"""Largest difference of two logits that float32 arithmetic explains, as a share of the largest logit, if that is over
+1. Rounding grows with the numbers: of logits up to 22, those of either library are 5e-5 from float64's."""
+LONGEST = 48  # tokens of a prompt; more where a window of up to LONGEST_WINDOW would not be passed
+LONGEST_WINDOW = 512
+GREEDY = 16  # tokens to continue with
+PROMPTS = (
+    "The moon rose over the hills, and",
+    "床前明月光，疑是地上霜。",
+    "def area(radius):\n    return 3.14159 *",
+    "Ceci n'est pas une pipe. ¿Qué hora es? Привет, мир!",
+)
+LINES = (
+    *PROMPTS,
+    "The quick brown fox jumps over the lazy dog.",
+    "  two spaces before,  two between, and two after  ",
+    "tabs\tand\nnew\r\nlines\n\n\nand an end\n",
+    "It's they'll I'd WE'RE 'tis; 1,234.56 2026-01-31 $9.99 100% #1",
+    "https://example.org/a?b=c&d=%20#e  user@example.org",
+    "Größe, naïve, coöperate, señor, Ångström, İstanbul, ß",
+    "日本語のテキスト、カタカナとひらがな。한국어 문장입니다.",
+    "أهلا بالعالم  שלום עולם  हिन्दी में एक वाक्य  ภาษาไทย",
+    "Ελληνικά, Українська, Tiếng Việt, 繁體中文，简体中文",
+    "👩‍👩‍👧 🙂🏽 🇪🇺 ① ½ ﬁ Ａ ∑∫√ ∞ ≤ ≥ \u200b\u00a0\ufeff é e\u0301",
+    "<html> [brackets] {braces} |pipes| \\back\\slash `code` ~tilde~ ^caret^",
+    "aaaaaaaaaaaaaaaaaaaaaaaa ........................ ------------------------",
+)
+"""Lines that no special token occurs in."""
+
+
+class ParityError(RunError):
+    """The two differ."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What a comparison found."""
+
+    difference: float
+    """The largest between two logits."""
+    largest: float
+    """The largest logit, by magnitude."""
+    prompts: int
+    greedy: int
+    """Continuations that are the same, of `continued`; where two tokens are equally likely, either will do."""
+    continued: int
+    lines: int
+    """Lines with the same token ids, of `compared`."""
+    compared: int
+    note: str = ""
+    """By what the ids were compared, if not by AutoTokenizer."""
+
+    def __str__(self) -> str:
+        return (
+            f"largest difference of logits {self.difference:.1e} (of up to {self.largest:.3g}) on {self.prompts} "
+            "prompts, greedy text equal on "
+            f"{self.greedy} of {self.continued}, token ids equal on {self.lines} of {self.compared} lines{self.note}"
+        )
+
+    def check(self) -> None:
+        """Raises ParityError unless logits, texts and ids agree."""
+        close = self.difference < TOLERANCE * max(1, self.largest)
+        if not (close and self.greedy == self.continued and self.lines == self.compared):
+            raise ParityError(
+                f"it is not the same as in transformers: {self}; expected a difference under {TOLERANCE:.0e} of them"
+            )
+
+
+def available() -> bool:
+    """Whether `transformers` is installed."""
+    return importlib.util.find_spec("transformers") is not None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says to the prompts."""
+
+    logits: list[Tensor]
+    """(T, V) of each prompt."""
+    greedy: list[list[int]]
+    """Continuations of the first of them."""
+
+
+def compare(
+    load: Callable[[], tuple[LanguageModel, Tokenizer]],
+    their_model: Callable[[], Any],
+    their_tokenizers: Sequence[Callable[[], Any]],
+) -> Parity:
+    """Ask ours, let go of it, and ask theirs. Of several ways to read the tokenizer, the first that agrees counts.
+
+    Raises ParityError if `transformers` refuses what it is given.
+    """
+    model, tokenizer = load()
+    prompts = list(_prompts(tokenizer, model))
+    steps = min(GREEDY, (model.max_seq_len or GREEDY) // 2)
+    ours = _our_answers(model, prompts, steps)
+    del model
+    with _quiet_transformers():
+        theirs = _their_answers(their_model(), prompts, steps)
+        equal, note = 0, ""
+        for load_tokenizer in their_tokenizers:
+            encode = load_tokenizer()
+            found = sum(tokenizer.encode(line) == encode(line) for line in LINES)
+            if found > equal:
+                equal, note = found, encode.note
+            if equal == len(LINES):
+                break
+    pairs = list(zip(ours.logits, theirs.logits, strict=True))
+    difference = max(float((a - b).abs().max()) for a, b in pairs)  # nan is under no tolerance
+    largest = max(float(b.abs().max()) for _, b in pairs)
+    same = [_same(a, b, first) for a, b, first in zip(ours.greedy, theirs.greedy, ours.logits, strict=False)]
+    return Parity(difference, largest, len(prompts), sum(same), len(same), equal, len(LINES), note)
+
+
+def their_model_of(foreign: Foreign) -> Any:
+    """The model of `transformers` with these weights in float32.
+
+    It is made from the keys of the config that say what it computes, and from no other: nothing in a file chooses code.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    family = families.read_config(foreign.config).family
+    values = {key: copy.deepcopy(value) for key, value in foreign.config.items() if key in family.known}
+    ids: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    config = AutoConfig.for_model(foreign.config["model_type"], **values, **ids)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    bare = not any(name.startswith(family.prefix) for name in foreign.tensors)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(foreign.tensors[name.removeprefix(family.prefix) if bare else name])
+    return model
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Text -> ids by another library."""
+
+    function: Callable[[str], list[int]]
+    note: str = ""
+
+    def __call__(self, text: str) -> list[int]:
+        return self.function(text)
+
+
+def their_tokenizers_of(folder: Path) -> list[Callable[[], Encode]]:
+    """The ways to read the tokenizer of a folder from elsewhere, the best first.
+
+    A bare SentencePiece model: its own library, because AutoTokenizer may forget the space it puts before a text. Else
+    AutoTokenizer, and if that has rules of its own for a family (Qwen 2), the tokenizer.json as it is.
+    """
+    if (folder / TOKENIZER).is_file():
+        text = (folder / TOKENIZER).read_text(encoding="utf-8")
+        as_it_is = ", by tokenizer.json as it is: AutoTokenizer has other rules for this family"
+        return [lambda: _auto_tokenizer(folder), lambda: replace(their_tokenizer_from(text), note=as_it_is)]
+    models = [folder / name for name in SENTENCEPIECE if (folder / name).is_file()]
+    if models and importlib.util.find_spec("sentencepiece"):
+        return [lambda: _sentencepiece(models[0])]
+    return [lambda: _auto_tokenizer(folder)]
+
+
+def their_tokenizer_from(text: str) -> Encode:
+    """The tokenizer of `transformers` from the text of a tokenizer.json."""
+    from tokenizers import Tokenizer as Backend
+    from transformers import PreTrainedTokenizerFast
+
+    return _encode(PreTrainedTokenizerFast(tokenizer_object=Backend.from_str(text)))
+
+
+def _auto_tokenizer(folder: Path) -> Encode:
+    """AutoTokenizer on a copy of a folder's tokenizer files without what names code or other files."""
+    from transformers import AutoTokenizer
+
+    unsafe = ("auto_map", "chat_template", "tokenizer_file", "vocab_file", "merges_file", "name_or_path")
+    with tempfile.TemporaryDirectory(prefix="nextword-") as name:
+        copy = Path(name)
+        for file in (TOKENIZER, *SENTENCEPIECE, VOCAB, MERGES, SPECIAL, ADDED):
+            if (folder / file).is_file():
+                (copy / file).write_bytes((folder / file).read_bytes())
+        if (folder / TOKENIZER_CONFIG).is_file():
+            settings = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8"))
+            settings = {key: value for key, value in settings.items() if key not in unsafe}
+            (copy / TOKENIZER_CONFIG).write_text(json.dumps(settings), encoding="utf-8")
+        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+        (copy / "config.json").write_text(json.dumps({"model_type": model_type}), encoding="utf-8")
+        return _encode(AutoTokenizer.from_pretrained(copy, local_files_only=True))
+
+
+def _sentencepiece(model: Path) -> Encode:
+    from sentencepiece import SentencePieceProcessor
+
+    return Encode(SentencePieceProcessor(model_file=str(model)).encode, ", by sentencepiece")
+
+
+def _encode(tokenizer: Any) -> Encode:
+    return Encode(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]))
+
+
+def load_folder(folder: Path) -> tuple[Callable[[], Any], list[Callable[[], Encode]]]:
+    """How `transformers` loads the model and the tokenizer of a folder that we wrote."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return (
+        lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval(),
+        [lambda: _encode(AutoTokenizer.from_pretrained(folder, local_files_only=True))],
+    )
+
+
+def _prompts(tokenizer: Tokenizer, model: LanguageModel) -> Iterator[list[int]]:
+    """Fixed ones, then two of random ids that reach beyond the window, if it is not too large."""
+    limit = model.max_seq_len or LONGEST
+    room = max(1, min(LONGEST, limit - min(GREEDY, limit // 2)))
+    for text in PROMPTS:
+        yield [tokenizer.bos_id, *tokenizer.encode(text)][:room]
+    window = getattr(model.config, "window", 0)
+    length = min(limit, LONGEST + (window if window <= LONGEST_WINDOW else 0))
+    rng = torch.Generator().manual_seed(0)
+    yield from torch.randint(model.output.out_features, (2, length), generator=rng).tolist()
+
+
+@torch.inference_mode()
+def _our_answers(model: LanguageModel, prompts: Sequence[list[int]], steps: int) -> Answers:
+    logits, continuations = [], []
+    for i, prompt in enumerate(prompts):
+        logits.append(model(torch.tensor([prompt]))[0][0].float())
+        if i < len(PROMPTS):
+            found: list[int] = []
+            state, tokens = model.init_state(1), torch.tensor([prompt])
+            for _ in range(steps):
+                out, state = model(tokens, state)
+                tokens = out[:, -1:].argmax(-1)
+                found.append(int(tokens))
+            continuations.append(found)
+    return Answers(logits, continuations)
+
+
+@torch.inference_mode()
+def _their_answers(model: Any, prompts: Sequence[list[int]], steps: int) -> Answers:
+    logits = [model(torch.tensor([prompt])).logits[0].float() for prompt in prompts]
+    continuations = []
+    for prompt in prompts[: len(PROMPTS)]:
+        found: list[int] = []
+        past, tokens = None, torch.tensor([prompt])
+        for _ in range(steps):
+            out = model(tokens, past_key_values=past, use_cache=True)
+            past, tokens = out.past_key_values, out.logits[:, -1:].argmax(-1)
+            found.append(int(tokens))
+        continuations.append(found)
+    return Answers(logits, continuations)
+
+
+def _same(ours: list[int], theirs: list[int], logits: Tensor) -> bool:
+    """Whether two continuations agree; the first token may differ where the two best logits are as good as equal."""
+    if ours == theirs:
+        return True
+    first, second = logits[-1].topk(2).values.tolist()
+    return ours[:1] != theirs[:1] and first - second < 2 * TOLERANCE
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """What it says of itself is not for our users; what it raises becomes one line."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except (RunError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # any bug or refusal of the library
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ParityError(f"transformers cannot load it: {reason}") from None
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()

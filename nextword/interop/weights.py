@@ -1,0 +1,119 @@
+"""Weights by the tables of families: which tensors of theirs are one of ours, and how they are joined and split.
+
+Nothing is read before it is asked for, and each tensor only once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nextword.errors import RunError
+from nextword.interop.families import Family, read_config
+from nextword.models.transformer import Transformer, TransformerConfig
+
+UNUSED_TENSORS = re.compile(r".*\.rotary_emb\.inv_freq|(transformer\.)?h\.\d+\.attn\.(masked_)?bias")
+"""Tables that old files hold beside the weights."""
+
+
+def their_names(family: Family, ours: str) -> tuple[str, ...]:
+    """The tensors of theirs that one of ours joins.
+
+    >>> their_names(FAMILIES["llama"], "blocks.3.mlp.up.weight")
+    ('model.layers.3.mlp.gate_proj.weight', 'model.layers.3.mlp.up_proj.weight')
+    """
+    layer, kind = ours.replace("output.linear.", "output.").rsplit(".", 1)
+    match = re.fullmatch(r"blocks\.(\d+)\.(.+)", layer)
+    block = f"{family.blocks}.{match[1]}." if match else ""
+    prefix = "" if layer == "output" else family.prefix
+    return tuple(f"{prefix}{block}{name}.{kind}" for name in family.layers[match[2] if match else layer])
+
+
+def our_tensors(
+    family: Family, settings: TransformerConfig, hollow: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """Our tensors from theirs, one at a time; `hollow` has ours by name, only for their shapes.
+
+    Raises RunError for one that is missing or does not fit.
+    """
+    wanted = TheirTensors(family, settings, hollow)
+    bare = not any(name.startswith(family.prefix) for name in theirs)  # a folder of the model without its head
+    for ours in hollow:
+        parts = []
+        for full in their_names(family, ours):
+            name = full.removeprefix(family.prefix) if bare else full
+            if name not in theirs:
+                raise RunError(f"tensor {name} is missing")
+            part = theirs[name]
+            if part.shape != wanted[full].shape:
+                raise RunError(
+                    f"tensor {name} has shape {list(part.shape)}, expected {list(wanted[full].shape)} by the config"
+                )
+            if not part.is_floating_point():
+                raise RunError(f"tensor {name} holds {str(part.dtype).removeprefix('torch.')}, expected numbers")
+            parts.append(part)
+        joined = torch.cat(parts) if len(parts) > 1 else parts[0]
+        yield ours, joined.T if _is_transposed(family, ours) else joined
+
+
+class TheirTensors(Mapping[str, Tensor]):
+    """Our tensors under their names and in their layout, each made when it is asked for."""
+
+    def __init__(self, family: Family, settings: TransformerConfig, ours: Mapping[str, Tensor]) -> None:
+        self.family, self.settings, self.ours = family, settings, ours
+        self.place = {name: (source, i) for source in ours for i, name in enumerate(their_names(family, source))}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.place)
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def __getitem__(self, name: str) -> Tensor:
+        source, i = self.place[name]
+        tensor = self.ours[source]
+        sizes = _parts(self.settings, len(their_names(self.family, source)))
+        tensor = tensor.split(sizes)[i] if sizes else tensor
+        return tensor.T if _is_transposed(self.family, source) else tensor
+
+
+def build(config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> Transformer:
+    """The model in memory, ready to use, from a config.json and its tensors. Raises RunError as the parts of it do."""
+    reading = read_config(config)
+    model = Transformer(reading.settings)
+    hollow = dict(model.named_parameters())
+    check_all_used(reading.family, reading.settings, hollow, theirs)
+    tensors = our_tensors(reading.family, reading.settings, hollow, theirs)
+    model.load_state_dict(dict(tensors), strict=False)  # tied ones stand once
+    return model.eval()
+
+
+def check_all_used(
+    family: Family, settings: TransformerConfig, hollow: Mapping[str, Any], theirs: Mapping[str, Tensor]
+) -> None:
+    """Raises RunError if they have a tensor that the model has no place for."""
+    wanted = {name for ours in hollow for name in their_names(family, ours)}
+    wanted |= {name.removeprefix(family.prefix) for name in wanted}
+    embedding = family.prefix + family.layers["embedding"][0] + ".weight"
+    for name in theirs:
+        if name == "lm_head.weight" and settings.tied:
+            tied = theirs[embedding if embedding in theirs else embedding.removeprefix(family.prefix)]
+            if not torch.equal(theirs[name], tied):
+                raise RunError("lm_head.weight differs from the embedding, though tie_word_embeddings is true")
+        elif name not in wanted and not UNUSED_TENSORS.fullmatch(name):
+            raise RunError(f"tensor {name} is not part of this model, by its config")
+
+
+def _is_transposed(family: Family, ours: str) -> bool:
+    layer, kind = ours.rsplit(".", 1)
+    return kind == "weight" and re.sub(r"^blocks\.\d+\.", "", layer) in family.transposed
+
+
+def _parts(settings: TransformerConfig, count: int) -> list[int]:
+    """Rows of each of `count` tensors that ours joins; [] for one."""
+    H, G, D = settings.num_heads, settings.G, settings.D
+    return {1: [], 2: [settings.inner_size] * 2, 3: [H * D, G * D, G * D]}[count]
