@@ -43,9 +43,7 @@ LOOP = frozenset(
     ("index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem", "depth", "depth0")
 )
 LOOP_CALLS = frozenset({"cycle", "changed"})
-TESTS: dict[str, Callable[..., Any]] = {
-    name: test for name, test in tests.TESTS.items() if name not in ("filter", "test", "escaped")
-}
+TESTS: dict[str, Any] = {name: test for name, test in tests.TESTS.items() if name not in ("filter", "test", "escaped")}
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
     "lteq": operator.le,

@@ -93,7 +93,7 @@ LEAVES = [
 ]
 FILTERS = [
     *("trim", "upper", "lower", "length", "first", "last", "list", "string", "int", "float", "abs", "tojson"),
-    *("default('d')", "default('d', true)", "join('-')", "reverse|string", "sort", "unique|list", "capitalize"),
+    *("default('d')", "default('d', true)", "join('-')", "reverse|list", "sort", "unique|list", "capitalize"),
     *("title", "sum", "min", "max", "round", "replace('a', 'bc')", "indent(2)", "items|list", "dictsort"),
     *("map('string')|list", "select('odd')|list", "reject|list", "map(attribute='role')|list", "center(9)"),
     *("tojson(indent=1)", "safe", "count"),
@@ -131,12 +131,12 @@ def ours(template: str) -> str | None:
         return None
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.recursive(st.sampled_from(LEAVES), combine, max_leaves=5))
 def test_any_expression_is_what_jinja_makes_of_it(expression: str) -> None:
     pytest.importorskip("transformers")
     expected = jinja("{{ " + expression + " }}")
-    assert expected is None or ours("{{ " + expression + " }}") == expected
+    assert expected is None or " object at 0x" in expected or ours("{{ " + expression + " }}") == expected
 
 
 @pytest.mark.parametrize(
