@@ -19,6 +19,7 @@ hypothesis.settings.load_profile("nextword")
 LONG = (
     *("cli/test_demo.py", "cli/test_main.py", "cli/test_train.py", "cli/test_train_data.py", "cli/test_watch.py"),
     *("constraints/test_constraints.py", "data/test_batches.py", "data/test_mixture.py", "decoding/test_beam.py"),
+    *("interop/test_lm_eval.py", "interop/test_onnx.py", "text/test_template.py"),
     *("decoding/test_speculative.py", "models/test_kernels.py", "test_decoding_pictures.py", "test_drafting.py"),
     *("test_readme.py", "tokenizers/test_tokenizers.py", "tokenizers/test_training.py"),
     *("tokenizers/test_unigram.py", "training/test_crash.py", "training/test_order.py", "training/test_resume.py"),

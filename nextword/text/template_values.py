@@ -121,7 +121,7 @@ class Values:
             ),
             "reverse": lambda v: v[::-1] if isinstance(v, str) else budget.walk(v)[::-1],
             "round": self._round,
-            "safe": self.text,
+            "safe": self.text,  # a mark against HTML's escapes, which nothing here adds
             "select": partial(self._select, True),
             "selectattr": partial(self._selectattr, True),
             "sort": self._sort,

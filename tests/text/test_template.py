@@ -96,7 +96,7 @@ FILTERS = [
     *("default('d')", "default('d', true)", "join('-')", "reverse|list", "sort", "unique|list", "capitalize"),
     *("title", "sum", "min", "max", "round", "replace('a', 'bc')", "indent(2)", "items|list", "dictsort"),
     *("map('string')|list", "select('odd')|list", "reject|list", "map(attribute='role')|list", "center(9)"),
-    *("tojson(indent=1)", "safe", "count"),
+    *("tojson(indent=1)", "count"),
 ]
 SUFFIXES = [".strip()", ".split()", ".upper()", ".get('role')", "[0]", "[-1]", "[1:]", "['role']", ".role", ".nothing"]
 TESTS = ["defined", "none", "string", "mapping", "iterable", "sequence", "number", "odd", "in [1, 2]", "sameas none"]
