@@ -207,9 +207,6 @@ def _difference(file: Path, model: LanguageModel) -> float:
 def _readme(name: str, config: Mapping[str, Any], kind: str, result: OnnxExport) -> str:
     sources = ", ".join(Path(source).name for source in config.get("corpus", {}).get("sources", []))
     state = "h, c" if kind == "lstm" else "h"
-    zeros = (
-        "state = [np.zeros((config['num_layers'], 1, config['hidden_size']), np.float32) for _ in config['inputs'][1:]]"
-    )
     return f"""---
 library_name: onnx
 pipeline_tag: text-generation
@@ -236,7 +233,8 @@ import numpy as np, onnxruntime, tokenizers
 config = json.load(open("config.json"))
 tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
 session, rng = onnxruntime.InferenceSession("{FILE}"), np.random.default_rng(1)
-{zeros}
+shape = config["num_layers"], 1, config["hidden_size"]
+state = [np.zeros(shape, np.float32) for _ in config["inputs"][1:]]
 prompt, written = "", []
 tokens = [config["boundary_token_id"], *tokenizer.encode(prompt, add_special_tokens=False).ids]
 while len(written) < 200:

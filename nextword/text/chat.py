@@ -50,7 +50,7 @@ class Conversation:
     replies: tuple[Span, ...] = ()
     """What the model has to say, with what ends it."""
     quoted: tuple[Span, ...] = ()
-    """Where a turn spells a control token: these characters are text."""
+    """Where a turn spells a control token: these characters are text, and no token reaches across their ends."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class ChatFormat:
     def open_end(self, turns: Sequence[Turn], **settings: Any) -> Conversation:
         """The text up to the last word of the last turn, for the model to go on with that turn."""
         quoted = self._quoted(turns)
-        content = quoted[-1].get("content") if quoted else None
+        content = quoted[-1].get("content") if quoted and isinstance(quoted[-1], Mapping) else None
         if not isinstance(content, str):
             raise DataError("there is no last turn with a text to go on with")
         whole = self._run([*quoted[:-1], {**quoted[-1], "content": content + HERE}], settings).text
@@ -156,13 +156,9 @@ def _unquoted(text: str, replies: Sequence[Span]) -> Conversation:
     for mark in re.finditer(f"{QUOTE}([^{QUOTE}{UNQUOTE}]*){UNQUOTE}|[{QUOTE}{UNQUOTE}]", text):
         before, inside = text[start : mark.start()], mark[1] or ""
         pieces += [before, inside]
-        length += len(before)
-        if inside:
-            quoted.append((length, length + len(inside)))
-            length += len(inside)
-            removed.append(mark.end() - 1)
-        removed.append(mark.start())
+        quoted.append((length + len(before), length + len(before + inside)))  # empty, where the template parted two
+        length += len(before + inside)
+        removed += [mark.start(), mark.end() - 1] if len(mark[0]) > 1 else [mark.start()]
         start = mark.end()
-    removed.sort()
     spans = [tuple(place - sum(mark < place for mark in removed) for place in span) for span in replies]
     return Conversation("".join([*pieces, text[start:]]), tuple(spans), tuple(quoted))  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from jinja2.runtime import LoopContext
 from nextword.errors import DataError, TemplateError
 from nextword.text.template_limits import ITEM, Budget
 
+ESCAPED = 10  # characters of "\U0001f600", the longest that Python prints in place of one
 LONGEST_RANGE = 100_000  # as in Jinja's sandbox
 
 STRING = frozenset(
@@ -188,7 +189,7 @@ class Values:
         if isinstance(value, str):
             return value
         if isinstance(value, list | tuple | dict):
-            self.budget.room(6 * self.budget.weigh(value))  # an escaped character has up to six
+            self.budget.room(ESCAPED * self.budget.weigh(value))
         elif value is not None and not isinstance(value, int | float | Undefined):
             raise TypeError(f"a {type(value).__name__} cannot be printed")
         return str(value)
@@ -213,7 +214,7 @@ class Values:
         elif name == "mod" and isinstance(a, str):
             if re.search(r"%\([^)]*\(|%(\([^)]*\))?[-+ #0]*(\*|\d{4}|\d*\.(\*|\d{4}))", a):
                 raise TemplateError("it formats with nested names, or a width of more than 999")
-            self.budget.room(len(a) + a.count("%") * (1000 + 6 * self.budget.weigh(b)))
+            self.budget.room(len(a) + a.count("%") * (1000 + ESCAPED * self.budget.weigh(b)))
             return a % b
         elif isinstance(a, int) and isinstance(b, int):
             size = {"pow": a.bit_length() * max(b, 1), "mul": a.bit_length() + b.bit_length()}
@@ -392,7 +393,7 @@ class _Formatter(string.Formatter):
     def vformat(self, format_string: str, args: Any, kwargs: Any) -> str:
         """The formatted string, if there is room for it."""
         fields = format_string.count("{")
-        self.values.budget.room(len(format_string) + fields * (1000 + self.values.budget.weigh([*args, kwargs])))
+        self.values.budget.room(len(format_string) + fields * (1000 + ESCAPED * self.values.budget.weigh([*args, kwargs])))
         return super().vformat(format_string, args, kwargs)
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:

@@ -213,3 +213,5 @@ def test_a_prompt_in_ids_is_continued_like_its_text(tmp_path: Path) -> None:
         generator.step()
     (found,) = job.results(lambda a, b: 0.0)
     assert (found.prompt, found.text) == ("The 床", generator.generate("The 床", seed=3, max_tokens=20).text)
+    with pytest.raises(UsageError, match="no token"):
+        generator.submit_ids([])

@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import subprocess
+import sys
 import threading
 import time
 from datetime import datetime
@@ -234,6 +237,22 @@ def test_a_hostile_template_ends_in_one_line(template: str) -> None:
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for a limit on memory")
+def test_little_memory_is_enough_to_refuse_them_all() -> None:
+    script = (
+        "import json, resource, sys\n"
+        "from nextword.errors import TemplateError\n"
+        "from nextword.text.template import ChatTemplate\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+        "for template in json.load(sys.stdin):\n"
+        "    try: ChatTemplate(template).render([{'role': 'user', 'content': 'Hi'}]); sys.exit(template)\n"
+        "    except TemplateError: pass\n"
+    )
+    hungry = [template for template in HOSTILE if "**" in template or "99999" in template or "(60)" in template]
+    done = subprocess.run([sys.executable, "-c", script], input=json.dumps(hungry), text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_clock_stops_what_the_steps_do_not() -> None:
