@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from nextword import __version__
 from nextword.checkpoint import CONFIG, load_run
+from nextword.config import read_json
 from nextword.errors import MissingExtra, RunError, UsageError
 from nextword.files import replacing_folder, write_json, write_text
 from nextword.models import LanguageModel
@@ -27,6 +28,7 @@ from nextword.scoring import boundary_id
 from nextword.tokenizers import Tokenizer
 
 FILE = "model.onnx"
+FORMAT = "nextword-onnx"
 OPSET, IR_VERSION = 17, 8  # of 2022: what runtimes in use read
 TOLERANCE = 1e-4
 """Largest difference of two logits that float32 arithmetic explains; of larger logits than 1, as a share of them."""
@@ -68,8 +70,8 @@ def export_onnx(run: str | Path, out: str | Path) -> OnnxExport:
         )
     if 4 * model.num_parameters() > MOST_BYTES:
         raise UsageError(f"{run} has {model.num_parameters():,} parameters, more than one ONNX file holds")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", hint="Name a folder to write")
+    if out.exists() and not _replaceable(out):
+        raise UsageError(f"{out} exists, and is no earlier export", hint="Choose another name for the folder")
     with replacing_folder(out) as folder:
         (folder / FILE).write_bytes(graph(model))
         tokenizer.save(folder)
@@ -78,6 +80,13 @@ def export_onnx(run: str | Path, out: str | Path) -> OnnxExport:
         result = OnnxExport(out, model.num_parameters(), difference)
         write_text(folder / "README.md", _readme(out.resolve().name, loaded.config, kind, result))
     return result
+
+
+def _replaceable(out: Path) -> bool:
+    if not out.is_dir():
+        return False
+    names = {path.name for path in out.iterdir()}
+    return not names or (FILE in names and read_json(out / CONFIG).get("format") == FORMAT)
 
 
 def graph(model: LanguageModel) -> bytes:
@@ -172,7 +181,7 @@ def _config(model: LanguageModel, tokenizer: Tokenizer) -> dict[str, Any]:
     config: Any = model.config
     state = ["h", "c"] if config.type == "lstm" else ["h"]
     return {
-        "format": "nextword-onnx",
+        "format": FORMAT,
         "model_type": config.type,
         "vocab_size": config.vocab_size,
         "num_layers": config.num_layers,

@@ -393,7 +393,9 @@ class _Formatter(string.Formatter):
     def vformat(self, format_string: str, args: Any, kwargs: Any) -> str:
         """The formatted string, if there is room for it."""
         fields = format_string.count("{")
-        self.values.budget.room(len(format_string) + fields * (1000 + ESCAPED * self.values.budget.weigh([*args, kwargs])))
+        self.values.budget.room(
+            len(format_string) + fields * (1000 + ESCAPED * self.values.budget.weigh([*args, kwargs]))
+        )
         return super().vformat(format_string, args, kwargs)
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:

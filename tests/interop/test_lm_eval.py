@@ -110,7 +110,7 @@ def test_every_sample_is_what_hf_makes_of_it(pair: tuple[Path, Path], tasks: Pat
         assert figures[0] == pytest.approx(figures[1], rel=1e-4)
 
 
-def test_the_command_runs_a_recurrent_run(
+def test_the_command(
     tmp_path: Path, tasks: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random_run(tmp_path / "a,run=1", type="lstm", hidden_size=8)
@@ -122,6 +122,10 @@ def test_the_command_runs_a_recurrent_run(
     printed = capsys.readouterr().out
     assert "our_choose" in printed
     assert "bits_per_byte" in printed
+    assert command_line(["lm-eval", str(tmp_path / "a,run=1"), "--tasks", "our_chose"]) == 2
+    assert "Error: lm-eval: Tasks not found: our_chose" in capsys.readouterr().err
+    assert command_line(["lm-eval", str(tmp_path / "a,run=1"), "--limit", "2"]) == 2
+    assert "no task is named" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,10 +110,13 @@ def test_without_the_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         export_onnx(tmp_path / "run", tmp_path / "other")
 
 
-def test_no_folder_and_a_file_in_its_place(tmp_path: Path) -> None:
+def test_what_an_export_never_replaces(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         export_onnx(tmp_path / "none", tmp_path / "out")
     random_run(tmp_path / "run", type="rnn", hidden_size=4)
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is a file"):
-        export_onnx(tmp_path / "run", tmp_path / "file")
+    for taken in ("file", "run", "."):
+        with pytest.raises(UsageError, match="no earlier export"):
+            export_onnx(tmp_path / "run", tmp_path / taken)
+    for _ in range(2):
+        export_onnx(tmp_path / "run", tmp_path / "again")
