@@ -42,6 +42,10 @@ class RunError(NextwordError):
     """A run folder, checkpoint or token file that is missing, damaged or foreign."""
 
 
+class TemplateError(NextwordError):
+    """A chat template that is wrong, asks for too much, or refuses a conversation."""
+
+
 class TrainingError(NextwordError):
     """Training that cannot go on: a non-finite loss, no data, no disk."""
 

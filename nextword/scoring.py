@@ -9,7 +9,7 @@ Shapes: N scored tokens, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -214,3 +214,59 @@ def _pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     if pieces:
         pieces[-1] += stream.flush()
     return pieces
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuationScore:
+    """Some tokens given those before them."""
+
+    log_prob: float
+    """ln P(tokens | before), in nats."""
+    greedy: bool
+    """Whether each of them was the likeliest at its place."""
+
+
+def score_continuations(
+    model: LanguageModel, requests: Sequence[tuple[Sequence[int], Sequence[int]]], batch_tokens: int = 8192
+) -> Iterator[tuple[int, ContinuationScore]]:
+    """(context ids, continuation ids) -> (number of the request, its score), in the order in which they are read.
+
+    Several are read side by side, `batch_tokens` at a time, and what differs in the last token only is read once.
+    A context too long for the model loses its beginning. Raises UsageError for an empty context or continuation, or
+    a continuation that is too long by itself.
+    """
+    limit = model.max_seq_len
+    rows: dict[tuple[int, ...], list[int]] = {}  # what is read -> the requests that it answers
+    for number, (context, continuation) in enumerate(requests):
+        if not context or not continuation:
+            raise UsageError(f"request {number + 1} has no {'continuation' if context else 'context'}")
+        if limit is not None and len(continuation) > limit:
+            raise UsageError(
+                f"a continuation of {len(continuation)} tokens is longer than the model's context, {limit}",
+                hint="Score it as a text of its own",
+            )
+        read = (*context, *continuation[:-1])
+        rows.setdefault(read if limit is None else read[-limit:], []).append(number)
+    waiting = sorted(rows, key=len)
+    while waiting:
+        longest = len(waiting[-1])
+        count = max(1, batch_tokens // longest)
+        batch, waiting = waiting[-count:], waiting[:-count]
+        inputs = torch.tensor([row + (0,) * (longest - len(row)) for row in batch], device=model.device)
+        with torch.inference_mode():
+            features, _ = model.features(inputs)  # (n, longest, C); nothing looks ahead into the filling
+            for row, read in zip(features, batch, strict=True):
+                for number in rows[read]:
+                    yield number, _score_continuation(model, row[: len(read)], requests[number][1])
+
+
+def _score_continuation(model: LanguageModel, features: Tensor, continuation: Sequence[int]) -> ContinuationScore:
+    """(T, C) features, the last of which foretell the continuation."""
+    targets = torch.tensor(continuation, device=features.device)
+    rows = max(1, CHUNK_ELEMENTS // model.output.out_features)
+    total, greedy = 0.0, True
+    for part, wanted in zip(features[-len(targets) :].split(rows), targets.split(rows), strict=True):
+        logits = model.output(part).float()  # (n, V)
+        total += float(token_log_probs(logits, wanted).sum(dtype=torch.float64))
+        greedy = greedy and bool((logits.argmax(-1) == wanted).all())
+    return ContinuationScore(total, greedy)

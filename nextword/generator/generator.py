@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -149,14 +149,22 @@ class TextGenerator:
 
         `keep`: remember what the model knows at its end, as the next prompt will go on from there.
         """
-        config, prompt = self._config(settings), self.as_prompt(prompt)
+        return self._submit(self.as_prompt(prompt), settings, trace, keep)
+
+    def submit_ids(self, prompt: Sequence[int], *, trace: bool = False, keep: bool = False, **settings: Any) -> Job:
+        """As `submit`, for a prompt in ids. It is complete: a boundary token stands in it or is not read."""
+        return self._submit(prompt, settings, trace, keep)
+
+    def _submit(self, prompt: str | Sequence[int], settings: dict[str, Any], trace: bool, keep: bool) -> Job:
+        config = self._config(settings)
         seed = secrets.randbits(31) if config.seed is None else config.seed
         request = text_request(self.model, self.tokenizer, prompt, config, seed=seed, trace=trace, keep=keep)
         if config.speculate:
             self._solos += [Solo(self.model, request, sample, self.draft) for sample in range(config.num_samples)]
         else:
             self.engine.submit(request)
-        job = self._jobs[request] = Job(self.tokenizer, prompt, request)
+        text = prompt if isinstance(prompt, str) else self.tokenizer.decode(prompt)
+        job = self._jobs[request] = Job(self.tokenizer, text, request)
         return job
 
     def step(self) -> None:

@@ -19,18 +19,23 @@ if TYPE_CHECKING:
 def text_request(
     model: LanguageModel,
     tokenizer: Tokenizer,
-    prompt: str,
+    prompt: str | Sequence[int],
     config: GenerationConfig,
     *,
     seed: int,
     trace: bool = False,
     keep: bool = False,
 ) -> Request:
-    """The request that continues `prompt`. Raises UsageError for what the model or the tokenizer cannot do."""
+    """The request that continues `prompt`: a text, or ids from the boundary on.
+
+    Raises UsageError for what the model or the tokenizer cannot do.
+    """
     boundary = boundary_id(tokenizer)
+    if not isinstance(prompt, str) and not prompt:
+        raise UsageError("the prompt has no token", hint="Begin it with the boundary token")
     negative = read_prompt(model, tokenizer, config.negative_prompt) if config.guidance_scale != 1 else []
     return Request(
-        prompt=[boundary, *read_prompt(model, tokenizer, prompt)],
+        prompt=[boundary, *read_prompt(model, tokenizer, prompt)] if isinstance(prompt, str) else list(prompt),
         config=config,
         seed=seed,
         tokens=token_settings(tokenizer, config),

@@ -6,7 +6,7 @@ Shapes: B rows, T new tokens, S all tokens so far, C hidden size, H heads, G key
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import torch

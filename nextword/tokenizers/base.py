@@ -244,7 +244,7 @@ class Tokenizer:
             raise RunError(
                 f"{file} is damaged: {reason}", hint="Restore the file that was saved with the run"
             ) from None
-        settings = _settings(file.with_name(SETTINGS))
+        settings = read_settings(file.with_name(SETTINGS))
         eos = _named(settings, "eos_token") or next(
             (t for t in _BOUNDARIES if backend.token_to_id(t) is not None), None
         )
@@ -288,7 +288,8 @@ def _no_text(texts: Iterable[Any]) -> Exception:
     return TypeError("expected strings")
 
 
-def _settings(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
+    """The contents of a tokenizer_config.json; nothing if it is not there. Raises RunError if it is damaged."""
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
