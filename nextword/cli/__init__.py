@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nextword.cli import data, demo, evaluate, generate, prepare, runs, score, train, write
+from nextword.cli import data, demo, doctor, evaluate, generate, prepare, runs, score, train, write
 from nextword.errors import NextwordError, did_you_mean
 
 # click's exceptions, wherever this version of typer keeps its click
@@ -47,6 +47,7 @@ app.command(cls=generate.Grouped)(generate.generate)
 app.command()(write.write)
 app.command()(score.score)
 app.command()(evaluate.evaluate)
+app.command()(doctor.doctor)
 app.command()(runs.runs)
 app.command()(runs.report)
 data.app.command()(prepare.prepare)

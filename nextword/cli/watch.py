@@ -16,7 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from nextword.cli.console import err
 
 if TYPE_CHECKING:
-    from nextword.training.events import Finished
+    from nextword.training.doctor.findings import Finding
+    from nextword.training.events import Finished, Sampled
     from nextword.training.session import Session
     from nextword.training.trainer import Trainer
 
@@ -25,7 +26,8 @@ _SAMPLE_WIDTH = 300
 
 def train(session: Session, label: str = "training") -> Finished:
     """Run a session to its end, drawing what happens. Ctrl-C or SIGTERM saves and ends it."""
-    from nextword.training.events import Compiling, Evaluated, Finished, Sampled, Step
+    from nextword.training.doctor.attend import Doctor
+    from nextword.training.events import Advised, Compiling, Evaluated, Finished, Sampled, Step
 
     columns = [
         TextColumn("{task.description}"),
@@ -36,12 +38,15 @@ def train(session: Session, label: str = "training") -> Finished:
         TimeRemainingColumn(elapsed_when_finished=True),
     ]
     finished: Finished | None = None
+    doctor = Doctor(session)
+    for finding in doctor.findings:
+        _advise(finding)
     with (
         _stoppable(session.trainer),
         Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress,
     ):
         bar = progress.add_task(label, total=1.0, numbers="")
-        for event in session.trainer.run():
+        for event in doctor.attend():
             match event:
                 case Step():
                     numbers = f"step {event.step:,}  loss {event.loss:.3f}  {event.tokens_per_s:,.0f} tokens/s"
@@ -55,7 +60,9 @@ def train(session: Session, label: str = "training") -> Finished:
                         f"{result.bits_per_byte:.3f} bits/byte{mark}"
                     )
                 case Sampled():
-                    err.print(f"  [dim]{escape(_one_line(event.text))}[/dim]")
+                    err.print(f"  [dim]{escape(_one_line(event.text))}[/dim]{_copied(event)}")
+                case Advised(finding=finding):
+                    _advise(finding)
                 case Finished():
                     finished = event
     assert finished is not None
@@ -71,6 +78,16 @@ def finish(session: Session) -> dict[str, Any]:
     figures = session.finish()
     write_text(session.folder / "loss.svg", loss_plot_svg(read_metrics(session.folder / METRICS)))
     return figures
+
+
+def _advise(finding: Finding) -> None:
+    """A line for a warning; notes are for `nextword doctor` and the report."""
+    if finding.severity == "warning":
+        err.print(f"[bold yellow]Doctor:[/bold yellow] {escape(finding.line)}")
+
+
+def _copied(event: Sampled) -> str:
+    return "" if event.copied is None else f"  [dim]({event.copied.share:.0%} copied)[/dim]"
 
 
 def _one_line(text: str) -> str:

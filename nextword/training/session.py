@@ -34,6 +34,7 @@ from nextword.checkpoint import (
     save_weights,
 )
 from nextword.config import parse
+from nextword.data.copies import copied_text_from
 from nextword.data.prepare import TOKENIZER_FILES, Progress, is_prepared, open_prepared, prepare, rereadable
 from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
@@ -43,7 +44,8 @@ from nextword.text.records import ReadConfig, Source, read_records, text_example
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
 from nextword.training.config import TrainConfig
-from nextword.training.logs import METRICS, SAMPLES
+from nextword.training.environment import environment
+from nextword.training.logs import DOCTOR, FINDINGS, METRICS, SAMPLES
 from nextword.training.memory import check_disk, check_memory
 from nextword.training.recipe import LIMITS, Recipe, check_limit, complete
 from nextword.training.trainer import Trainer
@@ -55,13 +57,16 @@ SAMPLE_CHARACTERS = 1_000_000
 DATA, CARD = "data", "README.md"
 OURS = (
     *(CONFIG, WEIGHTS, GENERATION, *TOKENIZER_FILES, CARD, DATA),
-    *(METRICS, SAMPLES, resume.FOLDER, "tensorboard", "loss.svg", "loss.png"),
+    *(METRICS, SAMPLES, FINDINGS, DOCTOR, resume.FOLDER, "tensorboard", "wandb", "loss.svg", "loss.png"),
 )
 """What a run folder holds: all that overwriting a run removes."""
 STAGING = ".new-"  # begins the name of the folder in which a run is made ready
 
 FIXED = ("seed", "batch_size", "context", "carry_state", "optimizer", "ema")
 """Settings of [train] that a checkpoint is bound to."""
+
+KEPT = ("data", "split", "corpus", "init", "environment")
+"""Sections of config.json that a run that goes on keeps."""
 
 Sampler = Callable[[LanguageModel, Tokenizer], str]
 
@@ -138,7 +143,7 @@ def new_run(
     try:
         with rereadable([sources, valid]) as (sources, valid), _replacing_run(out) as folder:
             if len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
-                recipe, data = _prepared(values, Path(sources[0]), valid, size), Path(sources[0])
+                recipe, data = settle_prepared(values, Path(sources[0]), valid, size), Path(sources[0])
             else:
                 recipe, data = complete(values, _peek(values, sources), size), folder / DATA
                 if is_prepared(out / DATA):  # token files that are still current are used again
@@ -167,6 +172,7 @@ def new_run(
             described = DATA if data.parent == folder else str(data.resolve())
             names = [file.path for file in splits["train"].index.sources] + ([corpus] if corpus else [])
             sections = recipe.sections() | {"corpus": {"folder": described, "sources": names}}
+            sections["environment"] = environment(place)
             if source is not None:
                 sections["init"] = {"from": str(init_from), "taken": str(taken)}
             save_config(folder, model, tokenizer, sections)
@@ -220,7 +226,7 @@ def resume_run(
         raise RunError(f"{latest} is damaged: {error!r}", hint="Restore it, or start a new run") from None
     if any(getattr(train, limit) != getattr(before, limit) for limit in LIMITS):
         trainer.position.evals_since_best = 0  # given more time, a run that stopped early has its patience anew
-    sections: dict[str, Any] = {name: config[name] for name in ("data", "split", "corpus", "init") if name in config}
+    sections: dict[str, Any] = {name: config[name] for name in KEPT if name in config}
     sections["train"] = train.model_dump(mode="json")
     return Session(out, tokenizer, splits, sections, trainer)
 
@@ -251,10 +257,15 @@ def _trainer(
     started: float,
 ) -> Trainer:
     write = (lambda model: sample(model, tokenizer)) if sample else None
-    return Trainer(model, splits["train"], splits.get("valid"), config, out, write, started)
+    train = splits["train"]
+    return Trainer(
+        model, train, splits.get("valid"), config, out, write, started, lambda t: copied_text_from(train, tokenizer, t)
+    )
 
 
-def _prepared(values: Mapping[str, Mapping[str, Any]], data: Path, valid: Sequence[Source], size: str) -> Recipe:
+def settle_prepared(
+    values: Mapping[str, Mapping[str, Any]], data: Path, valid: Sequence[Source] = (), size: str = ""
+) -> Recipe:
     """The recipe for a prepared folder, whose reading, splitting and tokenizer are settled."""
     if valid:
         raise UsageError(f"{data} is prepared already: --valid comes too late", hint="Give it to nextword data prepare")
@@ -362,4 +373,4 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-__all__ = ["Session", "new_run", "resume_run", "settle"]
+__all__ = ["Session", "new_run", "resume_run", "settle", "settle_prepared"]
