@@ -87,7 +87,7 @@ def _advise(finding: Finding) -> None:
 
 
 def _copied(event: Sampled) -> str:
-    return "" if event.copied is None else f"  [dim]({event.copied.share:.0%} copied)[/dim]"
+    return "" if not (event.copied and event.copied.tokens) else f"  [dim]({event.copied.share:.0%} copied)[/dim]"
 
 
 def _one_line(text: str) -> str:

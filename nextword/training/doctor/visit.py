@@ -58,7 +58,7 @@ def examine_data(
 
     Raw text is prepared in a temporary folder. Raises UsageError and DataError, as a run would.
     """
-    with rereadable([sources]) as ([sources],), tempfile.TemporaryDirectory(prefix="nextword-") as temporary:
+    with rereadable([sources]) as (sources,), tempfile.TemporaryDirectory(prefix="nextword-") as temporary:
         if len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
             recipe, data = settle_prepared(values, Path(sources[0]), size=size), Path(sources[0])
         else:
