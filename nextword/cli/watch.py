@@ -87,7 +87,7 @@ def _advise(finding: Finding) -> None:
 
 
 def _copied(event: Sampled) -> str:
-    return "" if not (event.copied and event.copied.tokens) else f"  [dim]({event.copied.share:.0%} copied)[/dim]"
+    return "" if not (event.copied and event.copied.tokens) else f"  [dim]({event.copied.share:.0%} copied, at most {event.copied.longest} tokens at a time)[/dim]"
 
 
 def _one_line(text: str) -> str:

@@ -59,17 +59,24 @@ def findings(runs: Sequence[RunSummary]) -> str:
         if run.findings is None:
             continue
         if len(runs) > 1:
-            parts.append(f"<h3>{escape(run.name)}</h3>")
+            parts.append(f"<details{'' if parts else ' open'}><summary>{escape(run.name)}</summary>")
         if not run.findings:
             parts.append('<p class="caption">Nothing to object to.</p>')
-        parts += [_finding(found) for found in run.findings]
+        kinds: dict[Any, list[Mapping[str, Any]]] = {}
+        for found in run.findings:
+            kinds.setdefault((found.get("kind"), found.get("severity")), []).append(found)
+        parts += [_finding(group) for group in kinds.values()]
+        if len(runs) > 1:
+            parts.append("</details>")
     return f'<section id="findings"><h2>What the doctor found</h2>{"".join(parts)}</section>' if parts else ""
 
 
-def _finding(found: Mapping[str, Any]) -> str:
+def _finding(group: Sequence[Mapping[str, Any]]) -> str:
+    """What was found again and again is told once, as it was the last time."""
+    found = group[-1]
     severity = "note" if found.get("severity") == "note" else "warning"
-    step = int(found.get("step") or 0)
-    when = f"step {step:,}" if step else "before the start"
+    first, last = int(group[0].get("step") or 0), int(found.get("step") or 0)
+    when = f"steps {first:,} to {last:,}" if first < last else f"step {last:,}" if last else "at the start"
     what, why, remedy = (escape(str(found.get(key, ""))) for key in ("what", "why", "remedy"))
     return (
         f'<div class="finding {severity}"><div class="step">{severity}<br>{when}</div>'

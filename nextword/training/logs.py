@@ -20,6 +20,7 @@ JSON has no NaN: a number that is not finite is written as "nan", "inf" or "-inf
 from __future__ import annotations
 
 import json
+import logging
 import math
 import secrets
 import shutil
@@ -32,6 +33,8 @@ from typing import Any, Literal, Self, TextIO
 from nextword.errors import MissingExtra, RunError, TrainingError
 from nextword.files import write_text
 from nextword.metrics.copying import Copied
+
+logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
@@ -246,14 +249,19 @@ def _wandb(folder: Path, project: str, step: int) -> Any:
     remembered = folder / "wandb" / "id.txt"
     if not remembered.is_file():
         write_text(remembered, secrets.token_hex(4))
-    return wandb.init(
-        project=project,
-        name=folder.resolve().name,
-        dir=str(folder),
-        id=remembered.read_text(encoding="utf-8").strip(),
-        resume="allow",
-        mode=None if wandb.api.api_key else "offline",
-    )
+    settings = {
+        "project": project,
+        "name": folder.resolve().name,
+        "dir": str(folder),
+        "id": remembered.read_text(encoding="utf-8").strip(),
+        "resume": "allow",
+        "settings": wandb.Settings(silent=True),
+    }
+    try:
+        return wandb.init(**settings, mode=None if wandb.login(prompt=False) else "offline")
+    except wandb.Error as error:
+        logger.warning("wandb cannot be reached, its files stay in %s: %s", folder / "wandb", str(error).splitlines()[0])
+        return wandb.init(**settings, mode="offline")
 
 
 def _unicode(text: str) -> str:

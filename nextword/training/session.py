@@ -1,7 +1,7 @@
 """From sources and a recipe to a trained run folder: what `nextword train`, `--resume` and `nextword demo` share.
 
 session = new_run(recipe, sources, out)
-for event in session.trainer.run(): ...
+for event in session.trainer.run(): ...     # or Doctor(session).attend(), which adds what goes wrong
 session.finish()
 """
 

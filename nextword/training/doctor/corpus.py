@@ -169,12 +169,13 @@ def _tokenizer_findings(corpus: Corpus) -> Iterator[Finding]:
         )
     for split, share in (("training", corpus.unknown), ("validation", corpus.valid_unknown)):
         if share > MOST_UNKNOWN:
+            larger = ", or give a larger --vocab-size" if corpus.tokenizer != "char" else ""
             yield Finding(
                 "unknown-tokens",
                 "warning",
                 f"{share:.1%} of the {split} tokens are unknown to the {corpus.tokenizer} tokenizer",
                 "the model learns to write <unk>, and a loss that counts it looks better than it is",
-                "A subword tokenizer knows every text: --tokenizer bpe; or give a larger --vocab-size",
+                f"A subword tokenizer knows every text: --tokenizer bpe{larger}",
             )
             break
     if corpus.rare > MOST_RARE and corpus.tokenizer != "byte":
