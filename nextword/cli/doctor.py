@@ -17,7 +17,7 @@ SAMPLES, SAMPLE_TOKENS = 8, 200  # written to see how much of them is copied
 def doctor(
     target: Annotated[
         list[str],
-        typer.Argument(help="A run folder; or text files, folders, - for stdin, or a prepared folder.", metavar="RUN|DATA"),
+        typer.Argument(metavar="RUN|DATA", help="A run folder; or text files, folders, -, or a prepared folder."),
     ],
     config: Annotated[Path | None, typer.Option(help="Recipe of the run that is planned with DATA.")] = None,
     size: Annotated[str, typer.Option(help="Its size: tiny, small, medium or large.")] = "",
@@ -25,7 +25,8 @@ def doctor(
         list[str] | None, typer.Option("--set", help="Any of its settings, such as train.epochs=20. Repeatable.")
     ] = None,
     copied: Annotated[
-        bool, typer.Option("--copied", help="Have RUN write, and say how much of that it copied from its training text.")
+        bool,
+        typer.Option("--copied", help="Have RUN write, and say how much it copied from its training text."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -43,7 +44,9 @@ def doctor(
     report: dict[str, Any]
     if len(target) == 1 and (Path(target[0]) / CONFIG).is_file():
         if config or size or set_:
-            raise UsageError(f"{target[0]} is a run, whose settings are settled", hint="Leave out --config, --size, --set")
+            raise UsageError(
+                f"{target[0]} is a run, whose settings are settled", hint="Leave out --config, --size, --set"
+            )
         if copied:
             report = _copied(Path(target[0]))
             print(json.dumps(report, ensure_ascii=False, indent=2)) if as_json else _print_copied(report)
@@ -132,7 +135,9 @@ def _print_copied(report: dict[str, Any]) -> None:
         column.justify = "right"
     for number, sample in enumerate(report["samples"], 1):
         span = "".join(c if c.isprintable() else " " for c in sample["longest_text"].replace("\n", "⏎"))
-        table.add_row(str(number), str(sample["tokens"]), f"{sample['share']:.0%}", str(sample["longest"]), escape(span))
+        table.add_row(
+            str(number), str(sample["tokens"]), f"{sample['share']:.0%}", str(sample["longest"]), escape(span)
+        )
     console.print(table)
     held_out = report["held_out_share"]
     beside = "" if held_out is None else f"; of held-out text by the same hands, {held_out:.1%}"

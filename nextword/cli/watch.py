@@ -87,7 +87,11 @@ def _advise(finding: Finding) -> None:
 
 
 def _copied(event: Sampled) -> str:
-    return "" if not (event.copied and event.copied.tokens) else f"  [dim]({event.copied.share:.0%} copied, at most {event.copied.longest} tokens at a time)[/dim]"
+    """How much of a sample stands in the training text."""
+    copied = event.copied
+    if copied is None or not copied.tokens:
+        return ""
+    return f"  [dim]({copied.share:.0%} copied, {copied.longest} tokens at most at a time)[/dim]"
 
 
 def _one_line(text: str) -> str:

@@ -39,9 +39,9 @@ def corpus_facts(corpus: Mapping[str, Any]) -> dict[str, str]:
 
 def plan_facts(plan: Mapping[str, Any]) -> dict[str, str]:
     """The same of `training.doctor.plan.Plan`."""
+    per_parameter = plan["tokens"] / max(plan["parameters"], 1)
     facts = {
-        "Model": f"{plan['parameters']:,} parameters, {plan['tokens'] / max(plan['parameters'], 1):,.2f} training tokens "
-        "for each",
+        "Model": f"{plan['parameters']:,} parameters, {per_parameter:,.2f} training tokens for each",
         "Could learn by heart": f"{plan['capacity']:,.2f} times the text",
         "Memory to train": f"about {plan['memory'] / 2**30:,.2f} GiB",
     }

@@ -48,8 +48,9 @@ def plot(
     first: int = 0,
     from_zero: float = 0.0,
 ) -> str:
-    """The chart as one `<svg>` element of class `shape`, `width` by `height`; an empty frame if no points. The lines are
-    numbered from `first` in their data-line. With `from_zero`, the y axis goes from 0 to that or further.
+    """The chart as one `<svg>` element of class `shape`, `width` by `height`; an empty frame if no points.
+
+    The lines are numbered from `first` in their data-line. With `from_zero`, the y axis goes from 0 to that or further.
 
     Every finite point of a line is in its path, in order, so a script can find the nearest one.
     """

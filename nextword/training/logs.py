@@ -260,7 +260,9 @@ def _wandb(folder: Path, project: str, step: int) -> Any:
     try:
         return wandb.init(**settings, mode=None if wandb.login(prompt=False) else "offline")
     except wandb.Error as error:
-        logger.warning("wandb cannot be reached, its files stay in %s: %s", folder / "wandb", str(error).splitlines()[0])
+        logger.warning(
+            "wandb cannot be reached, its files stay in %s: %s", folder / "wandb", str(error).splitlines()[0]
+        )
         return wandb.init(**settings, mode="offline")
 
 

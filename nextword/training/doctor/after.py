@@ -90,5 +90,3 @@ def _copying(metrics: Lines) -> Iterator[Finding]:
             "Train on more text, for less time, or with a smaller --size or more model.dropout",
             line["step"],
         )
-
-

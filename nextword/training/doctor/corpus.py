@@ -44,7 +44,7 @@ letter, 1.8 for Cyrillic and 3 for Chinese. For letters, pieces pay: 0.27 tokens
 with 1,024."""
 LEAST_PIECES = 1000  # a smaller vocabulary of pieces is meant to cut finely
 LEAST_VALID = 2000
-"""Tokens. The loss of single tokens scatters by about 2.5 nats, so that of 2,000 is known to 2.5 / sqrt(2000) = 0.06."""
+"""Tokens. Losses of single tokens scatter by about 2.5 nats, so that of 2,000 is known to 2.5 / sqrt(2000) = 0.06."""
 MOST_SHARED = 0.25
 """Of held-out text that also stands in the training text. Clean splits: Shakespeare 0.00, WikiText-2 0.08, PTB 0.14."""
 MOST_IN_BOTH = 0.01
@@ -89,7 +89,7 @@ class Corpus:
 
 
 def look_at(splits: Mapping[str, TokenFiles], tokenizer: Tokenizer, thorough: bool = False) -> Corpus:
-    """Read a prepared corpus. Within a second or two unless `thorough`, which has no limit and seeks near duplicates."""
+    """Read a prepared corpus, in a second or two; `thorough` has no such limit, and looks for near duplicates."""
     train, valid = splits["train"], splits.get("valid")
     counts = np.zeros(tokenizer.vocab_size, np.int64)
     for at in range(0, train.len_tokens, 2**20):

@@ -14,7 +14,7 @@ from nextword.training.doctor.findings import Finding
 BITS_PER_PARAMETER = 3.6
 """What a model of this kind can learn by heart (Morris et al. 2025, "How much do language models memorize?")."""
 BITS_PER_BYTE = 2.0
-"""What there is to learn by heart in text, after what small models know of it: the bits per byte they reach (LOG.md)."""
+"""What there is to learn by heart in text, beyond what small models know of it: the bits per byte they reach."""
 FRESH_EPOCHS = 4.0
 """So many passes over the same text teach about as much as new text would (Muennighoff et al. 2023, "Scaling
 data-constrained language models")."""
