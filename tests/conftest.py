@@ -17,17 +17,12 @@ hypothesis.settings.register_profile("nextword", deadline=None)  # a busy machin
 hypothesis.settings.load_profile("nextword")
 
 LONG = (
-    *("cli/test_demo.py", "cli/test_doctor_command.py", "cli/test_main.py", "cli/test_train.py", "cli/test_watch.py"),
-    *("constraints/test_constraints.py", "data/test_batches.py", "decoding/test_beam.py"),
+    *("cli/test_demo.py", "cli/test_doctor_command.py", "cli/test_main.py", "cli/test_train.py"),
+    *("cli/test_watch.py", "constraints/test_constraints.py", "data/test_batches.py", "decoding/test_beam.py"),
     *("decoding/test_speculative.py", "models/test_kernels.py", "test_decoding_pictures.py", "test_drafting.py"),
     *("test_readme.py", "tokenizers/test_tokenizers.py", "tokenizers/test_training.py"),
-    *(
-        "tokenizers/test_unigram.py",
-        "training/test_crash.py",
-        "training/test_doctor.py",
-        "training/test_resume.py",
-        "training/test_trainer.py",
-    ),
+    *("tokenizers/test_unigram.py", "training/test_crash.py", "training/test_doctor.py", "training/test_resume.py"),
+    *("training/test_trainer.py"),
 )
 """Modules that take more than some three seconds: four fifths of the time of `make test`, left out of `make check`."""
 

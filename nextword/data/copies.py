@@ -52,4 +52,4 @@ def held_out_copied(train: TokenFiles, held_out: TokenFiles) -> Copied:
     starts = np.linspace(0, held_out.len_tokens - length, count).astype(np.int64)
     apart = np.array([-1])  # no token: no span runs from one passage into the next
     passages = [part for start in starts for part in (apart, held_out.window(int(start), length))]
-    return copied_from(train, np.concatenate(passages), least_span(train))
+    return copied_from(train, np.concatenate([apart, *passages]))

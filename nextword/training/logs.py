@@ -30,6 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
+from nextword.config import read_json
 from nextword.errors import MissingExtra, RunError, TrainingError
 from nextword.files import write_text
 from nextword.metrics.copying import Copied
@@ -249,19 +250,21 @@ def _wandb(folder: Path, project: str, step: int) -> Any:
     remembered = folder / "wandb" / "id.txt"
     if not remembered.is_file():
         write_text(remembered, secrets.token_hex(4))
+    config = folder / "config.json"
     settings = {
         "project": project,
         "name": folder.resolve().name,
         "dir": str(folder),
         "id": remembered.read_text(encoding="utf-8").strip(),
         "resume": "allow",
+        "config": read_json(config) if config.is_file() else {},
         "settings": wandb.Settings(silent=True),
     }
     try:
         return wandb.init(**settings, mode=None if wandb.login(prompt=False) else "offline")
     except wandb.Error as error:
         logger.warning(
-            "wandb cannot be reached, its files stay in %s: %s", folder / "wandb", str(error).splitlines()[0]
+            "Weights & Biases cannot be reached, its files stay in %s: %s", folder / "wandb", str(error).splitlines()[0]
         )
         return wandb.init(**settings, mode="offline")
 

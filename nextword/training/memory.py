@@ -57,8 +57,8 @@ def check_disk(config: ModelConfig, train: TrainConfig, run: Path) -> None:
 
 
 def expected_memory(config: ModelConfig, train: TrainConfig, tokens: int) -> float:
-    """Bytes that training takes, about: weights, gradients, optimizer, average, and what a batch of so many tokens keeps
-    for the backward pass."""
+    """Bytes that training takes, about: weights, gradients, optimizer, average, and what a batch of so many tokens
+    keeps for the backward pass."""
     model = outline(config)
     copies = 2 + MOMENTS[train.optimizer] + bool(train.ema)
     kept = 4 * KEPT_FLOATS.get(config.type, 32) * getattr(config, "num_layers", 1) * getattr(config, "hidden_size", 0)

@@ -211,7 +211,7 @@ def everything() -> dict[str, Any]:
         ]
         + [{"step": 10, "split": "sample", "copied": 0.5, "longest_copied": 7, "wall_time": 15.0}],
         "samples": [
-            {"step": 10, "text": "a<b春风又绿", "copied": 0.5, "longest_copied": 4, "longest_copied_text": "<b春"}
+            {"step": 10, "text": "a<b春风又绿", "copied": 0.5, "longest_copied_text": "<b春"}
         ],
         "findings": [finding | {"step": 100}, finding | {"step": 300}, finding | {"severity": "note", "kind": "x"}],
         "corpus": {"documents": 12345, "tokens": 7, "bytes": 9, "shared": {"share": 0.25, "least": 9, "longest": 70}},

@@ -219,6 +219,7 @@ class Project:
 def test_wandb_gets_the_figures_where_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: bool, network: bool, mode: str | None
 ) -> None:
+    (tmp_path / "config.json").write_text('{"model": {"type": "gru"}}')
     project = Project(key, network)
     monkeypatch.setitem(sys.modules, "wandb", project)
     with RunLogger(tmp_path):
@@ -232,6 +233,7 @@ def test_wandb_gets_the_figures_where_it_is_asked_for(
         logger.log(20, "valid", 3.0)
     first, again = project.runs
     assert (first["project"], first["mode"], first["dir"]) == ("poems", mode, str(tmp_path))
+    assert first["config"] == {"model": {"type": "gru"}}
     assert first["id"] == again["id"]  # a run that is resumed goes on there, too
     assert project.finished == 2
     values = {key: value for _, logged in project.logged for key, value in logged.items()}

@@ -146,7 +146,7 @@ def test_over_fitting_is_validation_that_rises_while_training_falls():
     assert evaluations([5.0, 4.2, 4.0, 4.3, 3.9, 3.8], train) == []  # it came back
     assert (
         evaluations([5.0, 4.2, 4.0, 4.1, 4.3, 4.4], [5.0, 4.0, 3.5, 3.6, 3.8, 3.9]) == []
-    )  # both rise: no over-fitting
+    )  # both rise
 
 
 def test_a_sample_that_is_a_copy_is_told():

@@ -22,7 +22,7 @@ from nextword.training.doctor.corpus import Corpus, examine_corpus, look_at
 from nextword.training.doctor.findings import Finding
 from nextword.training.doctor.plan import CERTAIN_RATE, Plan, examine_plan
 from nextword.training.doctor.vitals import Vitals
-from nextword.training.events import Advised, Evaluated, Event, Sampled, Step
+from nextword.training.events import Advised, Compiling, Evaluated, Event, Sampled, Step
 from nextword.training.logs import DOCTOR, FINDINGS, append_line, cut
 from nextword.training.memory import expected_memory, present_memory
 from nextword.training.session import Session
@@ -85,6 +85,9 @@ class Doctor:
                 return self.vitals.evaluated(event.step, event.result.loss)
             case Sampled(copied=copied) if copied is not None:
                 return self.vitals.sampled(event.step, copied)
+            case Compiling():  # the speed is another from here on
+                self.first, self.warm = event.step, None
+                return []
             case _:
                 return []
 
