@@ -85,7 +85,7 @@ def test_a_run_that_is_well_is_quiet(folder, capsys, tmp_path):
     ("arguments", "code", "message"),
     [
         (["nowhere.txt"], 1, "nowhere.txt: no such file"),
-        (["{run}", "--size", "tiny"], 2, "is a run, and its settings are settled"),
+        (["{run}", "--size", "tiny"], 2, "is a run, whose settings are settled"),
         (["{text}", "--copied"], 2, "--copied asks a run to write"),
         (["{text}", "--set", "train.epoch=3"], 2, "train.epoch: unknown key. Did you mean epochs?"),
         (["{empty}"], 1, "empty"),

@@ -210,9 +210,7 @@ def everything() -> dict[str, Any]:
             for line in metrics()
         ]
         + [{"step": 10, "split": "sample", "copied": 0.5, "longest_copied": 7, "wall_time": 15.0}],
-        "samples": [
-            {"step": 10, "text": "a<b春风又绿", "copied": 0.5, "longest_copied_text": "<b春"}
-        ],
+        "samples": [{"step": 10, "text": "a<b春风又绿", "copied": 0.5, "longest_copied_text": "<b春"}],
         "findings": [finding | {"step": 100}, finding | {"step": 300}, finding | {"severity": "note", "kind": "x"}],
         "corpus": {"documents": 12345, "tokens": 7, "bytes": 9, "shared": {"share": 0.25, "least": 9, "longest": 70}},
         "environment": {"python": "3.13", "processor": HOSTILE},

@@ -144,9 +144,7 @@ def test_over_fitting_is_validation_that_rises_while_training_falls():
     assert evaluations([5.0, 4.2, 4.0, 4.1, 4.3, 4.6], train) == [("over-fitting", 5), ("over-fitting", 6)]
     assert evaluations([5.0, 4.2, 4.0, 4.01, 4.02, 4.03], train) == []  # no more than noise
     assert evaluations([5.0, 4.2, 4.0, 4.3, 3.9, 3.8], train) == []  # it came back
-    assert (
-        evaluations([5.0, 4.2, 4.0, 4.1, 4.3, 4.4], [5.0, 4.0, 3.5, 3.6, 3.8, 3.9]) == []
-    )  # both rise
+    assert evaluations([5.0, 4.2, 4.0, 4.1, 4.3, 4.4], [5.0, 4.0, 3.5, 3.6, 3.8, 3.9]) == []  # both rise
 
 
 def test_a_sample_that_is_a_copy_is_told():
