@@ -18,9 +18,9 @@ from nextword.training.config import TrainConfig
 MOMENTS = {"sgd": 0, "muon": 1, "adam": 2, "adamw": 2}
 """Numbers an optimizer keeps for each weight, at least: sgd's momentum and what Muon leaves to AdamW come on top."""
 
-KEPT_FLOATS = {"transformer": 32, "rnn": 16, "gru": 16, "lstm": 16}
+KEPT_FLOATS = {"transformer": 36, "rnn": 16, "gru": 16, "lstm": 16}
 """Numbers of 4 bytes that a layer keeps of each token for the backward pass, times its hidden size. Measured at hidden
-size 512: Transformers of 4 and 8 layers 31 to 33 (in bfloat16 30), LSTMs of 2 layers 16 to 17."""
+size 512: Transformers of 4 layers 31 to 40 (bfloat16 least, float32 most), LSTMs of 2 layers 16 to 17."""
 
 
 def check_memory(config: ModelConfig, train: TrainConfig, place: torch.device) -> None:
@@ -28,7 +28,7 @@ def check_memory(config: ModelConfig, train: TrainConfig, place: torch.device) -
     model = outline(config)
     copies = 2 + MOMENTS[train.optimizer] + bool(train.ema)
     needed = copies * sum(p.nbytes for p in model.parameters()) + sum(table.nbytes for table in model.buffers())
-    present = present_memory(place)
+    present = _memory(place)
     if needed > present:
         raise UsageError(
             f"to train a model of this size takes at least {needed / 2**30:,.1f} GiB of memory, "
@@ -56,16 +56,16 @@ def check_disk(config: ModelConfig, train: TrainConfig, run: Path) -> None:
         )
 
 
-def expected_memory(config: ModelConfig, train: TrainConfig, tokens: int) -> float:
-    """Bytes that training takes, about: weights, gradients, optimizer, average, and what a batch of so many tokens
-    keeps for the backward pass."""
+def expected_memory(config: ModelConfig, train: TrainConfig, tokens: int, place: torch.device) -> tuple[float, float]:
+    """Bytes that training takes, about, and those that there are: weights, gradients, optimizer, average, and what a
+    batch of so many tokens keeps for the backward pass."""
     model = outline(config)
     copies = 2 + MOMENTS[train.optimizer] + bool(train.ema)
-    kept = 4 * KEPT_FLOATS.get(config.type, 32) * getattr(config, "num_layers", 1) * getattr(config, "hidden_size", 0)
-    return copies * sum(p.nbytes for p in model.parameters()) + float(kept) * tokens
+    kept = 4 * KEPT_FLOATS.get(config.type, 36) * getattr(config, "num_layers", 1) * getattr(config, "hidden_size", 0)
+    return copies * sum(p.nbytes for p in model.parameters()) + float(kept) * tokens, _memory(place)
 
 
-def present_memory(place: torch.device) -> float:
+def _memory(place: torch.device) -> float:
     """Bytes of memory in all; infinite where the system does not tell (Windows)."""
     if place.type == "cuda":
         return torch.cuda.get_device_properties(place).total_memory

@@ -24,7 +24,7 @@ from nextword.training.doctor.plan import CERTAIN_RATE, Plan, examine_plan
 from nextword.training.doctor.vitals import Vitals
 from nextword.training.events import Advised, Compiling, Evaluated, Event, Sampled, Step
 from nextword.training.logs import DOCTOR, FINDINGS, append_line, cut
-from nextword.training.memory import expected_memory, present_memory
+from nextword.training.memory import expected_memory
 from nextword.training.session import Session
 from nextword.training.trainer import DEFAULT_BPTT
 
@@ -113,6 +113,8 @@ def plan_of(
     context = config.context or getattr(settings, "max_seq_len", 0) or DEFAULT_BPTT
     batch_size, context, _ = fit(files.len_tokens, config.batch_size, context)
     step_tokens = batch_size * context * config.accumulate
+    place = place or torch.device("cpu")
+    needed, present = expected_memory(settings, config, batch_size * context, place)
     return Plan(
         parameters=parameters,
         dropout=getattr(settings, "dropout", 0.0),
@@ -120,7 +122,7 @@ def plan_of(
         bytes=files.counts.target_bytes,
         step_tokens=step_tokens,
         warmup_steps=config.warmup_steps,
-        memory=expected_memory(settings, config, batch_size * context),
-        memory_present=present_memory(place or torch.device("cpu")),
+        memory=needed,
+        memory_present=present if math.isfinite(present) else 0.0,
         steps=config.steps or config.epochs * files.len_tokens / step_tokens or None,
     )

@@ -50,6 +50,7 @@ class Plan:
     memory: float
     """Bytes that training takes, about."""
     memory_present: float
+    """0: the system does not tell."""
     steps: float | None = None
     """Of the whole run; None: not known yet."""
     seconds: float | None = None
@@ -83,7 +84,7 @@ def examine_plan(plan: Plan) -> list[Finding]:
 
 
 def _size_findings(plan: Plan) -> Iterator[Finding]:
-    if plan.memory > MOST_MEMORY * plan.memory_present:
+    if plan.memory_present and plan.memory > MOST_MEMORY * plan.memory_present:
         yield Finding(
             "memory",
             "warning",
