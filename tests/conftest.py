@@ -17,11 +17,11 @@ hypothesis.settings.register_profile("nextword", deadline=None)  # a busy machin
 hypothesis.settings.load_profile("nextword")
 
 LONG = (
-    *("cli/test_demo.py", "cli/test_main.py", "cli/test_train.py", "cli/test_train_data.py", "cli/test_tuning.py"),
-    *("cli/test_watch.py", "training/test_freezing.py", "training/test_soup.py"),
+    *("cli/test_demo.py", "cli/test_doctor_command.py", "cli/test_main.py", "cli/test_train.py"),
+    *("cli/test_train_data.py", "cli/test_tuning.py", "cli/test_watch.py", "training/test_freezing.py"),
+    *("training/test_doctor.py", "training/test_soup.py", "text/test_template.py"),
     *("constraints/test_constraints.py", "data/test_batches.py", "data/test_mixture.py", "decoding/test_beam.py"),
     *("interop/test_crossing.py", "interop/test_lm_eval.py", "interop/test_onnx.py", "interop/test_weights.py"),
-    *("text/test_template.py",),
     *("decoding/test_speculative.py", "models/test_kernels.py", "test_decoding_pictures.py", "test_drafting.py"),
     *("test_readme.py", "tokenizers/test_tokenizers.py", "tokenizers/test_training.py"),
     *("tokenizers/test_unigram.py", "training/test_crash.py", "training/test_order.py", "training/test_resume.py"),

@@ -41,6 +41,8 @@ NEVER = {
     "nextword.tokenizers": ("torch",),
     "nextword.decoding.config": ("torch",),
     "nextword.training.config": ("torch",),
+    "nextword.metrics": ("torch",),
+    **{f"nextword.training.doctor.{name}": ("torch",) for name in ("findings", "corpus", "plan", "vitals", "after")},
 }
 EVERYWHERE_NEVER = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
 
@@ -213,12 +215,15 @@ def test_what_is_public_is_documented(path: Path) -> None:
 
 
 def test_what_must_start_fast_loads_no_torch() -> None:
-    rooms = ("errors", "config", "files", "text", "corpora", "tokenizers", "cli")
+    rooms = ("errors", "config", "files", "text", "corpora", "metrics", "tokenizers", "cli")
     alone = (
         "nextword",
         "nextword.decoding.config",
         "nextword.training.config",
         "nextword.training.logs",
+        "nextword.training.doctor.corpus",
+        "nextword.training.doctor.plan",
+        "nextword.training.doctor.after",
         "nextword.report.curves",
     )
     names = [m for m in map(module_of, SOURCES) if room(m) in rooms or m in alone]

@@ -9,7 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-from nextword.cli import average, data, demo, evaluate, generate, interop, lm_eval, prepare, runs, score, train, write
+from nextword.cli import (
+    average,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    generate,
+    interop,
+    lm_eval,
+    prepare,
+    runs,
+    score,
+    train,
+    write,
+)
 from nextword.errors import NextwordError, did_you_mean
 
 # click's exceptions, wherever this version of typer keeps its click
@@ -49,6 +63,7 @@ app.command()(score.score)
 app.command()(evaluate.evaluate)
 app.command()(average.average)
 app.command("lm-eval", context_settings=lm_eval.CONTEXT)(lm_eval.lm_eval)
+app.command()(doctor.doctor)
 app.command()(runs.runs)
 app.command()(runs.report)
 app.command("import")(interop.import_)

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from nextword.cli.console import err
 
 if TYPE_CHECKING:
-    from nextword.training.events import Event, Finished
+    from nextword.training.doctor.findings import Finding
+    from nextword.training.events import Event, Finished, Sampled
     from nextword.training.session import Session
     from nextword.training.trainer import Trainer
 
@@ -34,7 +35,8 @@ def train(
 
     `quiet`: evaluations are not printed. `heard` is called with each event.
     """
-    from nextword.training.events import Compiling, Evaluated, Finished, Sampled, Step
+    from nextword.training.doctor.attend import Doctor
+    from nextword.training.events import Advised, Compiling, Evaluated, Finished, Sampled, Step
 
     columns = [
         TextColumn("{task.description}"),
@@ -45,12 +47,15 @@ def train(
         TimeRemainingColumn(elapsed_when_finished=True),
     ]
     finished: Finished | None = None
+    doctor = Doctor(session)
+    for finding in doctor.findings:
+        _advise(finding)
     with (
         _stoppable(session.trainer),
         Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress,
     ):
         bar = progress.add_task(label, total=1.0, numbers="")
-        for event in session.trainer.run():
+        for event in doctor.attend():
             heard(event)
             match event:
                 case Step():
@@ -70,7 +75,9 @@ def train(
                             markup=False,
                         )
                 case Sampled():
-                    err.print(f"  [dim]{escape(_one_line(event.text))}[/dim]")
+                    err.print(f"  [dim]{escape(_one_line(event.text))}[/dim]{_copied(event)}")
+                case Advised(finding=finding):
+                    _advise(finding)
                 case Finished():
                     finished = event
     assert finished is not None
@@ -86,6 +93,20 @@ def finish(session: Session) -> dict[str, Any]:
     figures = session.finish()
     write_text(session.folder / "loss.svg", loss_plot_svg(read_metrics(session.folder / METRICS)))
     return figures
+
+
+def _advise(finding: Finding) -> None:
+    """A line for a warning; notes are for `nextword doctor` and the report."""
+    if finding.severity == "warning":
+        err.print(f"[bold yellow]Doctor:[/bold yellow] {escape(finding.line)}")
+
+
+def _copied(event: Sampled) -> str:
+    """How much of a sample stands in the training text."""
+    copied = event.copied
+    if copied is None or not copied.tokens:
+        return ""
+    return f"  [dim]({copied.share:.0%} copied, {copied.longest} tokens at most at a time)[/dim]"
 
 
 def _one_line(text: str) -> str:

@@ -4,7 +4,7 @@
 {
   const lines = JSON.parse(document.getElementById("data").textContent);
   const choices = document.querySelector(".choices");
-  const figures = [...document.querySelectorAll("figure")];
+  const figures = [...document.querySelectorAll("#curves figure")];
   const readout = document.createElement("div");
   readout.id = "readout";
   const chosen = {};
@@ -41,6 +41,7 @@
   const number = (value) => Math.round(value).toLocaleString("en");
 
   const words = ([step, seconds, tokens, nats, bits]) => {
+    if (tokens === undefined) return [`step ${number(step)}`, seconds.toLocaleString("en", { maximumSignificantDigits: 4 })];
     const where = [`step ${number(step)}`];
     if (seconds !== null) where.push(duration(seconds));
     if (tokens !== null) where.push(`${number(tokens)} tokens`);

@@ -1,5 +1,6 @@
 """The training report: loss curves of one or more runs and all that is told of them, on one offline page.
 
+Below the loss stand small charts of what else was logged: learning rate, gradient, speed, copied text.
 Every choice of axes is drawn here, for wide and for narrow screens; the page's script only shows one drawing
 and reads out its points.
 Knows nothing of models: it is given what a run logged.
@@ -11,9 +12,10 @@ import math
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nextword.errors import UsageError
+from nextword.report.health import data, environment, findings
 from nextword.report.page import standalone, write_page
 from nextword.report.runs import RunSummary, configuration, filled, lead, number, runs_table, samples
 from nextword.report.svg import Line, Ticks, escape, plot, shorten, step_ticks, time_ticks
@@ -24,6 +26,8 @@ MAX_POINTS = 800  # of one line: about one for each pixel across
 
 # Step, seconds, tokens, nats per token, bits per byte; NaN: unknown.
 Row = tuple[float, float, float, float, float]
+R = TypeVar("R", bound=tuple[float, ...])
+Small = dict[str, list[tuple[int, list[tuple[float, float]]]]]  # key -> (index of the run, (step, value) of its line)
 Curves = Sequence[tuple[RunSummary, str, list[Row]]]  # run, split, rows
 
 X_AXES: dict[str, tuple[int, str, Ticks]] = {
@@ -31,6 +35,9 @@ X_AXES: dict[str, tuple[int, str, Ticks]] = {
     "time": (1, "training time", time_ticks),
     "tokens": (2, "tokens", step_ticks),
 }
+SMALL = {"lr": "learning rate", "grad_norm": "gradient norm", "tokens_per_s": "tokens per second",
+         "copied": "share of the sample copied from the training text"}  # fmt: skip
+"""Keys of metrics.jsonl that get a small chart each, over the steps."""
 Y_AXES = {"nats": (3, "nats per token"), "bits": (4, "bits per byte")}
 
 
@@ -40,15 +47,20 @@ def write_report(runs: Sequence[RunSummary], out: Path) -> None:
         raise UsageError("no run to report on", hint="Name one or more folders written by nextword train")
     curves = [(run, split, rows) for run in runs for split, rows in _curves(run.metrics).items()]
     names = [run.name for run in runs]
+    small = _small_lines(runs)
     write_page(
         out,
         "curves",
-        data=_data(curves),
+        data=_data(curves) + _small_data(runs, small),
         title=escape(" · ".join(names) if len(names) < 4 else f"{len(names)} runs compared"),
         lead=lead(runs),
         choices=_choices(curves),
         charts=_charts(runs, curves),
         caption=_caption(runs, curves),
+        small=_small_charts(runs, small, first=len(curves)),
+        findings=findings(runs),
+        corpus=data(runs),
+        environment=environment(runs),
         runs_heading="Figures" if len(runs) == 1 else "Runs",
         runs=runs_table(runs),
         configuration=configuration(runs),
@@ -82,8 +94,8 @@ def _curves(metrics: list[dict[str, Any]]) -> dict[str, list[Row]]:
     return {split: thin(rows) for split, rows in curves.items() if any(math.isfinite(row[3]) for row in rows)}
 
 
-def thin(rows: list[Row], limit: int = MAX_POINTS) -> list[Row]:
-    """At most `limit` rows that draw the same line: of each stretch its lowest, its highest and one gap.
+def thin(rows: list[R], limit: int = MAX_POINTS, column: int = 3) -> list[R]:
+    """At most `limit` rows that draw the same line: of each stretch its lowest in `column`, its highest and one gap.
 
     The first and the last row always stay.
     """
@@ -93,10 +105,10 @@ def thin(rows: list[Row], limit: int = MAX_POINTS) -> list[Row]:
     kept = {0, len(rows) - 1}
     for start in range(0, len(rows), size):
         stretch = range(start, min(start + size, len(rows)))
-        finite = [i for i in stretch if math.isfinite(rows[i][3])]
+        finite = [i for i in stretch if math.isfinite(rows[i][column])]
         if finite:
-            kept |= {min(finite, key=lambda i: rows[i][3]), max(finite, key=lambda i: rows[i][3])}
-        kept |= set([i for i in stretch if not math.isfinite(rows[i][3])][:1])
+            kept |= {min(finite, key=lambda i: rows[i][column]), max(finite, key=lambda i: rows[i][column])}
+        kept |= set([i for i in stretch if not math.isfinite(rows[i][column])][:1])
     return [rows[i] for i in sorted(kept)]
 
 
@@ -160,6 +172,47 @@ def _data(curves: Curves) -> list[dict[str, Any]]:
         }
         for run, split, rows in curves
     ]
+
+
+def _small_lines(runs: Sequence[RunSummary]) -> Small:
+    """What there is to draw of each key of SMALL; a key that no run has is left out."""
+    lines: Small = {key: [] for key in SMALL}
+    for key, index in product(SMALL, range(len(runs))):
+        rows = [(float(line["step"]), number(line, key)) for line in runs[index].metrics if key in line]
+        if any(math.isfinite(value) for _, value in rows):
+            lines[key].append((index, thin(rows, MAX_POINTS // 2, column=1)))
+    return {key: found for key, found in lines.items() if found}
+
+
+def _small_data(runs: Sequence[RunSummary], small: Small) -> list[dict[str, Any]]:
+    return [
+        {
+            "label": f"{runs[index].name} · {SMALL[key]}",
+            "rows": [[step, float(f"{value:.4g}")] for step, value in rows if math.isfinite(value)],
+        }
+        for key, found in small.items()
+        for index, rows in found
+    ]
+
+
+def _small_charts(runs: Sequence[RunSummary], small: Small, first: int) -> str:
+    """A chart for each key, in the colours of the runs, all over the same steps."""
+    figures = []
+    for key, found in small.items():
+        lines = [Line(list(rows), "", index) for index, rows in found]
+        drawing = plot(
+            lines,
+            x_label="steps",
+            y_label=SMALL[key],
+            x_ticks=step_ticks,
+            width=420,
+            height=230,
+            first=first,
+            from_zero=0.1 if key == "copied" else 0.0,
+        )
+        figures.append(f'<figure class="small">{drawing}</figure>')
+        first += len(lines)
+    return f'<section id="small" aria-label="Other curves">{"".join(figures)}</section>' if figures else ""
 
 
 def _caption(runs: Sequence[RunSummary], curves: Curves) -> str:

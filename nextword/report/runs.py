@@ -1,4 +1,4 @@
-"""What a report tells of runs in words and tables: figures, configuration, samples.
+"""What a report tells of runs in words and tables: figures, configuration, samples (`health` has the rest).
 
 Draws nothing; every function gives HTML with all text escaped.
 """
@@ -44,6 +44,12 @@ class RunSummary:
     """The configuration, nested as in its TOML file."""
     text: str = ""
     """What it was trained on. Only runs on the same text are compared with each other."""
+    findings: list[dict[str, Any]] | None = None
+    """What the doctor found, the worst first; None: it was not asked."""
+    corpus: dict[str, Any] = field(default_factory=dict)
+    """Numbers of the data: `training.doctor.corpus.Corpus`."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    """Where it was trained."""
 
 
 def figures(run: RunSummary) -> dict[str, Any]:
@@ -124,16 +130,17 @@ def configuration(runs: Sequence[RunSummary]) -> str:
     common = [key for key in keys if key not in differing]
     parts = ["<section><h2>Configuration</h2>"]
     if len(runs) == 1:
-        return "".join([*parts, _config_table([], flat, keys), "</section>"])
+        return "".join([*parts, table([], flat, keys), "</section>"])
     if differing:
-        parts.append(_config_table([run.name for run in runs], flat, differing))
+        parts.append(table([run.name for run in runs], flat, differing))
     if common:
         parts.append(f"<details><summary>{len(common)} settings that all runs share</summary>")
-        parts.append(_config_table([], flat[:1], common) + "</details>")
+        parts.append(table([], flat[:1], common) + "</details>")
     return "".join([*parts, "</section>"])
 
 
-def _config_table(names: Sequence[str], flat: Sequence[dict[str, str]], keys: Iterable[str]) -> str:
+def table(names: Sequence[str], flat: Sequence[dict[str, str]], keys: Iterable[str]) -> str:
+    """A row a key, a column a run; `names` head the columns, none for a single one."""
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
     head = f"<thead><tr><th></th>{heads}</tr></thead>" if names else ""
     rows = [
@@ -167,17 +174,28 @@ def samples(runs: Sequence[RunSummary]) -> str:
         stride = max(1, math.ceil((len(run.samples) - 1) / (MAX_SAMPLES - 1)))
         shown = run.samples[::-1][::stride][::-1]  # always the last one
         for sample in shown:
-            text = str(sample.get("text", ""))
-            language = ' lang="zh"' if any("\u4e00" <= char <= "\u9fff" for char in text) else ""
-            parts.append(
-                f'<div class="sample"><div class="step">step {sample.get("step", 0):,}</div>'
-                f"<pre{language}>{escape(text)}</pre></div>"
-            )
+            parts.append(_sample(sample))
         if len(shown) < len(run.samples):
             parts.append(f'<p class="caption">{len(shown)} of {len(run.samples):,} samples, all in samples.jsonl.</p>')
         if len(runs) > 1:
             parts.append("</details>")
     return f"<section><h2>Samples while training</h2>{''.join(parts)}</section>" if parts else ""
+
+
+def _sample(sample: dict[str, Any]) -> str:
+    """A sample; where it is known how much of it was copied, that, and the longest such span marked in the text."""
+    text, span = str(sample.get("text", "")), str(sample.get("longest_copied_text", ""))
+    copied, note, shown = number(sample, "copied"), "", escape(text)
+    if math.isfinite(copied) and text:
+        note = f"<br>{copied:.0%} copied"
+        before, found, after = text.partition(span) if span and copied else (text, "", "")
+        if found:
+            shown = f'{escape(before)}<mark title="the longest copied span">{escape(found)}</mark>{escape(after)}'
+    language = ' lang="zh"' if any("\u4e00" <= char <= "\u9fff" for char in text) else ""
+    return (
+        f'<div class="sample"><div class="step">step {sample.get("step", 0):,}{note}</div>'
+        f"<pre{language}>{shown}</pre></div>"
+    )
 
 
 def number(line: dict[str, Any], key: str) -> float:

@@ -46,10 +46,13 @@ def plot(
     height: int = 400,
     shape: str = "",
     x_range: tuple[float, float] | None = None,
+    first: int = 0,
+    from_zero: float = 0.0,
 ) -> str:
     """The chart as one `<svg>` element of class `shape`, `width` by `height`; an empty frame if no points.
 
-    The x axis reaches from 0, or from the least x below it, to the greatest, unless `x_range` says otherwise.
+    The x axis reaches from 0, or from the least x below it, to the greatest, unless `x_range` says otherwise. The lines
+    are numbered from `first` in their data-line. With `from_zero`, the y axis goes from 0 to that or further.
 
     Every finite point of a line is in its path, in order, so a script can find the nearest one.
     """
@@ -61,7 +64,7 @@ def plot(
     left, top, bottom = 46, 30, 40
     right = 22 + 7.0 * max((_columns(line.label) for line in drawn), default=0)
     x_low, x_high = x_range or _span(min([0, *xs]), max(xs, default=1))
-    y_low, y_high = _y_range(ys)
+    y_low, y_high = (0.0, 1.08 * max(from_zero, *ys, 0.0)) if from_zero else _y_range(ys)
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - x_low) / (x_high - x_low) * (width - left - right)
@@ -93,7 +96,7 @@ def plot(
         dash = ' stroke-dasharray="7 4"' if drawn[i].colour // COLOURS % 2 else ""
         weight = "thin" if drawn[i].thin else "thick"
         stroke = f'class="{weight}" stroke="var(--c{drawn[i].colour % COLOURS})"{dash}'
-        parts.append(f'<path data-line="{i}" {stroke} d="{path}"/>')
+        parts.append(f'<path data-line="{first + i}" {stroke} d="{path}"/>')
     parts.append("</svg>")
     parts += _end_labels(drawn, place, width - right, top, height - bottom)
     return "".join(parts) + "</svg>"

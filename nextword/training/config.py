@@ -105,6 +105,9 @@ class TrainConfig(Config):
     """Steps between samples; 0 = at each evaluation."""
     log_every: int = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl."""
+    wandb: str = ""
+    """Project at Weights & Biases that gets the figures, too; "" = none. Where wandb finds no API key, they are kept in
+    `wandb/` in the run folder, for `wandb sync`."""
     patience: int = Field(default=0, ge=0)
     """Stop after this many evaluations without a new best (early stopping); 0 = never."""
     plateau_patience: int = Field(default=1, ge=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nextword.metrics.copying import Copied
+from nextword.training.doctor.findings import Finding
 from nextword.training.evaluation import Evaluation
 
 
@@ -50,6 +52,16 @@ class Sampled:
 
     step: int
     text: str
+    copied: Copied | None = None
+    """What of it stands in the training text."""
+
+
+@dataclass(frozen=True)
+class Advised:
+    """The doctor found something: only in a run that is attended (`doctor.attend`)."""
+
+    step: int
+    finding: Finding
 
 
 @dataclass(frozen=True)
@@ -61,4 +73,4 @@ class Finished:
     """completed, early stopping, or interrupted."""
 
 
-Event = Step | Compiling | Evaluated | Sampled | Finished
+Event = Step | Compiling | Evaluated | Sampled | Advised | Finished

@@ -1,4 +1,5 @@
-"""What a training run writes down: `metrics.jsonl`, `samples.jsonl`, and TensorBoard where it is installed.
+"""What a training run writes down: `metrics.jsonl`, `samples.jsonl`, TensorBoard where it is installed, and Weights &
+Biases where it is asked for.
 
 One JSON object a line, on disk as soon as it is logged, so that a killed run loses only its last moment.
 A run that is resumed goes on in the same files as if it had never stopped. Knows nothing of models or of torch.
@@ -9,24 +10,37 @@ A line of `metrics.jsonl`:
      "tokens_per_s": 41000.0, "wall_time": 20.5}
 
 `loss` is in nats per token, `tokens` counts those trained on so far, `wall_time` the seconds of training.
+A sample gives a line of its own, of how much of it was copied from the training text:
+
+    {"step": 100, "split": "sample", "copied": 0.125, "longest_copied": 14, "wall_time": 20.9}
+
 JSON has no NaN: a number that is not finite is written as "nan", "inf" or "-inf" and read back as a float.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
+import secrets
 import shutil
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
-from nextword.errors import RunError, TrainingError
+from nextword.config import read_json
+from nextword.errors import MissingExtra, RunError, TrainingError
 from nextword.files import write_text
+from nextword.metrics.copying import Copied
+
+logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
+FINDINGS, DOCTOR = "findings.jsonl", "doctor.json"
+"""What the doctor found, a line each, and the numbers it went by."""
 
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -35,7 +49,8 @@ class RunLogger:
     """Appends to the logs of one run folder.
 
     `step` is the step the run goes on from: lines of later steps, written after the checkpoint, are dropped, and
-    those of that step itself where it is still to be `evaluated` or `sampled`. At 0 the logs begin anew.
+    those of that step itself where it is still to be `evaluated` or `sampled`. At 0 the logs begin anew. `wandb` names
+    a project at Weights & Biases that gets everything, too.
 
     >>> with RunLogger(Path("runs/poems")) as logger:                       # doctest: +SKIP
     ...     logger.log(100, "train", 3.14, lr=3e-3, grad_norm=0.7, tokens=819200, tokens_per_s=41000.0)
@@ -43,14 +58,18 @@ class RunLogger:
     ...     logger.log_sample(100, "春风又绿江南岸")
     """
 
-    def __init__(self, folder: Path, step: int = 0, evaluated: bool = True, sampled: bool = True) -> None:
+    def __init__(
+        self, folder: Path, step: int = 0, evaluated: bool = True, sampled: bool = True, wandb: str = ""
+    ) -> None:
+        check_wandb(wandb)
         self.folder = folder
         self._files: dict[str, TextIO] = {}
         self._tensorboard: Any = None
+        self._wandb: Any = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            kept = _cut(folder / METRICS, step, evaluated)
-            _cut(folder / SAMPLES, step, sampled)
+            kept = cut(folder / METRICS, step, evaluated)
+            cut(folder / SAMPLES, step, sampled)
             for name in (METRICS, SAMPLES):
                 self._files[name] = (folder / name).open("a", encoding="utf-8")
         except OSError as error:
@@ -58,6 +77,7 @@ class RunLogger:
         elapsed = max((line.get("wall_time", 0.0) for line in kept), default=0.0)
         self._start = time.monotonic() - elapsed
         self._tensorboard = _tensorboard(folder / "tensorboard", step)
+        self._wandb = _wandb(folder, wandb, step) if wandb else None
 
     @property
     def wall_time(self) -> float:
@@ -80,18 +100,35 @@ class RunLogger:
         line: dict[str, Any] = {"step": step, "split": split, "loss": loss, "lr": lr, "grad_norm": grad_norm}
         line |= {"tokens": tokens, "tokens_per_s": tokens_per_s, "wall_time": round(self.wall_time, 3), **extra}
         line = {key: value for key, value in line.items() if value is not None}
-        self._append(METRICS, {key: _plain(value) for key, value in line.items()})
-        if self._tensorboard:
-            for key, value in line.items():
-                if isinstance(value, int | float) and key != "step":
-                    self._tensorboard.add_scalar(f"{split}/{key}", value, step)
+        self._log_line(line)
 
-    def log_sample(self, step: int, text: str) -> None:
-        """Write down a text the model generated at `step`. Raises TrainingError if the disk takes no more."""
-        text = text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair has no place in UTF-8
-        self._append(SAMPLES, {"step": step, "text": text})
+    def log_sample(self, step: int, text: str, copied: Copied | None = None, span: str = "") -> None:
+        """Write down a text the model generated at `step`, how much of it was copied from the training text, and the
+        longest such span. Raises TrainingError if the disk takes no more."""
+        text, span = _unicode(text), _unicode(span)
+        line: dict[str, Any] = {"step": step, "text": text}
+        if copied is not None:
+            figures = {"copied": round(copied.share, 4), "longest_copied": copied.longest}
+            line |= figures | {"longest_copied_text": span}
+            self._log_line({"step": step, "split": "sample"} | figures | {"wall_time": round(self.wall_time, 3)})
+        self._append(SAMPLES, line)
         if self._tensorboard:
             self._tensorboard.add_text("sample", text, step)
+        if self._wandb:
+            self._wandb.log({"sample/text": text}, step=step)
+
+    def _log_line(self, line: dict[str, Any]) -> None:
+        """A line of METRICS, to everybody."""
+        self._append(METRICS, {key: _plain(value) for key, value in line.items()})
+        step, split = line["step"], line["split"]
+        numbers = {
+            f"{split}/{key}": value for key, value in line.items() if isinstance(value, int | float) and key != "step"
+        }
+        if self._tensorboard:
+            for key, value in numbers.items():
+                self._tensorboard.add_scalar(key, value, step)
+        if self._wandb:
+            self._wandb.log(numbers, step=step)
 
     def _append(self, name: str, values: dict[str, Any]) -> None:
         try:
@@ -106,6 +143,8 @@ class RunLogger:
             file.close()
         if self._tensorboard:
             self._tensorboard.close()
+        if self._wandb:
+            self._wandb.finish()
 
     def __enter__(self) -> Self:
         return self
@@ -150,8 +189,22 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     return parsed
 
 
-def _cut(path: Path, step: int, done: bool) -> list[dict[str, Any]]:
-    """Drop what lies after `step` (at step 0: everything), atomically; return what stays.
+def read_findings(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `findings.jsonl`, under the rules of `read_metrics`."""
+    return _read_lines(path)
+
+
+def append_line(path: Path, values: dict[str, Any]) -> None:
+    """Add a line to a log that is written to rarely. Raises TrainingError if the disk takes no more."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+
+
+def cut(path: Path, step: int, done: bool = True) -> list[dict[str, Any]]:
+    """Drop from a log what lies after `step` (at step 0: everything), atomically; return what stays.
 
     Unless it is `done`, what came after the training of `step` goes too.
     """
@@ -180,6 +233,45 @@ def _tensorboard(folder: Path, step: int) -> Any:
     if not step:
         shutil.rmtree(folder, ignore_errors=True)
     return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+
+def check_wandb(project: str) -> None:
+    """Raises MissingExtra if there is a project to log to, and no wandb to do it with."""
+    if project and find_spec("wandb") is None:
+        raise MissingExtra("wandb", "wandb", "train.wandb")
+
+
+def _wandb(folder: Path, project: str, step: int) -> Any:
+    """A run at Weights & Biases: the same one again after a resume, offline where there is no key to log in with."""
+    import wandb
+
+    if not step:
+        shutil.rmtree(folder / "wandb", ignore_errors=True)
+    remembered = folder / "wandb" / "id.txt"
+    if not remembered.is_file():
+        write_text(remembered, secrets.token_hex(4))
+    config = folder / "config.json"
+    settings = {
+        "project": project,
+        "name": folder.resolve().name,
+        "dir": str(folder),
+        "id": remembered.read_text(encoding="utf-8").strip(),
+        "resume": "allow",
+        "config": read_json(config) if config.is_file() else {},
+        "settings": wandb.Settings(silent=True),
+    }
+    try:
+        return wandb.init(**settings, mode=None if wandb.login(prompt=False) else "offline")
+    except wandb.Error as error:
+        logger.warning(
+            "Weights & Biases cannot be reached, its files stay in %s: %s", folder / "wandb", str(error).splitlines()[0]
+        )
+        return wandb.init(**settings, mode="offline")
+
+
+def _unicode(text: str) -> str:
+    """Half a surrogate pair has no place in UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _cannot_write(path: Path, error: OSError) -> TrainingError:

@@ -19,14 +19,16 @@ from nextword.training.freezing import freeze
 MOMENTS = {"sgd": 0, "muon": 1, "adam": 2, "adamw": 2}
 """Numbers an optimizer keeps for each weight, at least: sgd's momentum and what Muon leaves to AdamW come on top."""
 
+KEPT_FLOATS = {"transformer": 36, "rnn": 16, "gru": 16, "lstm": 16}
+"""Numbers of 4 bytes that a layer keeps of each token for the backward pass, times its hidden size. Measured at hidden
+size 512: Transformers of 4 layers 31 to 40 (bfloat16 least, float32 most), LSTMs of 2 layers 16 to 17."""
+
 
 def check_memory(config: ModelConfig, train: TrainConfig, place: torch.device) -> None:
     """Raises UsageError if weights, gradients, optimizer and average are more than the memory there is, or if
     `train.freeze` does not fit the model."""
     model = outline(config)
-    weights, trained = _sizes(model, train)
-    needed = (1 + bool(train.ema)) * weights + (1 + MOMENTS[train.optimizer]) * trained
-    needed += sum(table.nbytes for table in model.buffers())
+    needed = _needed(model, train)
     present = _memory(place)
     if needed > present:
         raise UsageError(
@@ -54,6 +56,20 @@ def check_disk(config: ModelConfig, train: TrainConfig, run: Path) -> None:
             f"{free / 2**30:,.2f} GiB free",
             hint=f"Free some space, give another --out, or keep fewer by {fewer}",
         )
+
+
+def expected_memory(config: ModelConfig, train: TrainConfig, tokens: int, place: torch.device) -> tuple[float, float]:
+    """Bytes that training takes, about, and those that there are: weights, gradients, optimizer, average, and what a
+    batch of so many tokens keeps for the backward pass."""
+    kept = 4 * KEPT_FLOATS.get(config.type, 36) * getattr(config, "num_layers", 1) * getattr(config, "hidden_size", 0)
+    return _needed(outline(config), train) + float(kept) * tokens, _memory(place)
+
+
+def _needed(model: LanguageModel, train: TrainConfig) -> int:
+    """Bytes of weights, gradients, optimizer, average and tables."""
+    weights, trained = _sizes(model, train)
+    needed = (1 + bool(train.ema)) * weights + (1 + MOMENTS[train.optimizer]) * trained
+    return needed + sum(table.nbytes for table in model.buffers())
 
 
 def _sizes(model: LanguageModel, train: TrainConfig) -> tuple[int, int]:

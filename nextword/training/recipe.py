@@ -25,6 +25,7 @@ from nextword.text.records import ReadConfig
 from nextword.text.scripts import share_in
 from nextword.tokenizers import TokenizerConfig
 from nextword.training.config import TrainConfig
+from nextword.training.logs import check_wandb
 
 SECTIONS = ("data", "mix", "split", "tokenizer", "model", "train")
 
@@ -123,6 +124,7 @@ def complete(values: Mapping[str, Mapping[str, Any]], sample: str, size: str = "
         settings["budget"] = DEFAULT_BUDGET
     train = parse(TrainConfig, settings, "train")
     check_limit(train)
+    check_wandb(train.wandb)
     if row == "transformer" and "max_seq_len" not in given and train.context:
         model["max_seq_len"] = train.context
     model_config(model)  # a mistake shows before the data is read

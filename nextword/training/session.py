@@ -1,7 +1,7 @@
 """From sources and a recipe to a trained run folder: what `nextword train`, `--resume` and `nextword demo` share.
 
 session = new_run(recipe, sources, out)
-for event in session.trainer.run(): ...
+for event in session.trainer.run(): ...     # or Doctor(session).attend(), which adds what goes wrong
 session.finish()
 """
 
@@ -33,6 +33,7 @@ from nextword.checkpoint import (
     save_weights,
 )
 from nextword.config import parse
+from nextword.data.copies import copied_text_from
 from nextword.data.mixture import MixConfig, MixedBatches, Mixture
 from nextword.data.prepare import TOKENIZER_FILES, Progress, is_prepared, open_prepared, prepare, rereadable
 from nextword.data.token_files import TokenFiles
@@ -44,7 +45,8 @@ from nextword.text.records import ReadConfig, Source, sample_text
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
 from nextword.training.config import TrainConfig
-from nextword.training.logs import METRICS, SAMPLES
+from nextword.training.environment import environment
+from nextword.training.logs import DOCTOR, FINDINGS, METRICS, SAMPLES
 from nextword.training.memory import check_disk, check_memory
 from nextword.training.mixing import mixes, open_mix, prepare_mix, sample_mix
 from nextword.training.recipe import LIMITS, Recipe, check_limit, complete
@@ -57,7 +59,7 @@ SAMPLE_CHARACTERS = 1_000_000
 DATA, CARD = "data", "README.md"
 OURS = (
     *(CONFIG, WEIGHTS, GENERATION, *TOKENIZER_FILES, CARD, DATA),
-    *(METRICS, SAMPLES, resume.FOLDER, "tensorboard", "loss.svg", "loss.png"),
+    *(METRICS, SAMPLES, FINDINGS, DOCTOR, resume.FOLDER, "tensorboard", "wandb", "loss.svg", "loss.png"),
 )
 """What a run folder holds: all that overwriting a run removes."""
 STAGING = ".new-"  # begins the name of the folder in which a run is made ready
@@ -67,6 +69,9 @@ FIXED = (
     *("freeze", "layer_decay"),
 )
 """Settings of [train] that a checkpoint is bound to."""
+
+KEPT = ("data", "mix", "split", "corpus", "init", "environment")
+"""Sections of config.json that a run that goes on keeps."""
 
 Sampler = Callable[[LanguageModel, Tokenizer, str], str]
 """(model, tokenizer, prompt) -> what the model writes after a prompt of the held-out text, "" where there are none."""
@@ -154,7 +159,7 @@ def new_run(
                 folders = prepare_mix(recipe, folder / DATA, taught, progress)
             elif len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
                 folders = {"": Path(sources[0])}
-                recipe = _prepared(values, folders[""], valid, size)
+                recipe = settle_prepared(values, folders[""], valid, size)
             else:
                 recipe, data = complete(values, _peek(values, sources), size), folder / DATA
                 folders = {"": data}
@@ -186,7 +191,7 @@ def new_run(
             names = [file.path for path in folders.values() for file in read_index(path / "train").sources]
             where: dict[str, Any] = {"folders": described} if recipe.mix.corpora else {"folder": described[""]}
             where |= {"sources": names + ([corpus] if corpus else []), "apart": trainer.batches.whole_examples}
-            sections = recipe.sections() | {"corpus": where}
+            sections = recipe.sections() | {"corpus": where, "environment": environment(place)}
             if source is not None:
                 sections["init"] = {"from": str(init_from), "taken": str(taken)}
             save_config(folder, model, tokenizer, sections)
@@ -237,9 +242,7 @@ def resume_run(
         raise RunError(f"{latest} is damaged: {error!r}", hint="Restore it, or start a new run") from None
     if any(getattr(train, limit) != getattr(before, limit) for limit in LIMITS):
         trainer.position.evals_since_best = 0  # given more time, a run that stopped early has its patience anew
-    sections: dict[str, Any] = {
-        name: config[name] for name in ("data", "mix", "split", "corpus", "init") if name in config
-    }
+    sections: dict[str, Any] = {name: config[name] for name in KEPT if name in config}
     sections["train"] = train.model_dump(mode="json")
     return Session(out, tokenizer, splits, sections, trainer)
 
@@ -283,9 +286,12 @@ def _trainer(
     sample: Sampler | None,
     started: float,
 ) -> Trainer:
-    files = splits.get("valid", splits["train"])
+    train = splits["train"]
+    files = splits.get("valid", train)
     write = _asking(sample, tokenizer, files, model.max_seq_len) if sample else None
-    return Trainer(model, splits["train"], splits.get("valid"), config, out, write, started)
+    return Trainer(
+        model, train, splits.get("valid"), config, out, write, started, lambda t: copied_text_from(train, tokenizer, t)
+    )
 
 
 def _asking(
@@ -298,7 +304,9 @@ def _asking(
     return lambda model: sample(model, tokenizer, text)
 
 
-def _prepared(values: Mapping[str, Mapping[str, Any]], data: Path, valid: Sequence[Source], size: str) -> Recipe:
+def settle_prepared(
+    values: Mapping[str, Mapping[str, Any]], data: Path, valid: Sequence[Source] = (), size: str = ""
+) -> Recipe:
     """The recipe for a prepared folder, whose reading, splitting and tokenizer are settled."""
     if valid:
         raise UsageError(f"{data} is prepared already: --valid comes too late", hint="Give it to nextword data prepare")
@@ -406,4 +414,7 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-__all__ = ["Session", "check_free", "data_of", "new_run", "replacing_run", "resume_run", "settle"]
+__all__ = [
+    *("Session", "check_free", "data_of", "new_run", "replacing_run", "resume_run"),
+    *("settle", "settle_prepared"),
+]

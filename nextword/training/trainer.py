@@ -20,6 +20,7 @@ from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
 from nextword.loss import LossTerms, next_token_loss
+from nextword.metrics.copying import Copied
 from nextword.models.base import LanguageModel
 from nextword.tokenizers import IGNORE
 from nextword.training import resume
@@ -89,10 +90,12 @@ class Trainer:
         folder: Path,
         sample: Callable[[LanguageModel], str] | None = None,
         started: float | None = None,
+        copied: Callable[[str], tuple[Copied, str]] | None = None,
     ) -> None:
-        """`started` (time.monotonic) is when the time budget began to run; default now."""
+        """`started` (time.monotonic) is when the time budget began to run; default now. `copied` says what of a sample
+        stands in the training text, and its longest such span."""
         self.model, self.valid_files, self.config = model, valid_files, config
-        self.folder, self.sample = folder, sample
+        self.folder, self.sample, self.copied = folder, sample, copied
         self.device = model.device
         self.precision = choose_precision(config.precision, self.device)
         self.batches = batches_for(train_files, model, config)
@@ -117,7 +120,8 @@ class Trainer:
         Raises TrainingError when a loss or a gradient is not finite: before the update, so the weights are intact.
         """
         done, step = self.position.done, self.position.step
-        with RunLogger(self.folder, step, done.get("eval") == step, done.get("sample") == step) as logger:
+        evaluated, sampled = done.get("eval") == step, done.get("sample") == step
+        with RunLogger(self.folder, step, evaluated, sampled, self.config.wandb) as logger:
             self.model.train()
             reason = yield from self._pause(logger)  # what was due when an earlier process was interrupted
             while not reason:
@@ -219,7 +223,16 @@ class Trainer:
         return TrainingError(
             f"the {what} is not a finite number at step {step} ({where}, epoch {self.batches.epoch:.2f}); the weights "
             f"of step {step - 1} are untouched",
-            hint=f"Try train.learning_rate={self.config.learning_rate / 3:.1g} or a smaller train.clip_norm",
+            hint=self._remedy(),
+        )
+
+    def _remedy(self) -> str:
+        """What to do against numbers that are not finite."""
+        saved = resume.checkpoints(self.folder)
+        wider = "" if self.precision == "float32" else ", or train.precision='float32'"
+        return (
+            f"{f'--resume goes on from {saved[-1].name}' if saved else 'Start again'} with --set "
+            f"train.learning_rate={self.config.learning_rate / 3:.1g}, a smaller train.clip_norm{wider}"
         )
 
     # -- pauses: evaluate, sample, save ----------------------------------------------------------------------------
@@ -293,8 +306,9 @@ class Trainer:
         with self._best_view(), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             text = self.sample(self.model)
         self._did("sample")
-        logger.log_sample(self.position.step, text)
-        return Sampled(self.position.step, text)
+        copied, span = self.copied(text) if self.copied else (None, "")
+        logger.log_sample(self.position.step, text, copied, span)
+        return Sampled(self.position.step, text, copied)
 
     def _stop_if_asked(self) -> None:
         if self._interrupted:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextword.errors import UsageError
-from nextword.report.curves import MAX_POINTS, RunSummary, loss_plot_svg, thin, write_report
+from nextword.report.curves import MAX_POINTS, SMALL, RunSummary, loss_plot_svg, thin, write_report
 from nextword.report.runs import lead
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -198,6 +198,55 @@ def test_the_best_of_several_runs_is_named_even_among_namesakes(tmp_path: Path) 
     worse = [line | {"bits_per_byte": 9.0} if line["split"] == "valid" else line for line in metrics()]
     page = page_of(summary("a"), summary("b", worse), summary("a", worse), folder=tmp_path)
     assert "Of 3 runs, a came lowest: 2.350 nats per token or 1.175 bits per byte" in page.words("p")
+
+
+def everything() -> dict[str, Any]:
+    finding = {"kind": "over-fitting", "severity": "warning", "what": HOSTILE, "why": "so", "remedy": "stop"}
+    return {
+        "lines": [
+            line | {"lr": 1e-3 * line["step"], "grad_norm": 1 / line["step"], "tokens_per_s": 100.0}
+            if line["split"] == "train"
+            else line
+            for line in metrics()
+        ]
+        + [{"step": 10, "split": "sample", "copied": 0.5, "longest_copied": 7, "wall_time": 15.0}],
+        "samples": [{"step": 10, "text": "a<b春风又绿", "copied": 0.5, "longest_copied_text": "<b春"}],
+        "findings": [finding | {"step": 100}, finding | {"step": 300}, finding | {"severity": "note", "kind": "x"}],
+        "corpus": {"documents": 12345, "tokens": 7, "bytes": 9, "shared": {"share": 0.25, "least": 9, "longest": 70}},
+        "environment": {"python": "3.13", "processor": HOSTILE},
+    }
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_all_that_was_logged_is_shown(tmp_path: Path, count: int) -> None:
+    page = page_of(*(summary(f"run {i}", **everything()) for i in range(count)), folder=tmp_path)
+    assert "alert(1)" not in page.words("mark")
+    assert page.text["mark"] == ["<b春"] * count
+    assert page.words("pre").count("风又绿") == count
+    said = " ".join(text for texts in page.text.values() for text in texts)
+    for words in ("steps 100 to 300", "at the start", "50% copied", "12,345 documents", "25.0% in spans of 9", "3.13"):
+        assert said.count(words) == count, words
+    classes = [a.get("class") for a in page.attributes("div")]
+    assert classes.count("finding warning") == classes.count("finding note") == count  # told again is told once
+
+
+def test_small_charts_have_rows_of_step_and_value(tmp_path: Path) -> None:
+    page = page_of(summary("a", **everything()), summary("b"), folder=tmp_path)
+    data = json.loads("".join(page.text["script"]).split("\n")[0])
+    small = {line["label"]: line["rows"] for line in data if len(line["rows"][0]) == 2}
+    assert list(small) == [f"a · {name}" for name in SMALL.values()]
+    assert small["a · learning rate"][-1] == [20, 0.02]
+    assert small[f"a · {SMALL['copied']}"] == [[10, 0.5]]
+    figures = [a for a in page.attributes("figure") if a.get("class") == "small"]
+    assert len(figures) == len(SMALL)
+    for path in page.attributes("path"):
+        if "data-line" in path:  # the page's script reads the n-th point as the n-th row
+            assert len(points(path["d"] or "")) == len(data[int(path["data-line"] or "")]["rows"])
+
+
+def test_a_run_that_is_well_says_so_and_one_without_a_doctor_says_nothing(tmp_path: Path) -> None:
+    assert "Nothing to object to" in page_of(summary(findings=[]), folder=tmp_path).words("p")
+    assert "What the doctor found" not in page_of(summary(), folder=tmp_path).words("h2")
 
 
 def test_no_run_is_an_error(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nextword.errors import RunError, TrainingError
-from nextword.training.logs import RunLogger, read_metrics, read_samples
+from nextword.errors import MissingExtra, RunError, TrainingError
+from nextword.metrics.copying import Copied
+from nextword.training.logs import RunLogger, append_line, cut, read_findings, read_metrics, read_samples
+from nextword.training.recipe import complete
 
 
 @pytest.fixture(autouse=True)
@@ -177,3 +179,92 @@ def test_tensorboard_gets_the_numbers_and_forgets_what_was_undone(
     assert {("valid/loss", 1.5, 30), ("valid/perplexity", 4.5, 30)} <= set(Writer.made.scalars)
     assert not any(tag.endswith("/step") for tag, _, _ in Writer.made.scalars)
     assert Writer.made.closed
+
+
+class Project:
+    """Stands in for the library wandb."""
+
+    Error = RuntimeError
+
+    def __init__(self, key: bool = False, network: bool = True) -> None:
+        self.key, self.network = key, network
+        self.runs: list[dict[str, Any]] = []
+        self.logged: list[tuple[int, dict[str, Any]]] = []
+        self.finished = 0
+        self.__spec__ = object()  # it is installed
+
+    def Settings(self, **settings: Any) -> dict[str, Any]:
+        return settings
+
+    def login(self, prompt: bool) -> bool:
+        assert not prompt, "nobody is there to answer"
+        return self.key
+
+    def init(self, **settings: Any) -> Project:
+        if settings["mode"] != "offline" and not self.network:
+            raise self.Error("no network\nat all")
+        self.runs.append(settings)
+        return self
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self.logged.append((step, values))
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+@pytest.mark.parametrize(
+    ("key", "network", "mode"), [(False, True, "offline"), (True, True, None), (True, False, "offline")]
+)
+def test_wandb_gets_the_figures_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: bool, network: bool, mode: str | None
+) -> None:
+    (tmp_path / "config.json").write_text('{"model": {"type": "gru"}}')
+    project = Project(key, network)
+    monkeypatch.setitem(sys.modules, "wandb", project)
+    with RunLogger(tmp_path):
+        pass
+    assert project.runs == []
+    copied = Copied(10, 4, 3, 4, 0)
+    with RunLogger(tmp_path, wandb="poems") as logger:
+        logger.log(10, "train", 3.5, lr=1e-3)
+        logger.log_sample(10, "春风", copied, "春")
+    with RunLogger(tmp_path, step=10, wandb="poems") as logger:
+        logger.log(20, "valid", 3.0)
+    first, again = project.runs
+    assert (first["project"], first["mode"], first["dir"]) == ("poems", mode, str(tmp_path))
+    assert first["config"] == {"model": {"type": "gru"}}
+    assert first["id"] == again["id"]  # a run that is resumed goes on there, too
+    assert project.finished == 2
+    values = {key: value for _, logged in project.logged for key, value in logged.items()}
+    assert values.items() >= {"train/loss": 3.5, "sample/text": "春风", "sample/copied": 0.4, "valid/loss": 3.0}.items()
+    assert [step for step, _ in project.logged] == [10, 10, 10, 20]
+    with RunLogger(tmp_path, wandb="poems"):
+        pass
+    assert project.runs[-1]["id"] != first["id"]  # a run that begins anew is another
+
+
+def test_a_missing_wandb_is_told_before_the_text_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nextword.training.logs.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"train\.wandb needs the library wandb.*nextword\[wandb\]"):
+        complete({"train": {"wandb": "poems"}}, "text")
+    complete({}, "text")
+
+
+def test_what_was_copied_is_logged_with_its_text(tmp_path: Path) -> None:
+    with RunLogger(tmp_path) as logger:
+        logger.log_sample(10, "ab\ud83d", Copied(10, 4, 3, 4, 0), "b\ud83d")
+    [line] = read_metrics(tmp_path / "metrics.jsonl")
+    assert (line["split"], line["copied"], line["longest_copied"]) == ("sample", 0.4, 4)
+    [sample] = read_samples(tmp_path / "samples.jsonl")
+    assert sample["longest_copied_text"] == "b?"
+
+
+def test_lines_are_appended_one_by_one_and_cut(tmp_path: Path) -> None:
+    path = tmp_path / "findings.jsonl"
+    for step in (0, 10, 20):
+        append_line(path, {"step": step, "what": "漏"})
+    assert [line["step"] for line in cut(path, 10)] == [0, 10]
+    assert read_findings(path) == [{"step": 0, "what": "漏"}, {"step": 10, "what": "漏"}]
+    with pytest.raises(TrainingError, match="cannot write the log"):
+        append_line(tmp_path / "nowhere" / "x", {})
