@@ -76,7 +76,7 @@ def _print(diagnosis: Diagnosis) -> None:
 
     facts = Table.grid(padding=(0, 2))
     corpus, plan = diagnosis.corpus, diagnosis.plan
-    rows = corpus_facts(corpus.to_dict()) if corpus else {"Data": "gone: it cannot be looked at"}
+    rows = corpus_facts(corpus.to_dict()) if corpus else {"Data": "gone, or several corpora"}
     for name, value in (rows | (plan_facts(plan.to_dict()) if plan else {})).items():
         facts.add_row(f"[dim]{name}[/dim]", escape(value))
     console.print(facts)
@@ -98,6 +98,7 @@ def _copied(run: Path) -> dict[str, Any]:
     """What a run writes from nothing, and how much of it stands in its training text."""
     from nextword.checkpoint import read_config
     from nextword.data.copies import copied_text_from, held_out_copied, least_span
+    from nextword.data.token_files import TokenFiles
     from nextword.errors import RunError
     from nextword.generator import TextGenerator
     from nextword.training.doctor.visit import splits_of
@@ -106,7 +107,7 @@ def _copied(run: Path) -> dict[str, Any]:
     if not splits:
         raise RunError(f"the data of {run} is gone", hint="Put it back: copies are looked for in the training text")
     generator = TextGenerator.load(run)
-    train = splits["train"]
+    train, valid = splits["train"], splits.get("valid")
     texts = generator.generate_many("", num_samples=SAMPLES, max_tokens=SAMPLE_TOKENS, seed=0)
     samples = []
     for generation in texts:
@@ -118,7 +119,7 @@ def _copied(run: Path) -> dict[str, Any]:
         "least": least_span(train),
         "tokens": tokens,
         "share": sum(sample["copied"] for sample in samples) / tokens if tokens else 0.0,
-        "held_out_share": held_out_copied(train, splits["valid"]).share if "valid" in splits else None,
+        "held_out_share": held_out_copied(train, valid).share if isinstance(valid, TokenFiles) else None,
         "longest": max((sample["longest"] for sample in samples), default=0),
         "samples": samples,
     }

@@ -115,6 +115,11 @@ class Mixture:
         parts = [f"{name} {files.digest} {self.shares[name]!r}\n" for name, files in self.files.items()]
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
+    def pieces(self) -> Iterator[Ids]:
+        """The stream of the first, piece by piece, then that of the second, and so on."""
+        for files in self.files.values():
+            yield from files.pieces()
+
     def examples(self) -> Iterator[tuple[Ids, int]]:
         """The examples of the first, then those of the second, and so on."""
         for files in self.files.values():

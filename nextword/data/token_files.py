@@ -114,6 +114,11 @@ class TokenFiles:
             ids[at : at + last - first] = self._tokens[number][first:last]
         return ids
 
+    def pieces(self, length: int = 2**18) -> Iterator[Ids]:
+        """The whole stream in order, `length` ids at a time."""
+        for start in range(0, self.len_tokens, length):
+            yield self.window(start, min(length, self.len_tokens - start))
+
     def loss_mask(self, start: int, length: int) -> NDArray[np.bool_]:
         """(length,) True where the token at this position carries loss: not in prompts, nor at position -1."""
         mask = np.ones(length, dtype=np.bool_)

@@ -19,7 +19,7 @@ from nextword.errors import TrainingError
 from nextword.files import write_json
 from nextword.models import ModelConfig
 from nextword.training.config import TrainConfig
-from nextword.training.doctor.corpus import Corpus, examine_corpus, look_at
+from nextword.training.doctor.corpus import Corpus, examine_splits
 from nextword.training.doctor.findings import Finding
 from nextword.training.doctor.plan import CERTAIN_RATE, Plan, examine_plan
 from nextword.training.doctor.vitals import Vitals
@@ -49,11 +49,8 @@ class Doctor:
         self.findings: list[Finding] = []
         """Those of before the first step."""
         if not trainer.position.step:
-            single = {name: files for name, files in session.splits.items() if isinstance(files, TokenFiles)}
-            self.corpus = (
-                look_at(single, session.tokenizer) if "train" in single else None
-            )  # a mixture is not looked at
-            self.findings = (examine_corpus(self.corpus) if self.corpus else []) + examine_plan(self.plan)
+            self.corpus, self.findings = examine_splits(session.splits, session.tokenizer)
+            self.findings += examine_plan(self.plan)
 
     def attend(self) -> Iterator[Event]:
         """Train, and say what is found on the way. Raises what `Trainer.run` raises, after writing it down."""
@@ -76,8 +73,8 @@ class Doctor:
             raise
 
     def _record(self) -> None:
-        if self.corpus:
-            numbers = {"corpus": self.corpus.to_dict(), "plan": self.plan.to_dict()}
+        if not self.first:  # a run that goes on has its numbers from when it began
+            numbers = {"corpus": self.corpus and self.corpus.to_dict(), "plan": self.plan.to_dict()}
             write_json(self.session.folder / DOCTOR, numbers)
 
     def _see(self, event: Event) -> list[Finding]:

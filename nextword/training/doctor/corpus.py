@@ -6,7 +6,7 @@ Reads token files; knows no torch and no model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from nextword.text.scripts import share_in
 from nextword.training.doctor.findings import Finding
 
 if TYPE_CHECKING:
+    from nextword.data.mixture import Mixture
     from nextword.tokenizers import Tokenizer
 
 QUICK_TOKENS = 20_000_000
@@ -148,6 +149,28 @@ def _near_repeated(files: TokenFiles, tokenizer: Tokenizer) -> float:
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
+
+
+def examine_splits(
+    splits: Mapping[str, TokenFiles | Mixture], tokenizer: Tokenizer, thorough: bool = False
+) -> tuple[Corpus | None, list[Finding]]:
+    """Look at a corpus, or at each of a mixture, and say what a model will suffer from.
+
+    The numbers of a mixture are none, and its findings begin with the names of its corpora.
+    """
+    train = splits["train"]
+    if isinstance(train, TokenFiles):
+        alone = {split: files for split, files in splits.items() if isinstance(files, TokenFiles)}
+        corpus = look_at(alone, tokenizer, thorough)
+        return corpus, examine_corpus(corpus)
+    mixed = {split: files.files for split, files in splits.items() if not isinstance(files, TokenFiles)}
+    findings: list[Finding] = []
+    for name in train.files:
+        parts = {split: files[name] for split, files in mixed.items() if name in files}
+        found = examine_corpus(look_at(parts, tokenizer, thorough))
+        # One tokenizer cuts all of them, so what one corpus seldom needs another may need often.
+        findings += [replace(one, what=f"{name}: {one.what}") for one in found if one.kind != "vocabulary"]
+    return None, findings
 
 
 def examine_corpus(corpus: Corpus) -> list[Finding]:

@@ -13,6 +13,7 @@ import torch
 
 from nextword.checkpoint import outline, read_config
 from nextword.config import read_json
+from nextword.data.mixture import Mixture
 from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare, rereadable
 from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
@@ -21,11 +22,11 @@ from nextword.text.records import Source
 from nextword.tokenizers import Tokenizer
 from nextword.training.doctor.after import examine_log, relive
 from nextword.training.doctor.attend import plan_of
-from nextword.training.doctor.corpus import Corpus, examine_corpus, look_at
+from nextword.training.doctor.corpus import Corpus, examine_corpus, examine_splits, look_at
 from nextword.training.doctor.findings import Finding, finding_of, worst_first
 from nextword.training.doctor.plan import Plan, examine_plan
 from nextword.training.logs import DOCTOR, FINDINGS, METRICS, read_findings, read_metrics
-from nextword.training.session import settle, settle_prepared
+from nextword.training.session import data_of, settle, settle_prepared
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Diagnosis:
     """What there is, and what is wrong with it, the worst first."""
 
     corpus: Corpus | None
-    """None: the data of the run is gone."""
+    """None: the data of the run is gone, or a mixture."""
     plan: Plan | None
     """None: the run was not attended."""
     findings: list[Finding]
@@ -81,24 +82,26 @@ def examine_run(folder: Path) -> Diagnosis:
     config = read_config(folder)
     metrics = read_metrics(folder / METRICS) if (folder / METRICS).exists() else []
     if (folder / FINDINGS).exists():
-        findings = [finding_of(line) for line in read_findings(folder / FINDINGS)]
+        recorded = [finding_of(line) for line in read_findings(folder / FINDINGS)]
     else:
         train = config.get("train", {})
         uniform = math.log(config["tokenizer"]["vocab_size"])
-        findings = relive(metrics, uniform, train.get("warmup_steps", 0), train.get("learning_rate", 0.0))
-    corpus = None
+        recorded = relive(metrics, uniform, train.get("warmup_steps", 0), train.get("learning_rate", 0.0))
+    corpus, plan = None, _recorded_plan(folder)
+    findings = [finding for finding in recorded if not finding.step]
     if splits := splits_of(folder, config):
-        corpus = look_at(splits, Tokenizer.load(folder), thorough=True)
-        findings = [*examine_corpus(corpus), *findings]
-    known = {finding.kind: finding for finding in [*findings, *examine_log(metrics)]}  # of one kind, the latest
-    return Diagnosis(corpus, _recorded_plan(folder), worst_first(list(known.values())))
+        corpus, findings = examine_splits(splits, Tokenizer.load(folder), thorough=True)
+        findings += examine_plan(plan) if plan else []
+    known = {finding.kind for finding in findings}
+    # Of one kind, the latest: it says how far it has gone.
+    later = {f.kind: f for f in [*recorded, *examine_log(metrics)] if f.step and f.kind not in known}
+    return Diagnosis(corpus, plan, worst_first([*findings, *later.values()]))
 
 
-def splits_of(folder: Path, config: Mapping[str, Any]) -> dict[str, TokenFiles]:
+def splits_of(folder: Path, config: Mapping[str, Any]) -> dict[str, TokenFiles | Mixture]:
     """The token files that a run was trained on; none if they are gone or damaged."""
-    data = folder / str(config.get("corpus", {}).get("folder", ""))
     try:
-        return open_prepared(data) if is_prepared(data) else {}
+        return data_of(folder, config, Tokenizer.load(folder))
     except RunError:
         return {}
 
