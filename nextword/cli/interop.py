@@ -60,7 +60,7 @@ def import_(
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder written by nextword train or nextword import.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write (hf), or file (gguf, onnx).")],
+    out: Annotated[Path, typer.Argument(help="Folder to write (hf, onnx), or file (gguf).")],
     format: Annotated[str, typer.Option(help="hf: Hugging Face; gguf: llama.cpp; onnx: onnxruntime.")] = "hf",
     quantization: Annotated[str, typer.Option(help="Of GGUF: f32, f16 or q8_0.")] = "f16",
     licence: Annotated[str, typer.Option(help="For the model card, such as apache-2.0.")] = "",
@@ -95,11 +95,13 @@ def export(
 
         foreign, _, _ = run_as_foreign(run)
         write_gguf(out, foreign, quantization.upper())
+        print(json.dumps({"out": str(out), "format": format}) if as_json else out)
     else:
         from nextword.interop.onnx import export_onnx
 
-        export_onnx(run, out)
-    print(json.dumps({"out": str(out), "format": format}) if as_json else out)
+        made = export_onnx(run, out)
+        found = {"out": str(out), "format": format, "parameters": made.parameters, "difference": made.difference}
+        print(json.dumps(found) if as_json else f"{out}: {made.parameters:,} parameters, float32\n{made}")
     return 0
 
 

@@ -135,7 +135,8 @@ def export_huggingface(
         dtype = _write_weights(folder / checkpoint.WEIGHTS, shapes, written, {"format": "pt"}, "", progress)
         write_json(folder / huggingface.CONFIG, dict(foreign.config) | {"torch_dtype": dtype})
         write_json(folder / huggingface.GENERATION, dict(foreign.generation))
-        plain = "origin" not in config  # in a run of our own no text spells a special token
+        # In a run of our own no text spells a special token, unless a chat template has to.
+        plain = "origin" not in config and not foreign.chat_template
         huggingface.write_tokenizer(folder, foreign.tokenizer, foreign.special_tokens, plain, settings.max_seq_len)
         if foreign.chat_template:
             write_text(folder / huggingface.TEMPLATE, foreign.chat_template)

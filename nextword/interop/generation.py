@@ -56,8 +56,12 @@ def stop_tokens(foreign: Foreign, tokenizer: Tokenizer) -> list[str]:
 
 
 def theirs(ours: Mapping[str, Any], ids: Mapping[str, Any]) -> dict[str, Any]:
-    """A generation_config.json; `ids` are bos_token_id and the like."""
-    names = {ours: theirs for theirs, ours in NAMES.items()}
+    """A generation_config.json; `ids` are bos_token_id and the like.
+
+    It says nothing of a text's length: there, `max_new_tokens` overrules the max_length of whoever calls `generate`, as
+    lm-eval does, and lets a text run over the end of the positions.
+    """
+    names = {ours: theirs for theirs, ours in NAMES.items() if theirs != "max_new_tokens"}
     found = {names[key]: value for key, value in ours.items() if key in names}
     greedy = found.get("temperature") == 0
     if greedy:

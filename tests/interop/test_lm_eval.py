@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from interop_runs import TEXTS, random_run
-from references import gpt2_pair
+from interop_runs import TEXTS, random_run, save_run
 
-from nextword.checkpoint import WEIGHTS, save_config, save_weights
 from nextword.cli import run as command_line
 from nextword.errors import RunError, UsageError
 from nextword.generator import TextGenerator
+from nextword.interop.convert import export_huggingface
+from nextword.models.transformer import GPT2
 from nextword.scoring import score_continuations, score_text
 from nextword.text.chat import CHATML
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
@@ -61,24 +61,15 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run, and a Hugging Face folder of the same weights and tokenizer, as `nextword export` writes it."""
-    transformers = pytest.importorskip("transformers")
-    from tokenizers.processors import TemplateProcessing
-
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run, and what `nextword export` makes of it."""
+    pytest.importorskip("accelerate")
     folder = tmp_path_factory.mktemp("pair")
     tokenizer = train_tokenizer(TokenizerConfig(type="bpe", vocab_size=300), TEXTS)
-    ours, theirs = gpt2_pair(vocab_size=tokenizer.vocab_size, n_positions=LIMIT)
-    save_config(folder / "run", ours, tokenizer, {})
-    save_weights(folder / "run" / WEIGHTS, ours)
-    theirs.save_pretrained(folder / "hf")
-    backend = Tokenizer.load(folder / "run").backend
-    backend.post_processor = TemplateProcessing(single="<eos> $A", special_tokens=[("<eos>", tokenizer.eos_id)])
-    fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<eos>", eos_token="<eos>", split_special_tokens=True
-    )
-    fast.save_pretrained(folder / "hf")
+    settings = {"type": "transformer", "hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_seq_len": LIMIT}
+    save_run(folder / "run", settings | (GPT2 if request.param == "gpt2" else {}), tokenizer)
+    export_huggingface(folder / "run", folder / "hf", check=False)
     return folder / "run", folder / "hf"
 
 

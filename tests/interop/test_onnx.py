@@ -11,6 +11,7 @@ import pytest
 import torch
 from interop_runs import random_run
 
+from nextword.cli import run as command_line
 from nextword.errors import MissingExtra, RunError, UsageError
 from nextword.generator import TextGenerator
 from nextword.interop import onnx as exporter
@@ -120,3 +121,12 @@ def test_what_an_export_never_replaces(tmp_path: Path) -> None:
             export_onnx(tmp_path / "run", tmp_path / taken)
     for _ in range(2):
         export_onnx(tmp_path / "run", tmp_path / "again")
+
+
+def test_the_command_says_how_it_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random_run(tmp_path / "run", type="lstm", hidden_size=4)
+    command = ["export", str(tmp_path / "run"), str(tmp_path / "out"), "--format", "onnx"]
+    assert command_line(command) == 0
+    assert "the same in onnxruntime: largest difference of logits" in capsys.readouterr().out
+    assert command_line([*command, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["difference"] < 1e-4

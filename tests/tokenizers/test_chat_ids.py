@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 from chat_templates import CONVERSATIONS, TEMPLATES
+from interop_runs import TEXTS, save_run
 
 from nextword.errors import RunError, TemplateError
+from nextword.interop.convert import export_huggingface
+from nextword.text.chat import CHATML
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 from nextword.tokenizers.chat import ChatTokenizer
 
@@ -83,3 +86,15 @@ def test_the_template_comes_from_the_folder(tokenizer: Tokenizer, tmp_path: Path
     file.write_bytes(b"\xff")
     with pytest.raises(RunError, match="chat_template"):
         ChatTokenizer.load(tmp_path, tokenizer)
+
+
+def test_an_exported_run_talks_alike_in_transformers(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = train_tokenizer(TokenizerConfig(type="bpe", vocab_size=300, special_tokens=SPECIAL), TEXTS)
+    save_run(tmp_path / "run", {"type": "transformer", "hidden_size": 8, "num_heads": 2, "num_layers": 1}, tokenizer)
+    (tmp_path / "run" / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
+    export_huggingface(tmp_path / "run", tmp_path / "hf", check=False)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    chat = ChatTokenizer.load(tmp_path / "run", tokenizer)
+    for turns in CONVERSATIONS:
+        assert theirs.apply_chat_template(turns, add_generation_prompt=True)["input_ids"] == chat.prompt(turns)
