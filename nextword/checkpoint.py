@@ -65,8 +65,13 @@ def save_config(folder: Path, model: LanguageModel, tokenizer: Tokenizer, sectio
 
 
 def save_weights(path: Path, model: LanguageModel) -> None:
-    """Write the weights and their SHA-256 as `save_tensors` does. Tied weights are stored once."""
-    save_tensors(path, weights(model), {SHA256: tensors_sha256(weights(model))})
+    """Write the weights of a model as `write_weights` does. Tied weights are stored once."""
+    write_weights(path, weights(model))
+
+
+def write_weights(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write weights and their SHA-256 as `save_tensors` does."""
+    save_tensors(path, tensors, {SHA256: tensors_sha256(tensors)})
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, str] | None = None) -> None:
@@ -104,6 +109,14 @@ def weights(model: LanguageModel) -> dict[str, torch.Tensor]:
 
 def load_weights(path: Path, model: LanguageModel) -> None:
     """Fill the model from a safetensors file. Raises RunError if it is damaged or made for another model."""
+    model.load_state_dict(read_weights(path, model), strict=False)  # strict would ask for tied names twice
+
+
+def read_weights(path: Path, model: LanguageModel) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, on the CPU, mapped: read when they are used.
+
+    Raises RunError if it is damaged or made for another model.
+    """
     with _reading(path):
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
@@ -111,7 +124,7 @@ def load_weights(path: Path, model: LanguageModel) -> None:
     _compare(path, model, {name: list(tensor.shape) for name, tensor in tensors.items()})
     if recorded and path.stat().st_size <= MOST_HASHED and tensors_sha256(tensors) != recorded:
         raise RunError(f"{path} is damaged: its SHA-256 differs from the recorded one", hint=AGAIN)
-    model.load_state_dict(tensors, strict=False)  # strict would ask for tied names twice
+    return tensors
 
 
 def outline(config: ModelConfig) -> LanguageModel:

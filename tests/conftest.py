@@ -24,8 +24,8 @@ LONG = (
     *("interop/test_crossing.py", "interop/test_lm_eval.py", "interop/test_onnx.py", "interop/test_weights.py"),
     *("decoding/test_speculative.py", "models/test_kernels.py", "test_decoding_pictures.py", "test_drafting.py"),
     *("test_readme.py", "tokenizers/test_tokenizers.py", "tokenizers/test_training.py"),
-    *("tokenizers/test_unigram.py", "training/test_crash.py", "training/test_order.py", "training/test_resume.py"),
-    "training/test_trainer.py",
+    *("tokenizers/test_unigram.py", "training/test_crash.py", "training/test_distributed.py"),
+    *("training/test_order.py", "training/test_resume.py", "training/test_trainer.py"),
 )
 """Modules that take more than some three seconds: four fifths of the time of `make test`, left out of `make check`."""
 

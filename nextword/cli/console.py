@@ -33,6 +33,12 @@ def show_warnings() -> None:
     logging.getLogger("nextword").handlers = [handler]
 
 
+def hush() -> None:
+    """Say nothing: another process of this run speaks for all."""
+    out.quiet = err.quiet = True
+    logging.getLogger("nextword").setLevel(logging.ERROR)
+
+
 @contextmanager
 def progress_bars() -> Iterator[PrepareProgress]:
     """A callback for work on text, as `prepare` calls it: one bar for each stage, with bytes, rate and time left."""
@@ -45,7 +51,7 @@ def progress_bars() -> Iterator[PrepareProgress]:
         TimeRemainingColumn(),
     ]
     bars: dict[str, TaskID] = {}
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+    with Progress(*columns, console=err, disable=err.quiet or not err.is_terminal, transient=True) as progress:
 
         def advance(stage: str, count: int, total: int | None) -> None:
             if stage not in bars:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from pathlib import Path
@@ -76,104 +77,113 @@ def train(
     """Train a language model on your text.
 
     Example: nextword train poems.txt --out runs/poems --model lstm --budget 10m
+
+    On several GPUs: torchrun --nproc-per-node 8 -m nextword train poems.txt --out runs/poems --device cuda
     """
     started = time.monotonic()
     from nextword.cli import watch
-    from nextword.cli.console import err, progress_bars
+    from nextword.cli.console import err, hush, progress_bars
     from nextword.config import assign, read_toml
     from nextword.errors import UsageError
+    from nextword.training.distributed import processes
     from nextword.training.mixing import mixes
     from nextword.training.recipe import check_sections, commented
     from nextword.training.session import new_run, resume_run, settle
 
-    if out is None and not print_config and not find_lr:
-        raise UsageError("--out is missing", hint="Name the folder of the run: --out runs/NAME")
-    values: dict[str, Any] = read_toml(config) if config else {}
-    check_sections(values)
-    flags: list[tuple[str, str, Any]] = [
-        ("model", "type", model),
-        ("tokenizer", "type", tokenizer),
-        ("tokenizer", "vocab_size", vocab_size),
-        ("data", "documents", documents),
-        ("data", "text_field", text_field),
-        ("data", "prompt_field", prompt_field),
-        ("data", "target_field", target_field),
-        ("data", "encoding", encoding),
-        ("data", "errors", errors),
-        ("train", "seed", seed),
-    ]
-    limits = [("train", "budget", budget or None), ("train", "steps", steps), ("train", "epochs", epochs)]
-    if any(value is not None for *_, value in limits):
-        for _, key, _ in limits:  # the command line's limit replaces the recipe's, whatever its kind
-            values.get("train", {}).pop(key, None)
-    flags = [flag for flag in flags if flag[2] not in ("", None, 0) or flag[1] == "seed"]
-    for section, key, value in [*flags, *limits]:
-        if value is not None:
-            values.setdefault(section, {})[key] = value
-    if mix:
-        values.setdefault("mix", {})["corpora"] = _corpora(mix)
-    for assignment in set_ or []:
-        assign(values, assignment)
-    check_sections(values)
-    if print_config:
-        print(commented(settle(values, data or [], size)), end="")
-        return 0
-    if not data and not resume and not mixes(values):
-        raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
-    given: dict[str, Any] = {"valid": valid or (), "size": size, "device": device, "init_from": init_from}
-    if find_lr:
-        if resume or sweep:
-            other = "--resume" if resume else "--sweep"
-            raise UsageError(f"--find-lr trains a new model for a moment: leave out {other}")
-        from nextword.cli.find_lr import try_and_tell
-
-        try_and_tell(find_lr, as_json, values, data or [], **given)
-        return 0
-    assert out is not None
-    if sweep:
-        if resume:
-            raise UsageError("a sweep goes on by itself where it stopped: leave out --resume")
-        from nextword.cli.sweep import sweep as train_all
-
-        return train_all(sweep, out, values, data or [], overwrite=overwrite, as_json=as_json, **given)
-
-    if resume:
-        only_new = (("--size", size), ("--valid", valid), ("--overwrite", overwrite), ("--init-from", init_from))
-        others = [
-            *(["DATA"] if data else []),
-            *(name for name, value in only_new if value),
-            *(f"[{name}]" for name in values if name != "train"),
+    with processes(os.environ, device) as world:
+        if not world.leads:
+            hush()
+        if world.size > 1 and (find_lr or sweep):
+            raise UsageError("--find-lr and --sweep train in one process", hint="Leave out torchrun")
+        if out is None and not print_config and not find_lr:
+            raise UsageError("--out is missing", hint="Name the folder of the run: --out runs/NAME")
+        values: dict[str, Any] = read_toml(config) if config else {}
+        check_sections(values)
+        flags: list[tuple[str, str, Any]] = [
+            ("model", "type", model),
+            ("tokenizer", "type", tokenizer),
+            ("tokenizer", "vocab_size", vocab_size),
+            ("data", "documents", documents),
+            ("data", "text_field", text_field),
+            ("data", "prompt_field", prompt_field),
+            ("data", "target_field", target_field),
+            ("data", "encoding", encoding),
+            ("data", "errors", errors),
+            ("train", "seed", seed),
         ]
-        if others:
-            raise UsageError(
-                f"--resume keeps its data and model: {others[0]} cannot be given",
-                hint="Give only --out, and how long in all: --steps, --epochs or --budget",
-            )
-        session = resume_run(out, values.get("train"), sample=sample, device=device, started=started)
-        err.print(f"resuming {out} at step {session.trainer.position.step:,}", markup=False)
-    else:
-        with progress_bars() as progress:
-            session = new_run(
-                values,
-                data or (),
-                out,
-                sample=sample,
-                progress=progress,
-                overwrite=overwrite,
-                started=started,
-                **given,
-            )
-    introduce(session)
-    before = session.trainer.position.step
-    finished = watch.train(session)
-    figures = watch.finish(session)
-    if finished.step == before and finished.reason == "completed":
-        err.print("the run was complete already; to go on, say how long in all: --steps, --epochs or --budget")
-    if as_json:
-        print(json.dumps({"run": str(out), "reason": finished.reason} | figures, ensure_ascii=False, indent=2))
-    else:
-        _conclude(out, finished.reason, figures)
-    return watch.exit_code()
+        limits = [("train", "budget", budget or None), ("train", "steps", steps), ("train", "epochs", epochs)]
+        if any(value is not None for *_, value in limits):
+            for _, key, _ in limits:  # the command line's limit replaces the recipe's, whatever its kind
+                values.get("train", {}).pop(key, None)
+        flags = [flag for flag in flags if flag[2] not in ("", None, 0) or flag[1] == "seed"]
+        for section, key, value in [*flags, *limits]:
+            if value is not None:
+                values.setdefault(section, {})[key] = value
+        if mix:
+            values.setdefault("mix", {})["corpora"] = _corpora(mix)
+        for assignment in set_ or []:
+            assign(values, assignment)
+        check_sections(values)
+        if print_config:
+            print(commented(settle(values, data or [], size)), end="")
+            return 0
+        if not data and not resume and not mixes(values):
+            raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
+        given: dict[str, Any] = {"valid": valid or (), "size": size, "device": device, "init_from": init_from}
+        if find_lr:
+            if resume or sweep:
+                other = "--resume" if resume else "--sweep"
+                raise UsageError(f"--find-lr trains a new model for a moment: leave out {other}")
+            from nextword.cli.find_lr import try_and_tell
+
+            try_and_tell(find_lr, as_json, values, data or [], **given)
+            return 0
+        assert out is not None
+        if sweep:
+            if resume:
+                raise UsageError("a sweep goes on by itself where it stopped: leave out --resume")
+            from nextword.cli.sweep import sweep as train_all
+
+            return train_all(sweep, out, values, data or [], overwrite=overwrite, as_json=as_json, **given)
+
+        if resume:
+            only_new = (("--size", size), ("--valid", valid), ("--overwrite", overwrite), ("--init-from", init_from))
+            others = [
+                *(["DATA"] if data else []),
+                *(name for name, value in only_new if value),
+                *(f"[{name}]" for name in values if name != "train"),
+            ]
+            if others:
+                raise UsageError(
+                    f"--resume keeps its data and model: {others[0]} cannot be given",
+                    hint="Give only --out, and how long in all: --steps, --epochs or --budget",
+                )
+            session = resume_run(out, values.get("train"), sample=sample, device=device, started=started, world=world)
+            err.print(f"resuming {out} at step {session.trainer.position.step:,}", markup=False)
+        else:
+            with progress_bars() as progress:
+                session = new_run(
+                    values,
+                    data or (),
+                    out,
+                    sample=sample,
+                    progress=progress,
+                    overwrite=overwrite,
+                    started=started,
+                    world=world,
+                    **given,
+                )
+        introduce(session)
+        before = session.trainer.position.step
+        finished = watch.train(session)
+        figures = watch.finish(session)
+        if finished.step == before and finished.reason == "completed":
+            err.print("the run was complete already; to go on, say how long in all: --steps, --epochs or --budget")
+        if as_json and world.leads:
+            print(json.dumps({"run": str(out), "reason": finished.reason} | figures, ensure_ascii=False, indent=2))
+        else:
+            _conclude(out, finished.reason, figures)
+        return int(world.max(watch.exit_code()))  # a signal to one ends all
 
 
 def _corpora(given: list[str]) -> dict[str, Any]:

@@ -47,15 +47,15 @@ def train(
         TimeRemainingColumn(elapsed_when_finished=True),
     ]
     finished: Finished | None = None
-    doctor = Doctor(session)
-    for finding in doctor.findings:
+    doctor = Doctor(session) if session.trainer.world.leads else None
+    for finding in doctor.findings if doctor else ():
         _advise(finding)
     with (
         _stoppable(session.trainer),
-        Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress,
+        Progress(*columns, console=err, disable=err.quiet or not err.is_terminal, transient=True) as progress,
     ):
         bar = progress.add_task(label, total=1.0, numbers="")
-        for event in doctor.attend():
+        for event in doctor.attend() if doctor else session.trainer.run():
             heard(event)
             match event:
                 case Step():
@@ -91,7 +91,8 @@ def finish(session: Session) -> dict[str, Any]:
     from nextword.training.logs import METRICS, read_metrics
 
     figures = session.finish()
-    write_text(session.folder / "loss.svg", loss_plot_svg(read_metrics(session.folder / METRICS)))
+    if session.trainer.world.leads:
+        write_text(session.folder / "loss.svg", loss_plot_svg(read_metrics(session.folder / METRICS)))
     return figures
 
 
@@ -129,6 +130,8 @@ def _stoppable(trainer: Trainer) -> Iterator[None]:
             sys.exit(128 + number)
         received["signal"] = number
         trainer.interrupt()
+        if err.quiet:
+            return
         with suppress(OSError):  # past sys.stderr: the signal may have come amid a print, which cannot be entered twice
             os.write(2, b"\nsaving, then stopping; once more to quit at once\n")
 

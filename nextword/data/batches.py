@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -36,6 +36,15 @@ class Batch:
     """(B, T) bool: where another document begins within a row, which sees nothing before it. None: nowhere."""
     corpus: str = ""
     """In a mixture read a batch at a time: which corpus this one is from."""
+
+    def part(self, rows: slice) -> Batch:
+        """Some of the rows, to be read by one of several processes. If there are none, the first without its loss: all
+        processes take every step, though a batch may have fewer rows than they are."""
+        if not len(self.inputs[rows]):
+            nothing = torch.full_like(self.targets[:1], IGNORE)
+            return replace(self.part(slice(0, 1)), targets=nothing)
+        starts = None if self.starts is None else self.starts[rows]
+        return replace(self, inputs=self.inputs[rows], targets=self.targets[rows], starts=starts)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""

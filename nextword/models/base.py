@@ -63,7 +63,8 @@ class State(ABC):
 
     @abstractmethod
     def tensors(self) -> list[Tensor]:
-        """All that is remembered, `lengths` first: what a checkpoint keeps. Only `with_tensors` knows the layout."""
+        """All that is remembered, `lengths` first: what a checkpoint keeps. The first dimension of each is the rows;
+        only `with_tensors` knows more of the layout."""
 
     @abstractmethod
     def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
@@ -91,6 +92,11 @@ class LanguageModel(nn.Module, ABC):
 
     config: ModelConfig
     output: nn.Linear | SoftCapped  # features -> logits
+    blocks: Sequence[nn.Module]
+    """Parts that `features` calls one after the other, as modules: what may be spread over processes each by itself."""
+    recompute: bool = False
+    """In training, keep only the input of each block, and compute the rest anew for the gradients: activation
+    checkpointing (Chen et al. 2016). Nothing where there are no blocks."""
 
     @property
     @abstractmethod

@@ -91,6 +91,7 @@ class RecurrentModel(LanguageModel):
         self.config: RecurrentConfig = config
         C, V = config.hidden_size, config.vocab_size
         E = config.embedding_size or C
+        self.blocks = ()  # layers are read by their weights, not called
         self.embedding = nn.Embedding(V, E)
         self.layers = nn.ModuleList(
             LAYERS[config.type](E if i == 0 else C, C, batch_first=True) for i in range(config.num_layers)
@@ -130,7 +131,8 @@ class RecurrentModel(LanguageModel):
 
     def init_state(self, batch_size: int) -> RecurrentState:
         """Zeros."""
-        zeros = self.embedding.weight.new_zeros(batch_size, self.config.hidden_size)
+        weight = self.embedding.weight  # its own new_zeros would be spread over processes where it is
+        zeros = torch.zeros(batch_size, self.config.hidden_size, dtype=weight.dtype, device=weight.device)
         layer = (zeros, zeros) if self.config.type == "lstm" else (zeros,)
         lengths = torch.zeros(batch_size, dtype=torch.long, device=self.device)
         return RecurrentState([layer] * self.config.num_layers, lengths)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nextword.models.attend import WHOLE, attend_capped, attend_causal, attend_one
 from nextword.models.base import LanguageModel, ModelConfig, State
@@ -308,7 +309,7 @@ class Transformer(LanguageModel):
             if config.rope_local_theta:
                 self.local_rotary = Rotary(config.R, config.max_seq_len, config.rope_local_theta)
         self.kinds = config.layer_kinds
-        self.blocks = nn.ModuleList(Block(config, kind) for kind in self.kinds)
+        self.blocks: Sequence[Block] = nn.ModuleList(Block(config, kind) for kind in self.kinds)  # type: ignore[assignment]
         self.norm = _norm(config)
         output = Linear(C, V, bias=False)
         self.output = SoftCapped(output, config.logit_softcap) if config.logit_softcap else output
@@ -347,7 +348,9 @@ class Transformer(LanguageModel):
     def init_state(self, batch_size: int) -> TransformerState:
         """Empty buffers."""
         config, weight = self.config, self.embedding.weight
-        buffers = [weight.new_zeros(batch_size, config.G, 0, config.D) for _ in range(2 * config.num_layers)]
+        shape = (batch_size, config.G, 0, config.D)
+        # Not weight.new_zeros: of a weight spread over processes it would be spread too.
+        buffers = [torch.zeros(shape, dtype=weight.dtype, device=weight.device) for _ in range(2 * config.num_layers)]
         lengths = torch.zeros(batch_size, dtype=torch.long, device=weight.device)
         return TransformerState(buffers[::2], buffers[1::2], lengths, uniform=0)
 
@@ -388,7 +391,10 @@ class Transformer(LanguageModel):
         run = self._run_block if self.training and state is None else _run_block
         for i, (block, kind) in enumerate(zip(self.blocks, self.kinds, strict=True)):
             memory = None if state is None else (state, i, positions, length)
-            x = run(block, x, angles[kind], masks[kind], memory)
+            if self.recompute and state is None and torch.is_grad_enabled():
+                x = checkpoint(run, block, x, angles[kind], masks[kind], memory, use_reentrant=False)
+            else:
+                x = run(block, x, angles[kind], masks[kind], memory)
         after = None
         if state is not None:
             uniform = None if state.uniform is None else length

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nextword.models.base import LanguageModel
+from nextword.training.parallel import local
 
 PREFIX = "average."  # begins the names of its tensors in a checkpoint
 
@@ -28,16 +29,22 @@ class WeightAverage:
         """Take in the weights after the step numbered from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, parameter in model.named_parameters():
-            self.weights[name].lerp_(parameter.detach(), 1 - decay)
+            local(self.weights[name]).lerp_(local(parameter.detach()), 1 - decay)
 
     @contextmanager
     def applied(self, model: LanguageModel) -> Iterator[None]:
-        """The model has the average as its weights within the block."""
-        own = {name: parameter.data for name, parameter in model.named_parameters()}
+        """The model has the average as its weights within the block, and its own are kept in the average's place."""
+        self._swap(model)
         try:
-            for name, parameter in model.named_parameters():
-                parameter.data = self.weights[name]
             yield
         finally:
-            for name, parameter in model.named_parameters():
-                parameter.data = own[name]
+            self._swap(model)
+
+    @torch.no_grad()
+    def _swap(self, model: LanguageModel) -> None:
+        """In place: FSDP knows the memory of its parts, not the tensors."""
+        for name, parameter in model.named_parameters():
+            ours, theirs = local(self.weights[name]), local(parameter.detach())
+            kept = theirs.clone()
+            theirs.copy_(ours)
+            ours.copy_(kept)

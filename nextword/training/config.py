@@ -46,7 +46,7 @@ class TrainConfig(Config):
     epochs: float = Field(default=0.0, ge=0)
     """Passes over the training data."""
     batch_size: int = Field(default=32, ge=1)
-    """Rows of a batch."""
+    """Rows of a batch, in all: several processes share them."""
     context: int = Field(default=0, ge=0)
     """Tokens of a row; 0 = the model's context, or for a recurrent model 64, and 1,024 with examples or packed rows.
     An example that is longer is cut."""
@@ -123,6 +123,12 @@ class TrainConfig(Config):
     compile: Literal["auto", "always", "never"] = "auto"
     """Compile a Transformer's layers with torch.compile; auto = once the first steps show that enough time is left for
     that to pay. On a CPU this needs a C++ compiler."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several processes share a model. ddp: a replica each; fsdp: a part of every weight, gradient and average
+    each, for models that are too large for one; auto = ddp."""
+    activation_checkpointing: bool = False
+    """Keep only the input of each block of a transformer, and compute the rest again for the gradients: less memory,
+    a third more arithmetic."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

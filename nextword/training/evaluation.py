@@ -10,18 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nextword.data.batches import Batch, stream_in_order, windows_in_order
 from nextword.data.examples import examples_in_order
 from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.loss import next_token_loss
-from nextword.models.base import LanguageModel
+from nextword.models.base import LanguageModel, State
 from nextword.tokenizers import IGNORE
+from nextword.training.parallel import Spread
 
 # No influence on the figures, only on memory:
 _CARRIED_CONTEXT = 256  # tokens read at once with a carried state
@@ -91,16 +94,19 @@ def evaluate(
     context: int = 0,
     between: Callable[[], object] = lambda: None,
     apart: bool | None = None,
+    spread: Spread | None = None,
 ) -> Evaluation:
     """The loss over all of `files`. `between` is called before each batch; what it raises ends the reading.
 
-    `apart` reads each example by itself, whatever `batch_size`; None: where there are prompts.
+    `apart` reads each example by itself, whatever `batch_size`; None: where there are prompts. A model that is `spread`
+    over processes reads a share of each batch on each, and all get the figures of the whole.
 
     With a carried state, `batch_size` tracks are read side by side, each from a fresh start; 1 is the whole split in
     one go. `context` limits a window (0 = the model's own limit); it does not limit a carried state.
     """
     if isinstance(files, Mixture):
-        parts = {name: evaluate(model, part, batch_size, context, between, apart) for name, part in files.files.items()}
+        read = partial(evaluate, model, batch_size=batch_size, context=context, between=between)
+        parts = {name: read(files=part, apart=apart, spread=spread) for name, part in files.files.items()}
         return Evaluation.mixed(parts, files.shares)
     batches: Iterable[Batch]
     if files.has_prompts if apart is None else apart:
@@ -119,13 +125,26 @@ def evaluate(
         stride = max(1, window // 2)
         batches = windows_in_order(files, batch_size, window, stride)
         how = f"windows of {window} tokens, stride {stride}"
-    nats, tokens = total_loss(model, _calling(between, batches))
+    if spread is not None:
+        batches = (batch.part(spread.world.rows(len(batch.inputs))) for batch in batches)
+    nats, tokens = total_loss(model, _calling(between, batches), spread.loss if spread else None)
+    if spread is not None:
+        nats, total = spread.world.sum(nats, tokens)
+        tokens = int(total)
     return Evaluation(nats, tokens, files.counts.target_bytes, how)
 
 
 @torch.no_grad()
-def total_loss(model: LanguageModel, batches: Iterable[Batch]) -> tuple[float, int]:
-    """-ln P summed over the batches, and the number of tokens; the state is carried where batches go on."""
+def total_loss(
+    model: LanguageModel,
+    batches: Iterable[Batch],
+    loss_of: Callable[..., tuple[Tensor, State | None]] | None = None,
+) -> tuple[float, int]:
+    """-ln P summed over the batches, and the number of tokens; the state is carried where batches go on.
+
+    `loss_of` stands for `next_token_loss` of the model, where it is called in another way.
+    """
+    loss_of = loss_of or partial(next_token_loss, model)
     was_training = model.training
     model.eval()
     nats, tokens, state = 0.0, 0, None
@@ -134,7 +153,7 @@ def total_loss(model: LanguageModel, batches: Iterable[Batch]) -> tuple[float, i
             batch = batch.to(model.device)
             if model.max_seq_len is None and (batch.fresh or state is None):
                 state = model.init_state(batch.inputs.size(0))
-            loss, state = next_token_loss(model, batch.inputs, batch.targets, state)
+            loss, state = loss_of(batch.inputs, batch.targets, state)
             nats += loss.item()
             tokens += int((batch.targets != IGNORE).sum())
     finally:

@@ -50,7 +50,8 @@ class RunLogger:
 
     `step` is the step the run goes on from: lines of later steps, written after the checkpoint, are dropped, and
     those of that step itself where it is still to be `evaluated` or `sampled`. At 0 the logs begin anew. `wandb` names
-    a project at Weights & Biases that gets everything, too.
+    a project at Weights & Biases that gets everything, too. A `silent` logger
+    writes nothing: one of several processes writes for all.
 
     >>> with RunLogger(Path("runs/poems")) as logger:                       # doctest: +SKIP
     ...     logger.log(100, "train", 3.14, lr=3e-3, grad_norm=0.7, tokens=819200, tokens_per_s=41000.0)
@@ -59,13 +60,22 @@ class RunLogger:
     """
 
     def __init__(
-        self, folder: Path, step: int = 0, evaluated: bool = True, sampled: bool = True, wandb: str = ""
+        self,
+        folder: Path,
+        step: int = 0,
+        evaluated: bool = True,
+        sampled: bool = True,
+        wandb: str = "",
+        silent: bool = False,
     ) -> None:
         check_wandb(wandb)
         self.folder = folder
         self._files: dict[str, TextIO] = {}
         self._tensorboard: Any = None
         self._wandb: Any = None
+        self._start = time.monotonic()
+        if silent:
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
             kept = cut(folder / METRICS, step, evaluated)
@@ -75,7 +85,7 @@ class RunLogger:
         except OSError as error:
             raise _cannot_write(folder, error) from None
         elapsed = max((line.get("wall_time", 0.0) for line in kept), default=0.0)
-        self._start = time.monotonic() - elapsed
+        self._start -= elapsed
         self._tensorboard = _tensorboard(folder / "tensorboard", step)
         self._wandb = _wandb(folder, wandb, step) if wandb else None
 
@@ -131,9 +141,12 @@ class RunLogger:
             self._wandb.log(numbers, step=step)
 
     def _append(self, name: str, values: dict[str, Any]) -> None:
+        file = self._files.get(name)
+        if file is None:
+            return
         try:
-            self._files[name].write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
-            self._files[name].flush()
+            file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
         except OSError as error:
             raise _cannot_write(self.folder / name, error) from None
 

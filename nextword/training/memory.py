@@ -14,6 +14,7 @@ from nextword.errors import TrainingError, UsageError
 from nextword.models import LanguageModel, ModelConfig
 from nextword.training import resume
 from nextword.training.config import TrainConfig
+from nextword.training.distributed import World
 from nextword.training.freezing import freeze
 
 MOMENTS = {"sgd": 0, "muon": 1, "adam": 2, "adamw": 2}
@@ -24,17 +25,18 @@ KEPT_FLOATS = {"transformer": 36, "rnn": 16, "gru": 16, "lstm": 16}
 size 512: Transformers of 4 layers 31 to 40 (bfloat16 least, float32 most), LSTMs of 2 layers 16 to 17."""
 
 
-def check_memory(config: ModelConfig, train: TrainConfig, place: torch.device) -> None:
-    """Raises UsageError if weights, gradients, optimizer and average are more than the memory there is, or if
+def check_memory(config: ModelConfig, train: TrainConfig, world: World) -> None:
+    """Raises UsageError if weights, gradients, optimizer and average are more than the memory a process has, or if
     `train.freeze` does not fit the model."""
     model = outline(config)
-    needed = _needed(model, train)
-    present = _memory(place)
+    needed, present = _needed(model, train, world), _room(world)
+    each = f" in each of {world.size} processes" if world.size > 1 else ""
     if needed > present:
+        fsdp = world.size > 1 and train.parallel != "fsdp"
         raise UsageError(
-            f"to train a model of this size takes at least {needed / 2**30:,.1f} GiB of memory, "
-            f"and {place} has {present / 2**30:,.1f} GiB",
-            hint="Choose a smaller one, by --size or [model]",
+            f"to train a model of this size takes at least {needed / 2**30:,.1f} GiB of memory{each}, "
+            f"and {world.device} has {present / 2**30:,.1f} GiB",
+            hint="Choose a smaller one, by --size or [model]" + (", or set train.parallel=fsdp" if fsdp else ""),
         )
 
 
@@ -58,18 +60,24 @@ def check_disk(config: ModelConfig, train: TrainConfig, run: Path) -> None:
         )
 
 
-def expected_memory(config: ModelConfig, train: TrainConfig, tokens: int, place: torch.device) -> tuple[float, float]:
-    """Bytes that training takes, about, and those that there are: weights, gradients, optimizer, average, and what a
-    batch of so many tokens keeps for the backward pass."""
+def expected_memory(config: ModelConfig, train: TrainConfig, tokens: int, world: World) -> tuple[float, float]:
+    """Bytes that training takes in each process, about, and those that there are: weights, gradients, optimizer,
+    average, and what its part of a batch of so many tokens keeps for the backward pass."""
     kept = 4 * KEPT_FLOATS.get(config.type, 36) * getattr(config, "num_layers", 1) * getattr(config, "hidden_size", 0)
-    return _needed(outline(config), train) + float(kept) * tokens, _memory(place)
+    return _needed(outline(config), train, world) + float(kept) * tokens / world.size, _room(world)
 
 
-def _needed(model: LanguageModel, train: TrainConfig) -> int:
-    """Bytes of weights, gradients, optimizer, average and tables."""
+def _needed(model: LanguageModel, train: TrainConfig, world: World) -> float:
+    """Bytes of weights, gradients, optimizer, average and tables in each process."""
     weights, trained = _sizes(model, train)
     needed = (1 + bool(train.ema)) * weights + (1 + MOMENTS[train.optimizer]) * trained
-    return needed + sum(table.nbytes for table in model.buffers())
+    shares = world.size if train.parallel == "fsdp" else 1
+    return needed / shares + sum(table.nbytes for table in model.buffers())
+
+
+def _room(world: World) -> float:
+    """Bytes of memory for a process: of its GPU, or its share of the machine's."""
+    return _memory(world.device) / (world.local_size if world.device.type == "cpu" else 1)
 
 
 def _sizes(model: LanguageModel, train: TrainConfig) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nextword.models.base import LanguageModel
 from nextword.training.config import TrainConfig
+from nextword.training.parallel import like
 
 
 class Optimizers:
@@ -45,11 +46,15 @@ class Optimizers:
         return tensors, values
 
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Put back what `state` gave, for the same model and settings."""
+        """Put back what `state` gave, copied, for the same model and settings; where a parameter is spread over
+        processes, each takes its part."""
         for i, part in enumerate(self.parts):
             for j, parameter in enumerate(_parameters(part)):
                 prefix = f"{i}.{j}."
-                known = {k.removeprefix(prefix): v for k, v in (tensors | values).items() if k.startswith(prefix)}
+                known = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+                known |= {
+                    k.removeprefix(prefix): like(t, parameter) for k, t in tensors.items() if k.startswith(prefix)
+                }
                 if known:
                     part.state[parameter] = known
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nextword import files
-from nextword.checkpoint import WEIGHTS, load_weights, save_tensors, save_weights
+from nextword.checkpoint import WEIGHTS, read_weights, save_tensors, write_weights
 from nextword.errors import RunError, TrainingError
 from nextword.models.base import LanguageModel
 
@@ -35,7 +35,7 @@ FOLDER, TENSORS, VALUES, MANIFEST = "checkpoints", "training.safetensors", "trai
 def save(
     run: Path,
     step: int,
-    model: LanguageModel,
+    weights: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
     values: Mapping[str, Any],
     keep: int,
@@ -46,10 +46,10 @@ def save(
 
     Raises TrainingError if the disk takes no more.
     """
-    target = run / FOLDER / f"step-{step:08d}"
+    target = checkpoint_of(run, step)
     try:
         with files.replacing_folder(target) as folder:
-            save_weights(folder / WEIGHTS, model)
+            write_weights(folder / WEIGHTS, weights)
             save_tensors(folder / TENSORS, tensors)
             files.write_json(folder / VALUES, values)
             files.write_json(folder / MANIFEST, {name: _entry(folder / name) for name in (WEIGHTS, TENSORS, VALUES)})
@@ -65,6 +65,16 @@ def save(
     for old in earlier[::-1][keep - 1 :] + later:
         if old not in best:
             files.discard_folder(old)
+
+
+def checkpoint_of(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return run / FOLDER / f"step-{step:08d}"
+
+
+def step_of(checkpoint: Path) -> int:
+    """The inverse of `checkpoint_of`."""
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -125,19 +135,30 @@ def find_flaw(checkpoint: Path) -> str:
     return ""
 
 
-def load(checkpoint: Path, model: LanguageModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Fill the model from a checkpoint; return its tensors, on the model's device, and its values.
+def load(checkpoint: Path, model: LanguageModel) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Weights for the model, other tensors, and values. Raises RunError if they are damaged or of another model.
 
-    Raises RunError if it is damaged or of another model.
+    The tensors are mapped: copy what is to be computed with. A mapped file lies at odd addresses, and there a product
+    of matrices may round differently; and of what is spread over processes, each reads only its part.
     """
-    load_weights(checkpoint / WEIGHTS, model)
+    weights = read_weights(checkpoint / WEIGHTS, model)
     try:
-        tensors = load_file(checkpoint / TENSORS, device=str(model.device))
-        values = json.loads((checkpoint / VALUES).read_text(encoding="utf-8"))
+        tensors = load_file(checkpoint / TENSORS)
     except (OSError, ValueError, SafetensorError) as error:
-        raise RunError(f"{checkpoint} is damaged: {error}", hint="Restore it, or start a new run") from None
-    # A copy, because a mapped file lies at odd addresses, and there a product of matrices may round differently.
-    return {name: tensor.clone() for name, tensor in tensors.items()}, values
+        raise _damaged(checkpoint, error) from None
+    return weights, tensors, read_values(checkpoint)
+
+
+def read_values(checkpoint: Path) -> dict[str, Any]:
+    """What is neither weights nor tensors. Raises RunError if it is damaged."""
+    try:
+        return json.loads((checkpoint / VALUES).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(checkpoint, error) from None
+
+
+def _damaged(checkpoint: Path, error: Exception) -> RunError:
+    return RunError(f"{checkpoint} is damaged: {error}", hint="Restore it, or start a new run")
 
 
 def sweep(run: Path) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,13 @@ from nextword.checkpoint import (
     CONFIG,
     GENERATION,
     WEIGHTS,
+    Run,
     check_device,
     check_tokenizer,
     check_weights,
     load_run,
     read_config,
     save_config,
-    save_weights,
 )
 from nextword.config import parse
 from nextword.data.copies import copied_text_from
@@ -45,6 +46,7 @@ from nextword.text.records import ReadConfig, Source, sample_text
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
 from nextword.training.config import TrainConfig
+from nextword.training.distributed import World
 from nextword.training.environment import environment
 from nextword.training.logs import DOCTOR, FINDINGS, METRICS, SAMPLES
 from nextword.training.memory import check_disk, check_memory
@@ -94,8 +96,7 @@ class Session:
         A run that ended before its first evaluation keeps the weights it has.
         """
         trainer, position = self.trainer, self.trainer.position
-        if not (self.folder / WEIGHTS).is_file():
-            save_weights(self.folder / WEIGHTS, trainer.model)
+        trainer.keep_some_weights()
         figures: dict[str, Any] = {
             "parameters": trainer.model.num_parameters(),
             "steps": position.step,
@@ -111,8 +112,9 @@ class Session:
         if trainer.best:
             figures["validation"] = trainer.best.to_dict() | {"step": position.best_step}
         self.sections["figures"] = figures
-        save_config(self.folder, trainer.model, self.tokenizer, self.sections)
-        write_text(self.folder / CARD, card.model_card(self.folder.resolve().name, read_config(self.folder)))
+        if trainer.world.leads:
+            save_config(self.folder, trainer.model, self.tokenizer, self.sections)
+            write_text(self.folder / CARD, card.model_card(self.folder.resolve().name, read_config(self.folder)))
         return figures
 
 
@@ -130,8 +132,12 @@ def new_run(
     started: float | None = None,
     corpus: str = "",
     init_from: Path | None = None,
+    world: World | None = None,
 ) -> Session:
     """Prepare the data, build the model, and be ready to train.
+
+    Of several processes (`world`, which then says the device) the first does all that; the others wait, and open what
+    it wrote.
 
     `values` are the sections of a recipe. `sources` are raw text, or one prepared folder, or none where there is [mix];
     `corpus` is what the model card calls those that are no files. `init_from` is a run to begin with the weights of:
@@ -142,9 +148,12 @@ def new_run(
     things, or cannot be written.
     """
     started = time.monotonic() if started is None else started
-    place = check_device(device)
-    check_free(out, overwrite, "Go on with it by --resume, replace it by --overwrite, or give another --out")
+    world = world or World(check_device(device))
     source = None if init_from is None else load_run(init_from)
+    if not world.leads:
+        world.sum()  # the first has made the run
+        return _join(out, source, sample, started, world)
+    check_free(out, overwrite, "Go on with it by --resume, replace it by --overwrite, or give another --out")
     if source is not None:
         inherited = {key: value for key, value in source.config["model"].items() if key != "vocab_size"}
         values = dict(values) | {"model": inherited | dict(values.get("model", {}))}
@@ -155,7 +164,7 @@ def new_run(
                 if sources or valid:
                     raise UsageError("DATA beside [mix]", hint="Name all text in [mix], held-out text too")
                 recipe = complete(values, sample_mix(values, SAMPLE_CHARACTERS), size)
-                check_memory(model_config(recipe.model | {"vocab_size": 1}), recipe.train, place)
+                check_memory(model_config(recipe.model | {"vocab_size": 1}), recipe.train, world)
                 folders = prepare_mix(recipe, folder / DATA, taught, progress)
             elif len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
                 folders = {"": Path(sources[0])}
@@ -165,7 +174,7 @@ def new_run(
                 folders = {"": data}
                 if is_prepared(out / DATA):  # token files that are still current are used again
                     shutil.copytree(out / DATA, data, copy_function=_link)
-                check_memory(model_config(recipe.model | {"vocab_size": 1}), recipe.train, place)  # before long work
+                check_memory(model_config(recipe.model | {"vocab_size": 1}), recipe.train, world)  # before long work
                 prepare(
                     sources,
                     data,
@@ -175,29 +184,30 @@ def new_run(
                     split=recipe.split,
                     progress=progress,
                 )
+            _check_rows(recipe.train, world)
             tokenizer = Tokenizer.load(next(iter(folders.values())))
             torch.manual_seed(recipe.train.seed)
             settings = model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})
-            check_memory(settings, recipe.train, place)
+            check_memory(settings, recipe.train, world)
             check_disk(settings, recipe.train, out)
             model = _build(settings)
             if source is not None:
                 taken = transplant(model, tokenizer, source.model, source.tokenizer)
-            model.to(place)
             splits = _open(folders, recipe.mix, tokenizer)
             # What can fail does so while there is a way back.
-            trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started)
+            trial = _trainer(model, tokenizer, splits, recipe.train, out, sample, started, World(model.device))
             described = {name: _place(path, folder) for name, path in folders.items()}
             names = [file.path for path in folders.values() for file in read_index(path / "train").sources]
             where: dict[str, Any] = {"folders": described} if recipe.mix.corpora else {"folder": described[""]}
-            where |= {"sources": names + ([corpus] if corpus else []), "apart": trainer.batches.whole_examples}
-            sections = recipe.sections() | {"corpus": where, "environment": environment(place)}
+            where |= {"sources": names + ([corpus] if corpus else []), "apart": trial.batches.whole_examples}
+            sections = recipe.sections() | {"corpus": where, "environment": environment(world.device)}
             if source is not None:
                 sections["init"] = {"from": str(init_from), "taken": str(taken)}
             save_config(folder, model, tokenizer, sections)
-            del splits, trainer  # some systems move no folder while its files are open
+            del splits, trial  # some systems move no folder while its files are open
         splits = _open({name: out / path for name, path in described.items()}, recipe.mix, tokenizer)
-        trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started)
+        world.sum()  # the others may open it
+        trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started, world)
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error.strerror or error}") from None
     return Session(out, tokenizer, splits, sections, trainer)
@@ -210,32 +220,29 @@ def resume_run(
     sample: Sampler | None = None,
     device: str = "cpu",
     started: float | None = None,
+    world: World | None = None,
 ) -> Session:
     """Go on from the latest checkpoint of a run that is whole; `changes` to section [train] may lengthen it.
+
+    The processes of `world`, which then says the device, need not be as many as before.
 
     Raises RunError if there is nothing to resume, or if its data is gone; UsageError for a change that the
     checkpoint does not allow.
     """
     started = time.monotonic() if started is None else started
-    config = read_config(out)
-    resume.sweep(out)
-    if not resume.checkpoints(out):
-        raise RunError(f"{out} has no checkpoint to resume from", hint="Start anew without --resume")
-    tokenizer = Tokenizer.load(out)
-    check_tokenizer(out, config, tokenizer)
-    try:
-        model_settings = model_config(config["model"])
-        before = parse(TrainConfig, config.get("train", {}), "train")
-    except (UsageError, TypeError) as error:
-        raise RunError(f"{out / CONFIG} is damaged: {error}", hint="Restore the file or train again") from None
-    splits = data_of(out, config, tokenizer)
+    world = world or World(check_device(device))
+    world.lead(lambda: _tidy(out))
+    config, tokenizer, model_settings, before, splits = _reopen(out)
     train = _changed(before, changes or {})
-    place = check_device(device)
-    latest = resume.latest(out)
+    _check_rows(train, world)
+    latest = resume.checkpoint_of(out, int(world.first(resume.step_of(resume.latest(out)) if world.leads else 0)))
     check_weights(latest / WEIGHTS, model_settings)
-    check_memory(model_settings, train, place)
-    check_disk(model_settings, train, out)
-    trainer = _trainer(build_model(model_settings).to(place), tokenizer, splits, train, out, sample, started)
+    check_memory(model_settings, train, world)
+    if world.leads:
+        check_disk(model_settings, train, out)
+    # The arithmetic stays what it was, even if it was chosen on another machine.
+    chosen = train.model_copy(update={"precision": resume.read_values(latest).get("precision", "auto")})
+    trainer = _trainer(build_model(model_settings), tokenizer, splits, chosen, out, sample, started, world)
     try:
         trainer.resume(latest)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # values of another version, or half of them
@@ -259,6 +266,43 @@ def data_of(run: Path, config: Mapping[str, Any], tokenizer: Tokenizer) -> dict[
         if not is_prepared(data):
             raise RunError(f"the data of {run} is gone: {data}", hint="Put it back, or start a new run")
     return _open(folders, mix, tokenizer)
+
+
+def _check_rows(train: TrainConfig, world: World) -> None:
+    """Raises UsageError if a batch of text has fewer rows than there are processes. One of whole examples may."""
+    if not train.batch_tokens:
+        world.check_rows(train.batch_size)
+
+
+def _tidy(out: Path) -> None:
+    """Remove what a killed process left of a run. Raises RunError if there is none, or nothing to go on from."""
+    read_config(out)
+    resume.sweep(out)
+    if not resume.checkpoints(out):
+        raise RunError(f"{out} has no checkpoint to resume from", hint="Start anew without --resume")
+
+
+def _reopen(out: Path) -> tuple[dict[str, Any], Tokenizer, ModelConfig, TrainConfig, dict[str, TokenFiles | Mixture]]:
+    """What is in the folder of a run: config.json, tokenizer, the settings of model and training, data."""
+    config = read_config(out)
+    tokenizer = Tokenizer.load(out)
+    check_tokenizer(out, config, tokenizer)
+    try:
+        model_settings = model_config(config["model"])
+        train = parse(TrainConfig, config.get("train", {}), "train")
+    except (UsageError, TypeError) as error:
+        raise RunError(f"{out / CONFIG} is damaged: {error}", hint="Restore the file or train again") from None
+    return config, tokenizer, model_settings, train, data_of(out, config, tokenizer)
+
+
+def _join(out: Path, source: Run | None, sample: Sampler | None, started: float, world: World) -> Session:
+    """The run that the first process has just made, as another one sees it: the same model, from the same seed."""
+    _, tokenizer, model_settings, train, splits = _reopen(out)
+    torch.manual_seed(train.seed)
+    model = _build(model_settings)
+    if source is not None:
+        transplant(model, tokenizer, source.model, source.tokenizer)
+    return Session(out, tokenizer, splits, {}, _trainer(model, tokenizer, splits, train, out, sample, started, world))
 
 
 def _changed(before: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
@@ -285,13 +329,13 @@ def _trainer(
     out: Path,
     sample: Sampler | None,
     started: float,
+    world: World,
 ) -> Trainer:
     train = splits["train"]
     files = splits.get("valid", train)
     write = _asking(sample, tokenizer, files, model.max_seq_len) if sample else None
-    return Trainer(
-        model, train, splits.get("valid"), config, out, write, started, lambda t: copied_text_from(train, tokenizer, t)
-    )
+    copied = partial(copied_text_from, train, tokenizer)
+    return Trainer(model, train, splits.get("valid"), config, out, write, started, copied, world)
 
 
 def _asking(

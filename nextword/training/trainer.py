@@ -11,29 +11,32 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from nextword.checkpoint import WEIGHTS, save_weights
+from nextword.checkpoint import WEIGHTS, write_weights
 from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
-from nextword.loss import LossTerms, next_token_loss
+from nextword.loss import LossTerms
 from nextword.metrics.copying import Copied
 from nextword.models.base import LanguageModel
 from nextword.tokenizers import IGNORE
-from nextword.training import resume
+from nextword.training import resume, rng
 from nextword.training.average import PREFIX, WeightAverage
 from nextword.training.carried import Carried
 from nextword.training.compiling import TRIAL_STEPS, WORTHWHILE, compile_model
 from nextword.training.config import TrainConfig
+from nextword.training.distributed import World
 from nextword.training.evaluation import Evaluation, evaluate
 from nextword.training.events import Compiling, Evaluated, Event, Finished, Sampled, Step
 from nextword.training.freezing import freeze
 from nextword.training.logs import RunLogger
 from nextword.training.optimizers import build_optimizers
 from nextword.training.order import batches_for
+from nextword.training.parallel import Spread, like
 from nextword.training.precision import autocast, choose_precision
 from nextword.training.schedules import lr_factor
 
@@ -79,6 +82,9 @@ class Trainer:
 
     The weights of the best evaluation (of the latest, without validation data) lie in `folder`, checkpoints to
     resume from in `folder/checkpoints`.
+
+    Several processes train one model: each has a trainer of its own that takes the same decisions at the same steps,
+    on its rows of every batch. The first of them writes.
     """
 
     def __init__(
@@ -91,26 +97,40 @@ class Trainer:
         sample: Callable[[LanguageModel], str] | None = None,
         started: float | None = None,
         copied: Callable[[str], tuple[Copied, str]] | None = None,
+        world: World | None = None,
     ) -> None:
         """`started` (time.monotonic) is when the time budget began to run; default now. `copied` says what of a sample
-        stands in the training text, and its longest such span."""
+        stands in the training text, and its longest such span. `world` are the processes that train together; default
+        this one alone, where the model is."""
         self.model, self.valid_files, self.config = model, valid_files, config
         self.folder, self.sample, self.copied = folder, sample, copied
-        self.device = model.device
-        self.precision = choose_precision(config.precision, self.device)
+        self.world = world or World(model.device)
+        self.device = self.world.device
+        fast = self.world.first(choose_precision(config.precision, self.device) == "bfloat16")
+        self.precision: Literal["bfloat16", "float32"] = "bfloat16" if fast else "float32"
         self.batches = batches_for(train_files, model, config)
+        if config.activation_checkpointing and not model.blocks:
+            raise TrainingError(
+                "train.activation_checkpointing: this model has no blocks to compute again",
+                hint="Leave it out, or train a transformer",
+            )
+        model.recompute = config.activation_checkpointing
         freeze(model, config.freeze)
+        self.spread = Spread(model, self.world, config.parallel, self.precision)
         self.optimizers = build_optimizers(model, config)
         self.terms = LossTerms(config.label_smoothing, config.z_loss)
         self.average = WeightAverage(model, config.ema) if config.ema else None
         self.position = Position()
-        self.carried = Carried(model, config.fresh_share) if self.batches.carries else None
+        self.carried = Carried(model, config.fresh_share, config.seed, self.world) if self.batches.carries else None
         self.best: Evaluation | None = None
         self._started = time.monotonic() if started is None else started
         self._rate = 0.0  # tokens per second, smoothed over some ten steps
-        self._interrupted = False
+        self._elapsed = 0.0  # seconds of the run, by the first process's clock, when the processes last met
+        self._interrupted = False  # this process was asked to stop
+        self._stopping = False  # one of them was, and all know
         self._last_step = 0.0  # seconds
         self._steps_to_decision = {"always": 1, "auto": TRIAL_STEPS + 1, "never": 0}[config.compile]
+        rng.begin(self.world, config.seed)
 
     # -- what a run does -------------------------------------------------------------------------------------------
 
@@ -121,7 +141,8 @@ class Trainer:
         """
         done, step = self.position.done, self.position.step
         evaluated, sampled = done.get("eval") == step, done.get("sample") == step
-        with RunLogger(self.folder, step, evaluated, sampled, self.config.wandb) as logger:
+        silent = not self.world.leads
+        with RunLogger(self.folder, step, evaluated, sampled, self.config.wandb, silent) as logger:
             self.model.train()
             reason = yield from self._pause(logger)  # what was due when an earlier process was interrupted
             while not reason:
@@ -142,9 +163,16 @@ class Trainer:
         return self._progress()
 
     def interrupt(self) -> None:
-        """Ask the run to save and end: after the step, the sample or the save it is at, or amid an evaluation, which a
-        resumed run does again. Safe to call from a signal handler."""
+        """Ask the run, of all processes, to save and end: after the step, the sample or the save it is at, or amid an
+        evaluation, which a resumed run does again. Safe to call from a signal handler."""
         self._interrupted = True
+
+    def _meet(self, *values: float) -> list[float]:
+        """`values` summed over all processes; from here on they all go by the same time, and know if one is to stop."""
+        seconds = time.monotonic() - self._started
+        self._elapsed, asked, *sums = self.world.sum(seconds * self.world.leads, self._interrupted, *values)
+        self._stopping = asked > 0
+        return sums
 
     def try_rates(self, rates: Iterable[float]) -> Iterator[Step]:
         """A step at each learning rate in place of the schedule's; nothing is evaluated, logged or saved."""
@@ -153,29 +181,32 @@ class Trainer:
             yield self._step(rate)
 
     def _step(self, lr: float | None = None) -> Step:
-        """One update from `accumulate` batches; the loss is the mean over all their tokens."""
+        """One update from `accumulate` batches; the loss is the mean over all their tokens, of all processes."""
         began = time.monotonic()
         position = self.position
         if lr is None:
             lr = self.config.learning_rate * position.plateau_factor
             lr *= lr_factor(self.config, position.step, self._progress())
         self.optimizers.set_learning_rate(lr)
-        batches = [next(self.batches).to(self.device) for _ in range(self.config.accumulate)]
+        batches = [next(self.batches) for _ in range(self.config.accumulate)]
         count = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
-        nats = 0.0
+        losses: list[Tensor] = []
         first = position.step * self.config.accumulate + 1
         for number, batch in enumerate(batches, start=first):
+            part = batch.part(self.world.rows(len(batch.inputs))).to(self.device)
+            self.spread.exchange(batch is batches[-1])
             with autocast(self.precision, self.device):
-                before = self.carried.before(batch) if self.carried else None
-                loss, state = next_token_loss(self.model, batch.inputs, batch.targets, before, self.terms, batch.starts)
+                before = self.carried.before(batch, number) if self.carried else None
+                loss, state = self.spread.loss(part.inputs, part.targets, before, self.terms, part.starts)
             if self.carried and state is not None:
                 self.carried.keep(batch, state)
-            nats += loss.item()
-            if not math.isfinite(nats):
+            losses.append(loss.detach())
+            (loss * (self.world.size / max(count, 1))).backward()  # the mean over processes is taken as they exchange
+        nats = self._meet(*torch.stack(losses).tolist())
+        for number, loss_sum in enumerate(nats, start=first):
+            if not math.isfinite(loss_sum):
                 raise self._not_finite("loss", f"batch {number}")
-            (loss / max(count, 1)).backward()
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        grad_norm = torch.nn.utils.get_total_norm(gradients)
+        grad_norm = self.spread.gradient_norm()
         if not math.isfinite(grad_norm.item()):
             raise self._not_finite("gradient", f"batch {number}" if number == first else f"batches {first} to {number}")
         if self.config.clip_norm:
@@ -192,7 +223,7 @@ class Trainer:
             step=position.step,
             progress=self._progress(),
             epoch=self.batches.epoch,
-            loss=nats / max(count, 1),
+            loss=sum(nats) / max(count, 1),
             lr=lr,
             grad_norm=grad_norm.item(),
             tokens=position.tokens,
@@ -206,7 +237,8 @@ class Trainer:
         if self._steps_to_decision != 0:
             return False
         config, position = self.config, self.position
-        worthwhile = self.batches.one_shape and self._seconds_left() >= WORTHWHILE  # each shape is compiled anew
+        left = self.world.first(self._seconds_left())
+        worthwhile = self.batches.one_shape and left >= WORTHWHILE  # each shape is compiled anew
         if config.compile == "auto" and not position.compiled and not worthwhile:
             return False
         position.compiled = compile_model(self.model)
@@ -239,12 +271,13 @@ class Trainer:
 
     def _pause(self, logger: RunLogger) -> Generator[Event, None, str]:
         """Do what is due after a step; everything, after the last one. Returns why the run ends here, or ""."""
-        if self._interrupted:
+        self._meet()
+        if self._stopping:
             return "interrupted"
         over = self._over()
         if not any(self._due(what, over) for what in PAUSES):
             return over
-        began = time.monotonic()
+        began = self._elapsed
         if self._due("eval", over):
             if self.valid_files is None:
                 self._keep_weights()
@@ -254,16 +287,19 @@ class Trainer:
                     yield self._evaluate(self.valid_files, logger)
                 except _Interrupted:
                     return "interrupted"
+        self._meet()
         over = over or self._over()
-        if self._due("sample", over) and not self._interrupted:
+        if self._due("sample", over) and not self._stopping:
             yield self._sample(logger)
-        if self._due("checkpoint", over) and not self._interrupted:
+            self._meet()
+        if self._due("checkpoint", over) and not self._stopping:
             self._did("checkpoint")
             self.save()
-        took = time.monotonic() - began
+            self._meet()
+        took = self._elapsed - began
         self.position.pause_cost = max(self.position.pause_cost / 2, took)
         self.position.pause_seconds += took
-        return "interrupted" if self._interrupted else over
+        return "interrupted" if self._stopping else over
 
     def _evaluate(self, files: TokenFiles | Mixture, logger: RunLogger) -> Evaluated:
         """Read the validation split, and keep the weights if it was never better."""
@@ -276,6 +312,7 @@ class Trainer:
                 self.batches.context,
                 self._stop_if_asked,
                 apart=self.batches.whole_examples,
+                spread=self.spread,
             )
         best = position.best_loss is None or result.loss < position.best_loss
         position.loss = result.loss
@@ -304,21 +341,33 @@ class Trainer:
         """Have the model write; what it draws for that changes nothing in the training."""
         assert self.sample is not None
         with self._best_view(), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            text = self.sample(self.model)
+            model = self.spread.whole_model()
+            text = "" if model is None else self.sample(model)
         self._did("sample")
-        copied, span = self.copied(text) if self.copied else (None, "")
+        copied, span = self.copied(text) if self.copied and model is not None else (None, "")
         logger.log_sample(self.position.step, text, copied, span)
         return Sampled(self.position.step, text, copied)
 
     def _stop_if_asked(self) -> None:
-        if self._interrupted:
+        self._meet()
+        if self._stopping:
             raise _Interrupted
+
+    def keep_some_weights(self) -> None:
+        """Have the run folder hold weights, if it ended before its first evaluation."""
+        if self.world.first(not (self.folder / WEIGHTS).is_file()):
+            self._keep_weights()
 
     def _keep_weights(self) -> None:
         path = self.folder / WEIGHTS
+        with self._best_view():
+            weights = self.spread.weights()
+            if self.world.leads:
+                self._write_weights(path, weights)
+
+    def _write_weights(self, path: Path, weights: dict[str, Tensor]) -> None:
         try:
-            with self._best_view():
-                save_weights(path, self.model)
+            write_weights(path, weights)
         except OSError as error:
             raise TrainingError(
                 f"{path}: cannot write the weights: {error.strerror or error}",
@@ -362,7 +411,7 @@ class Trainer:
     # -- how far the run is ----------------------------------------------------------------------------------------
 
     def _seconds(self) -> float:
-        return time.monotonic() - self._started
+        return self._elapsed
 
     def _progress(self) -> float:
         """Share of the run that is over, 0 to 1."""
@@ -383,17 +432,16 @@ class Trainer:
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write a checkpoint to resume from."""
+        """Write a checkpoint to resume from, with any number of processes."""
         self.position.seconds = self._seconds()
         optimizer_tensors, optimizer_values = self.optimizers.state()
         tensors: dict[str, Tensor] = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
         if self.carried:
             tensors |= {f"carried.{name}": tensor for name, tensor in self.carried.tensors().items()}
-        tensors["rng"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
+        tensors |= rng.states(self.world)
         if self.average:
             tensors |= {PREFIX + name: tensor for name, tensor in self.average.weights.items()}
+        weights, tensors = self.spread.weights(), self.spread.whole(tensors)
         values = {
             "position": asdict(self.position),
             "optimizer": optimizer_values,
@@ -402,33 +450,36 @@ class Trainer:
             "best": asdict(self.best) if self.best else None,
         }
         evaluated = self.position.done.get("eval") == self.position.step
-        resume.save(
-            self.folder,
-            self.position.step,
-            self.model,
-            tensors,
-            values | {"loss": self.position.loss if evaluated else None},
-            self.config.keep_checkpoints,
-            self.config.keep_best,
-        )
+        if self.world.leads:
+            resume.save(
+                self.folder,
+                self.position.step,
+                weights,
+                tensors,
+                values | {"loss": self.position.loss if evaluated else None},
+                self.config.keep_checkpoints,
+                self.config.keep_best,
+            )
 
     def resume(self, checkpoint: Path) -> None:
-        """Go on from there. Raises RunError if it does not fit."""
-        tensors, values = resume.load(checkpoint, self.model)
+        """Go on from there, with any number of processes. Raises RunError if it does not fit."""
+        weights, tensors, values = resume.load(checkpoint, self.model)
+        self.spread.fill(weights)
         self.optimizers.load_state(resume.strip(tensors, "optimizer."), values["optimizer"])
         if self.carried:
             self.carried.restore(resume.strip(tensors, "carried."))
         if self.average:
-            self.average.weights = resume.strip(tensors, PREFIX)
-        torch.set_rng_state(tensors["rng"].cpu())
-        if self.device.type == "cuda" and "rng.cuda" in tensors:  # not there if the run comes from a CPU
-            torch.cuda.set_rng_state(tensors["rng.cuda"].cpu(), self.device)
+            parameters = dict(self.model.named_parameters())
+            average = resume.strip(tensors, PREFIX)
+            self.average.weights = {name: like(tensor, parameters[name]) for name, tensor in average.items()}
         self.position = Position(**values["position"])
+        rng.restore(self.world, tensors, self.config.seed, self.position.step)
         self.batches.load_state_dict(values["batches"])
         self.precision = values["precision"]
         if self.position.compiled:
             self._steps_to_decision = 1
         self.best = Evaluation.restored(values["best"]) if values["best"] else None
         self._started -= self.position.seconds
+        self._meet()
         now = int(self._progress() * EVALUATIONS)  # in a run that was lengthened, an earlier tenth than it was
         self.position.marks = {what: min(tenth, now) for what, tenth in self.position.marks.items()}

@@ -268,6 +268,26 @@ def test_every_parameter_gets_a_gradient(model):
         assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.parametrize("name", ["transformer", "transformer-gpt2"])
+def test_blocks_computed_again_give_the_same_gradients_and_keep_less(name):
+    """Dropout included: the second time it drops the same."""
+    text = tokens(8, 33)
+    results = []
+    for recompute in (False, True):
+        model = tiny_model(name, dropout=0.3, num_layers=4).train()
+        model.recompute = recompute
+        kept = []
+        torch.manual_seed(1)
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.nbytes) or tensor, lambda t: t):  # noqa: B023
+            loss, _ = next_token_loss(model, text[:, :-1], text[:, 1:])
+        loss.backward()
+        results.append((loss, [parameter.grad for parameter in model.parameters()], sum(kept)))
+    (loss, gradients, kept), (loss_again, gradients_again, kept_again) = results
+    assert torch.equal(loss, loss_again)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, gradients_again, strict=True))
+    assert kept_again < kept / 2
+
+
 def test_weights_saved_and_loaded_give_identical_logits(model, tmp_path):
     from safetensors.torch import load_model, save_model
 

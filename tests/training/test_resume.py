@@ -20,6 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nextword.checkpoint import weights
 from nextword.data.batches import StreamBatches, WindowBatches
 from nextword.data.token_files import TokenFiles, TokenWriter
 from nextword.errors import RunError, TrainingError
@@ -341,7 +342,7 @@ def test_the_best_k_are_kept_beside_the_last(keep, best, tmp_path):
     """Whatever came before: of all checkpoints ever saved, those of lowest loss, the newer of two equals."""
     model = build_model(model_config(MODELS["lstm"]))
     for step, loss in enumerate(LOSSES):
-        resume.save(tmp_path, step, model, {}, {"loss": loss}, keep, best)
+        resume.save(tmp_path, step, weights(model), {}, {"loss": loss}, keep, best)
         known = [(value, -n) for n, value in enumerate(LOSSES[: step + 1]) if value == value and value is not None]
         wanted = {-n for _, n in sorted(known)[:best]} | set(range(step + 1)[-keep:])
         assert {int(path.name.removeprefix("step-")) for path in resume.checkpoints(tmp_path)} == wanted

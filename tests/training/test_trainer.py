@@ -154,6 +154,11 @@ def test_a_transformer_cannot_carry_its_state(files, tmp_path):
         trainer("transformer", files, tmp_path / "run", steps=1, carry_state=True)
 
 
+def test_a_model_without_blocks_cannot_compute_them_again(files, tmp_path):
+    with pytest.raises(TrainingError, match="activation_checkpointing"):
+        trainer("lstm", files, tmp_path / "run", steps=1, activation_checkpointing=True)
+
+
 def test_a_context_longer_than_the_model_is_refused(files, tmp_path):
     with pytest.raises(TrainingError, match=r"train\.context is 9"):
         trainer("transformer", files, tmp_path / "run", steps=1, context=9)
@@ -163,14 +168,14 @@ def test_some_rows_start_from_nothing_and_the_others_carry_on(files, tmp_path):
     """Half the rows fresh: a row's state either continues the one before or is that of a first batch."""
     run = trainer("lstm", files, tmp_path / "run", steps=10, fresh_share=0.5)
     batch = next(run.batches)
-    fresh = run.carried.before(batch)
+    fresh = run.carried.before(batch, 1)
     assert not fresh.tensors()[1].any()
     _, state = run.model(batch.inputs, fresh)
     run.carried.keep(batch, state)
     carried = state.tensors()[1].clone()
     seen = set()
-    for _ in range(20):
-        hidden = run.carried.before(next(run.batches)).tensors()[1]
+    for number in range(2, 22):
+        hidden = run.carried.before(next(run.batches), number).tensors()[1]
         for row in range(4):
             assert torch.equal(hidden[row], carried[row]) or not hidden[row].any()
             seen.add(bool(hidden[row].any()))

@@ -19,6 +19,7 @@ from nextword.errors import TrainingError
 from nextword.files import write_json
 from nextword.models import ModelConfig
 from nextword.training.config import TrainConfig
+from nextword.training.distributed import World
 from nextword.training.doctor.corpus import Corpus, examine_splits
 from nextword.training.doctor.findings import Finding
 from nextword.training.doctor.plan import CERTAIN_RATE, Plan, examine_plan
@@ -39,7 +40,7 @@ class Doctor:
         trainer = session.trainer
         self.session = session
         files, model = session.splits["train"], trainer.model
-        self.plan = plan_of(model.config, model.num_parameters(), trainer.config, files, trainer.device)
+        self.plan = plan_of(model.config, model.num_parameters(), trainer.config, files, trainer.world)
         self.first = trainer.position.step
         self.warm: Step | None = None
         self.vitals = Vitals(
@@ -112,14 +113,14 @@ def plan_of(
     parameters: int,
     config: TrainConfig,
     files: TokenFiles | Mixture,
-    place: torch.device | None = None,
+    world: World | None = None,
 ) -> Plan:
     """What is known of a run before its speed is."""
     context = config.context or getattr(settings, "max_seq_len", 0) or DEFAULT_BPTT
     batch_size, context, _ = fit(files.len_tokens, config.batch_size, context)
     step_tokens = (config.batch_tokens or batch_size * context) * config.accumulate
-    place = place or torch.device("cpu")
-    needed, present = expected_memory(settings, config, batch_size * context, place)
+    world = world or World(torch.device("cpu"))
+    needed, present = expected_memory(settings, config, batch_size * context, world)
     return Plan(
         parameters=parameters,
         dropout=getattr(settings, "dropout", 0.0),

@@ -20,6 +20,7 @@ from nextword.errors import RunError, UsageError
 from nextword.models import model_config
 from nextword.text.records import Source
 from nextword.tokenizers import Tokenizer
+from nextword.training.distributed import World
 from nextword.training.doctor.after import examine_log, relive
 from nextword.training.doctor.attend import plan_of
 from nextword.training.doctor.corpus import Corpus, examine_corpus, examine_splits, look_at
@@ -68,7 +69,8 @@ def examine_data(
         tokenizer = Tokenizer.load(data)
         splits = open_prepared(data, tokenizer)
         settings = model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})
-        plan = plan_of(settings, outline(settings).num_parameters(), recipe.train, splits["train"], place)
+        world = None if place is None else World(place)
+        plan = plan_of(settings, outline(settings).num_parameters(), recipe.train, splits["train"], world)
         corpus = look_at(splits, tokenizer, thorough=True)
         del splits  # some systems remove no file while it is mapped
     return Diagnosis(corpus, plan, worst_first(examine_corpus(corpus) + examine_plan(plan)))
