@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nextword.interop.convert import Crossing
 
 FORMATS = ("hf", "gguf", "onnx")
-QUANTIZATIONS = ("f32", "f16", "q8_0")
+QUANTIZATIONS: dict[str, Literal["F32", "F16", "Q8_0"]] = {"f32": "F32", "f16": "F16", "q8_0": "Q8_0"}
 KEEP = "Keep the result though it is not the same as in transformers."
 NO_CHECK = "Do not compare with transformers."
 
@@ -94,7 +94,7 @@ def export(
         from nextword.interop.gguf import write_gguf
 
         foreign, _, _ = run_as_foreign(run)
-        write_gguf(out, foreign, quantization.upper())
+        write_gguf(out, foreign, QUANTIZATIONS[quantization])
         print(json.dumps({"out": str(out), "format": format}) if as_json else out)
     else:
         from nextword.interop.onnx import export_onnx

