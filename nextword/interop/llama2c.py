@@ -33,6 +33,7 @@ HEADER = 256  # bytes of it in versions 1 and 2
 UNKNOWN, BOS, EOS, BYTES = 0, 1, 2, 3  # ids; a byte's is BYTES + byte
 MOST = 2**24  # of any number in the header
 MOST_TOKEN = 2**12  # bytes
+Shapes = list[tuple[str, tuple[int, ...]]]
 
 
 class Sizes(NamedTuple):
@@ -147,10 +148,11 @@ def _parts(sizes: Sizes, version: int, shared: bool, group: int) -> list[Part]:
         "self_attn.o_proj": (C, C),
     }
     mlp = {"mlp.gate_proj": (inner, C), "mlp.down_proj": (C, inner), "mlp.up_proj": (inner, C)}
-    first, last = [("model.embed_tokens", (V, C))], [("model.norm", (C,))]
-    head = [] if shared else [("lm_head", (V, C))]
+    first: Shapes = [("model.embed_tokens", (V, C))]
+    last: Shapes = [("model.norm", (C,))]
+    head: Shapes = [] if shared else [("lm_head", (V, C))]
     if version == 0:
-        tables = [(f"{UNUSED}_{part}", (sizes.longest, C // sizes.heads // 2)) for part in ("real", "imag")]
+        tables: Shapes = [(f"{UNUSED}_{part}", (sizes.longest, C // sizes.heads // 2)) for part in ("real", "imag")]
         layers = {"input_layernorm": (C,), **attention, "post_attention_layernorm": (C,), **mlp}
         order = first + _each(sizes.layers, layers) + last + tables + head
     else:
@@ -166,7 +168,7 @@ def _parts(sizes: Sizes, version: int, shared: bool, group: int) -> list[Part]:
     return parts
 
 
-def _each(layers: int, shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[str, tuple[int, ...]]]:
+def _each(layers: int, shapes: Mapping[str, tuple[int, ...]]) -> Shapes:
     """One kind of tensor after the other, of each the layers in turn."""
     return [(f"model.layers.{i}.{name}", shape) for name, shape in shapes.items() for i in range(layers)]
 

@@ -88,7 +88,8 @@ def _nibbles(data: Bytes) -> Bytes:
 
 def _fifth_bits(blocks: Bytes, place: int) -> Bytes:
     """The 32 bits at `place`, as 0 or 16: (blocks, 32)."""
-    return np.unpackbits(blocks[:, place : place + 4], axis=1, bitorder="little") << 4
+    bits: Bytes = np.unpackbits(blocks[:, place : place + 4], axis=1, bitorder="little")
+    return bits << np.uint8(4)
 
 
 def _q4_0(blocks: Bytes) -> Floats:

@@ -84,8 +84,8 @@ class _Cursor:
         return self._window[begin : begin + count]
 
     def number(self, letter: str) -> int | float:
-        value = struct.unpack(f"<{letter}", self.take(struct.calcsize(letter)))[0]
-        return value  # type: ignore[no-any-return]
+        value: int | float = struct.unpack(f"<{letter}", self.take(struct.calcsize(f"<{letter}")))[0]
+        return value
 
     def count(self, least: int, what: str) -> int:
         """A number of things that take at least `least` bytes each."""

@@ -1,8 +1,8 @@
 """The architectures of GGUF files: what their tensors and settings are called in Hugging Face's folders, both ways.
 
 A family is a table. What differs beyond names: the order of the rows of queries and keys (`interleaved`), a norm's
-weight kept as its distance from one (`offset_norms`), and matrices kept as (in, out) (`transposed`). What llama.cpp takes for granted is in
-`fixed`: a model that differs in it cannot be said in a GGUF file.
+weight kept as its distance from one (`offset_norms`), and matrices kept as (in, out) (`transposed`). What llama.cpp
+takes for granted is in `fixed`: a model that differs in it cannot be said in a GGUF file.
 
 Source: https://github.com/ggml-org/llama.cpp, conversion scripts and src/llama-arch.cpp.
 """

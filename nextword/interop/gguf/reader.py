@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 from nextword.errors import RunError
 from nextword.interop.foreign import Foreign
 from nextword.interop.gguf import rotary
@@ -83,7 +82,9 @@ def _factors(container: Container) -> rotary.Factors:
 class _Tensors(Mapping[str, "Tensor"]):
     """The tensors of a file under Hugging Face's names."""
 
-    def __init__(self, container: Container, family: Family, names: dict[str, str], config: Mapping[str, object]) -> None:
+    def __init__(
+        self, container: Container, family: Family, names: dict[str, str], config: Mapping[str, object]
+    ) -> None:
         self.container, self.family, self.names, self.config = container, family, names, config
 
     def __iter__(self) -> Iterator[str]:
@@ -146,5 +147,3 @@ def _reordered(tensor: Tensor, heads: int, halves: tuple[int, int]) -> Tensor:
     if not heads or rows % (2 * heads):
         raise RunError(f"{rows} rows of queries or keys do not make {heads} heads of an even size")
     return tensor.reshape(heads, *halves, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
-
-

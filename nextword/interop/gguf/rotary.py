@@ -84,13 +84,14 @@ def write(config: Mapping[str, Any]) -> tuple[dict[str, Value], Factors]:
     kind = scaling.get("rope_type") or scaling.get("type") or "default"
     original = scaling.get("original_max_position_embeddings") or config.get("original_max_position_embeddings")
     try:
+        original = int(original or config["max_position_embeddings"])
         if kind == "default":
             return found, Factors()
         if kind == "linear":
             return found | {"rope.scaling.type": "linear", "rope.scaling.factor": float(scaling["factor"])}, Factors()
         if kind == "yarn" and not scaling.keys() & {"attention_factor", "mscale", "mscale_all_dim"}:
             found |= {"rope.scaling.type": "yarn", "rope.scaling.factor": float(scaling["factor"])}
-            found["rope.scaling.original_context_length"] = int(original or config["max_position_embeddings"])
+            found["rope.scaling.original_context_length"] = original
             for name in scaling.keys() & {"beta_fast", "beta_slow"}:
                 found[f"rope.scaling.yarn_{name}"] = float(scaling[name])
             return found, Factors()
@@ -98,9 +99,11 @@ def write(config: Mapping[str, Any]) -> tuple[dict[str, Value], Factors]:
             return found, Factors(every=llama3_divisors(theta, turning, original, scaling))
         if kind in ("longrope", "su"):
             found["rope.scaling.type"] = "longrope"
-            found["rope.scaling.original_context_length"] = int(original)
+            found["rope.scaling.original_context_length"] = original
             scale = config["max_position_embeddings"] / original
-            found["rope.scaling.attn_factor"] = math.sqrt(1 + math.log(scale) / math.log(original)) if scale > 1 else 1.0
+            found["rope.scaling.attn_factor"] = (
+                math.sqrt(1 + math.log(scale) / math.log(original)) if scale > 1 else 1.0
+            )
             return found, Factors(
                 long=np.array(scaling["long_factor"], np.float32), short=np.array(scaling["short_factor"], np.float32)
             )
@@ -133,21 +136,21 @@ def _llama3(divisors: NDArray[np.float32], theta: float, turning: int) -> dict[s
         return None
     inverse = theta ** -(np.arange(0, turning, 2) / turning) / (2 * math.pi)  # 1 / wave length
     between = np.flatnonzero((divisors > 1 + 1e-4) & (divisors < factor * (1 - 1e-4)))
-    scaling = {"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    scaling: dict[str, Any] = {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+    }
+    original = 8192.0  # Llama's own, where too few waves lie between to see the line
     if len(between) >= 2:
         smooth = (1 / divisors.astype(np.float64)[between] - 1 / factor) / (1 - 1 / factor)
         slope, start = np.polyfit(inverse[between], smooth, 1)
         if slope > 0 and start < 0:
-            scaling |= {"high_freq_factor": _plain(1 - 1 / start), "original_max_position_embeddings": -slope / start}
-    else:  # too few waves to see the line: Llama's own
-        scaling["original_max_position_embeddings"] = 8192.0
-    original = round(scaling.get("original_max_position_embeddings", 0))
+            scaling["high_freq_factor"] = round(float(1 - 1 / start), 3)
+            original = float(-slope / start)
+    original = round(original)
     scaling["original_max_position_embeddings"] = original
     if original < 1 or not np.allclose(llama3_divisors(theta, turning, original, scaling), divisors, rtol=1e-3):
         raise RunError("rope_freqs.weight holds divisors that no rope_scaling of Llama 3 gives")
     return scaling
-
-
-def _plain(value: float) -> float:
-    """Without the noise of single precision."""
-    return round(float(value), 3)

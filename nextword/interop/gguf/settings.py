@@ -146,7 +146,11 @@ def write_settings(
             "num_key_value_heads": config.get("num_key_value_heads") or heads,
             "head_dim": config.get("head_dim") or _wanted(config, "hidden_size") // heads,
         }
-        if config.get("sliding_window") and "sliding_window" not in family.keys and config.get("use_sliding_window", True):
+        if (
+            config.get("sliding_window")
+            and "sliding_window" not in family.keys
+            and config.get("use_sliding_window", True)
+        ):
             # Within the window the model is the same with and without it, so that is the longest context.
             longest = min(_wanted(config, "max_position_embeddings"), config["sliding_window"])
             config = {**config, "max_position_embeddings": longest}
@@ -184,7 +188,11 @@ def _compare(family: Family, wanted: Mapping[str, Any], found: Mapping[str, Any]
     for key, value in found.items():
         if key in ("model_type", "vocab_size", "tie_word_embeddings", "use_sliding_window", *rotary.KEYS):
             continue  # these are written elsewhere, or checked there
-        if key in wanted and wanted[key] != value and not (isinstance(value, float) and math.isclose(wanted[key], value)):
+        if (
+            key in wanted
+            and wanted[key] != value
+            and not (isinstance(value, float) and math.isclose(wanted[key], value))
+        ):
             raise _cannot(family, key, wanted[key])
     for key in ("attention_bias", "mlp_bias"):
         if wanted.get(key) and family.biased != frozenset(LINEAR):

@@ -56,8 +56,12 @@ def write_vocabulary(
         tokens[id], types[id] = token, kinds.get(token, NORMAL)
     found: dict[str, Value] = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types}
     decoder = json.dumps(rules.get("decoder"))
-    if rules["model"]["type"] != "BPE":
-        raise RunError(f"a tokenizer of type {rules['model']['type']} cannot be written as GGUF: llama.cpp has no such kind")
+    kind = rules["model"]["type"]
+    if kind != "BPE":
+        raise RunError(
+            f"a tokenizer whose model is {kind} cannot be written as GGUF",
+            hint="llama.cpp knows byte-level BPE, bytes, SentencePiece's BPE and characters",
+        )
     if '"ByteLevel"' in decoder:
         found |= _byte_level(rules, vocab)
     elif MARK in json.dumps([rules.get("normalizer"), rules.get("pre_tokenizer")], ensure_ascii=False):
@@ -67,7 +71,8 @@ def write_vocabulary(
     else:
         raise RunError("this BPE tokenizer is neither byte-level nor SentencePiece's: llama.cpp has no such kind")
     for role, name in ROLES.items():
-        if (text := special_tokens.get(role)) in vocab:
+        text = special_tokens.get(role) or (rules["model"].get("unk_token") if role == "unk_token" else None)
+        if text in vocab:
             found[f"tokenizer.ggml.{name}_token_id"] = vocab[text]
     others = [id for id in ends if id != found.get("tokenizer.ggml.eos_token_id") and 0 <= id < size]
     if others and "tokenizer.ggml.eos_token_id" in found:
@@ -195,5 +200,3 @@ def _comparable(rules: Mapping[str, Any]) -> dict[str, Any]:
     model["merges"] = [list(pair) if isinstance(pair, list) else pair.split(" ", 1) for pair in model["merges"]]
     parts = {key: _essence(rules.get(key)) for key in ("normalizer", "pre_tokenizer", "decoder", "added_tokens")}
     return parts | {"model": model, "begins": _essence(rules.get("post_processor"))}
-
-

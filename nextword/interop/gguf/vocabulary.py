@@ -199,7 +199,9 @@ def _cut(metadata: Mapping[str, Value]) -> Cut:
         if name in cut.names:
             return cut
     known = ", ".join(cut.names[0] for cut in CUTS)
-    raise RunError(f"tokenizer.ggml.pre {name!r} is not supported: how text is cut is not known", hint=f"Known: {known}")
+    raise RunError(
+        f"tokenizer.ggml.pre {name!r} is not supported: how text is cut is not known", hint=f"Known: {known}"
+    )
 
 
 # -- SentencePiece's BPE -----------------------------------------------------------------------------------------------
@@ -219,7 +221,7 @@ def _sentencepiece(
 
 
 def sentencepiece_rules(model: Mapping[str, Any], prefix: bool) -> dict[str, Any]:
-    """A tokenizer.json around a model whose spaces are `▁`; `prefix`: a text begins with one, which decoding removes."""
+    """A tokenizer.json around a model whose spaces are `▁`; `prefix`: a text begins with one."""
     spaces = {"type": "Replace", "pattern": {"String": " "}, "content": MARK}
     first = {"type": "Prepend", "prepend": MARK}
     steps: list[dict[str, Any]] = [
