@@ -20,7 +20,7 @@ _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89abAB]")
 
 
-def loads(data: bytes, most_bytes: int = MOST_BYTES, most_depth: int = MOST_DEPTH) -> Any:
+def loads(data: bytes | bytearray, most_bytes: int = MOST_BYTES, most_depth: int = MOST_DEPTH) -> Any:
     """The value of a JSON text in UTF-8. Raises ValueError saying in a few words what is wrong with it.
 
     >>> loads(b'{"a": [1, 2]}')
@@ -55,7 +55,7 @@ def loads(data: bytes, most_bytes: int = MOST_BYTES, most_depth: int = MOST_DEPT
     return value
 
 
-def _depth(data: bytes) -> int:
+def _depth(data: bytes | bytearray) -> int:
     """The deepest nesting, counted without recursion: brackets that stand outside of strings."""
     bare = re.sub(rb'"[^"]*"', b"", re.sub(rb"\\.", b"", data, flags=re.DOTALL))
     brackets = bare.translate(None, _ALL_BUT_BRACKETS)

@@ -64,19 +64,26 @@ class OpenFile:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise RunError(f"{str(path)!r}: {getattr(error, 'strerror', None) or error}") from None
 
-    def read(self, start: int, count: int) -> bytes:
+    def read(self, start: int, count: int) -> bytearray:
         """Exactly `count` bytes from `start`."""
-        assert 0 <= start <= start + count <= self.size, "checked by who asks"
         try:
-            self._file.seek(start)
-            data = self._file.read(count)
-        except OSError as error:
-            raise RunError(f"{self.path}: {error.strerror or error}") from None
+            data = bytearray(count)
         except MemoryError:
             raise RunError(f"{self.path}: {count:,} bytes are more than the memory at hand") from None
-        if len(data) != count:
-            raise damaged(self.path, "it became shorter while it was read")
+        self.read_into(start, data)
         return data
+
+    def read_into(self, start: int, buffer: Any) -> None:
+        """Fill a buffer of bytes with what begins at `start`."""
+        view = memoryview(buffer)
+        assert 0 <= start <= start + view.nbytes <= self.size, "checked by who asks"
+        try:
+            self._file.seek(start)
+            count = self._file.readinto(view)
+        except OSError as error:
+            raise RunError(f"{self.path}: {error.strerror or error}") from None
+        if count != view.nbytes:
+            raise damaged(self.path, "it became shorter while it was read")
 
 
 def damaged(path: Path, why: str) -> RunError:
@@ -119,7 +126,9 @@ class SafetensorsFile(Mapping[str, "Tensor"]):
         dtype = getattr(torch, entry.dtype)
         if entry.start == entry.end:
             return torch.empty(entry.shape, dtype=dtype)
-        data = torch.frombuffer(bytearray(self._file.read(entry.start, entry.end - entry.start)), dtype=torch.uint8)
+        # torch's own memory, which begins at a multiple of 64: elsewhere a product of matrices may round differently.
+        data = torch.empty(entry.end - entry.start, dtype=torch.uint8)
+        self._file.read_into(entry.start, data.numpy())
         if dtype == torch.bool and data.max() > 1:
             raise damaged(self._file.path, f"tensor {name!r} of truth values holds {int(data.max())}")
         return data.view(dtype).view(entry.shape)

@@ -17,14 +17,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from nextword import files
 from nextword.checkpoint import WEIGHTS, load_weights, save_tensors, save_weights
 from nextword.errors import RunError, TrainingError
 from nextword.models.base import LanguageModel
+from nextword.tensor_files import read_safetensors
 
 logger = logging.getLogger(__name__)
 
@@ -109,12 +108,11 @@ def load(checkpoint: Path, model: LanguageModel) -> tuple[dict[str, Tensor], dic
     """
     load_weights(checkpoint / WEIGHTS, model)
     try:
-        tensors = load_file(checkpoint / TENSORS, device=str(model.device))
+        tensors = {name: t.to(model.device) for name, t in read_safetensors(checkpoint / TENSORS).items()}
         values = json.loads((checkpoint / VALUES).read_text(encoding="utf-8"))
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RunError) as error:
         raise RunError(f"{checkpoint} is damaged: {error}", hint="Restore it, or start a new run") from None
-    # A copy, because a mapped file lies at odd addresses, and there a product of matrices may round differently.
-    return {name: tensor.clone() for name, tensor in tensors.items()}, values
+    return tensors, values
 
 
 def sweep(run: Path) -> None:

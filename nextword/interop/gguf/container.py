@@ -65,13 +65,13 @@ class _Cursor:
     def __init__(self, file: OpenFile) -> None:
         self.file, self.place = file, 0
         self._end = min(file.size, MOST_METADATA)
-        self._window, self._begin = b"", 0
+        self._window, self._begin = bytearray(), 0
 
     @property
     def left(self) -> int:
         return self._end - self.place
 
-    def take(self, count: int) -> bytes:
+    def take(self, count: int) -> bytes | bytearray:
         if count > self.left:
             if self.file.size > MOST_METADATA:
                 raise ValueError(f"its metadata has more than {MOST_METADATA:,} bytes")
@@ -187,7 +187,7 @@ def _value(cursor: _Cursor, key: str, kind: int) -> Value:
     return [cursor.text(MOST_METADATA, f"a text of {key}") for _ in range(count)]
 
 
-def _truth(data: bytes, key: str) -> list[bool]:
+def _truth(data: bytes | bytearray, key: str) -> list[bool]:
     if data.strip(b"\0\1"):
         raise ValueError(f"{key} holds a truth value other than 0 and 1")
     return [byte == 1 for byte in data]
