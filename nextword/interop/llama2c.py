@@ -33,6 +33,7 @@ HEADER = 256  # bytes of it in versions 1 and 2
 UNKNOWN, BOS, EOS, BYTES = 0, 1, 2, 3  # ids; a byte's is BYTES + byte
 MOST = 2**24  # of any number in the header
 MOST_TOKEN = 2**12  # bytes
+NAME_IT = "Name it: --tokenizer FILE"
 Shapes = list[tuple[str, tuple[int, ...]]]
 
 
@@ -64,12 +65,16 @@ class Part(NamedTuple):
         return count + count // self.group * 4 if self.group else 4 * count
 
 
-def read_llama2c(model: Path, tokenizer: Path) -> Foreign:
-    """Read a model and its vocabulary, such as stories15M.bin and tokenizer.bin.
+def read_llama2c(model: Path, tokenizer: Path | None = None) -> Foreign:
+    """Read a model and its vocabulary, such as stories15M.bin and tokenizer.bin beside it.
 
     Text is begun and ended by `<s>`, as run.c does. Raises RunError naming the file that is missing or damaged, or if
     the two do not fit each other.
     """
+    if tokenizer is None:
+        tokenizer = model.with_name("tokenizer.bin")
+        if not tokenizer.exists():
+            raise RunError(f"{tokenizer} is missing: a llama2.c model has its vocabulary in a file of its own", hint=NAME_IT)
     file = OpenFile(model)
     try:
         sizes, version, shared, group = _header(file)

@@ -43,13 +43,13 @@ def _read(container: Container) -> Foreign:
     for name, (type, _, _) in container.tensors.items():
         if type.name not in PLAIN and type.name not in WIDENED:
             known = ", ".join([*PLAIN, *WIDENED])
-            raise RunError(f"tensor {name} is of type {type.name}, which is not supported", hint=f"Supported: {known}")
+            raise RunError(f"tensor {name!r} is of type {type.name}, which is not supported", hint=f"Supported: {known}")
         if name in rotary.TENSORS.values():
             continue
         try:
             names[family.theirs(name)] = name
         except KeyError:
-            raise RunError(f"tensor {name} is not part of a model of architecture {family.architecture}") from None
+            raise RunError(f"tensor {name!r} is not part of a model of architecture {family.architecture}") from None
     shapes = {name: place.shape for name, place in container.tensors.items()}
     config = read_settings(family, container.metadata, shapes, _factors(container))
     vocabulary = read_vocabulary(container.metadata, config["vocab_size"])
