@@ -14,13 +14,19 @@ from typing import Any
 
 MOST_BYTES = 2**27  # the largest tokenizer.json in use (Gemma 3's) has 33 MB
 MOST_DEPTH = 64
+MOST_VALUES = 2**22  # in objects and arrays; Gemma 3's tokenizer.json has two million
 MOST_DIGITS = 20  # of an integer: 64 bits have 20
 
-_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ALL_BUT_MARKS = bytes(set(range(256)) - set(b"[]{},"))
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89abAB]")
 
 
-def loads(data: bytes | bytearray, most_bytes: int = MOST_BYTES, most_depth: int = MOST_DEPTH) -> Any:
+def loads(
+    data: bytes | bytearray,
+    most_bytes: int = MOST_BYTES,
+    most_depth: int = MOST_DEPTH,
+    most_values: int = MOST_VALUES,
+) -> Any:
     """The value of a JSON text in UTF-8. Raises ValueError saying in a few words what is wrong with it.
 
     >>> loads(b'{"a": [1, 2]}')
@@ -31,7 +37,10 @@ def loads(data: bytes | bytearray, most_bytes: int = MOST_BYTES, most_depth: int
     """
     if len(data) > most_bytes:
         raise ValueError(f"{len(data):,} bytes of JSON, at most {most_bytes:,} are read")
-    if _depth(data) > most_depth:
+    marks = _marks(data)
+    if len(marks) > most_values:
+        raise ValueError(f"more than {most_values:,} values")
+    if _depth(marks) > most_depth:
         raise ValueError(f"nested deeper than {most_depth} levels")
     try:
         text = data.decode("utf-8")
@@ -55,10 +64,15 @@ def loads(data: bytes | bytearray, most_bytes: int = MOST_BYTES, most_depth: int
     return value
 
 
-def _depth(data: bytes | bytearray) -> int:
-    """The deepest nesting, counted without recursion: brackets that stand outside of strings."""
+def _marks(data: bytes | bytearray) -> bytes:
+    """The brackets and commas that stand outside of strings."""
     bare = re.sub(rb'"[^"]*"', b"", re.sub(rb"\\.", b"", data, flags=re.DOTALL))
-    brackets = bare.translate(None, _ALL_BUT_BRACKETS)
+    return bare.translate(None, _ALL_BUT_MARKS)
+
+
+def _depth(marks: bytes) -> int:
+    """The deepest nesting, counted without recursion."""
+    brackets = marks.replace(b",", b"")
     return max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
 
 

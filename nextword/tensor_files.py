@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_HEADER = 100_000_000  # bytes; the library's limit
+MOST_VALUES = 2**20  # in the header: some ten for each tensor
 MOST_ELEMENTS = 2**62
 DTYPES = {
     "BOOL": ("bool", 1),
@@ -160,7 +161,7 @@ def _checked(file: OpenFile) -> SafetensorsFile:
     text = file.read(8, length)
     if not text.startswith(b"{"):
         raise ValueError("its header does not begin with {")
-    header = strict_json.loads(text, MOST_HEADER, most_depth=3)  # names -> entries -> numbers
+    header = strict_json.loads(text, MOST_HEADER, most_depth=3, most_values=MOST_VALUES)  # names -> entries -> numbers
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("__metadata__ is not a table of strings")

@@ -74,7 +74,9 @@ def read_llama2c(model: Path, tokenizer: Path | None = None) -> Foreign:
     if tokenizer is None:
         tokenizer = model.with_name("tokenizer.bin")
         if not tokenizer.exists():
-            raise RunError(f"{tokenizer} is missing: a llama2.c model has its vocabulary in a file of its own", hint=NAME_IT)
+            raise RunError(
+                f"{tokenizer} is missing: a llama2.c model has its vocabulary in a file of its own", hint=NAME_IT
+            )
     file = OpenFile(model)
     try:
         sizes, version, shared, group = _header(file)

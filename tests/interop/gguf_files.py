@@ -50,7 +50,7 @@ ALIGNED_TO_ONE = [number("general.alignment", 1)]
 TWO = [tensor("a", [8]), tensor("b", [4], offset=32)]  # 32 and 16 bytes
 KEYS = [
     *(entry(f"my_key_{kind}", kind, struct.pack(f"<{letter}", 1)) for kind, letter in enumerate("BbHhIif")),
-    *(entry(f"my_key_{kind}", kind, struct.pack(f"<{letter}", 1)) for kind, letter in zip(range(10, 13), "Qqd")),
+    *(entry(f"my_key_{kind}", kind, struct.pack(f"<{letter}", 1)) for kind, letter in enumerate("Qqd", 10)),
     entry("truth", BOOL, b"\1"),
     entry("text", STRING, text("月")),
     entry("numbers", ARRAY, array(UINT32, 2, bytes(8))),
@@ -99,7 +99,9 @@ ACCEPT = {
     ),
     "TENSORS_ZERO_DIM": gguf([], [tensor("a", [8, 0])]),
     "DATA_SUCCESS": gguf(KEYS, TWO, bytes(range(64))),
-    "DATA_CUSTOM_ALIGN": gguf(ALIGNED_TO_ONE, [tensor("a", [3], I8), tensor("b", [1], offset=3)], bytes(7), alignment=1),
+    "DATA_CUSTOM_ALIGN": gguf(
+        ALIGNED_TO_ONE, [tensor("a", [3], I8), tensor("b", [1], offset=3)], bytes(7), alignment=1
+    ),
 }
 """What it accepts. Its TENSORS files have no data, which only a reader of headers accepts: here they have some."""
 

@@ -66,8 +66,8 @@ for case in sorted(Path(sys.argv[1]).iterdir()):
         signal.alarm(5)
         read(case, sink)
     os.close(sink)
-    said = b"".join(iter(lambda: os.read(source, 65536), b""))
-    os.close(source)
+    with os.fdopen(source, "rb") as pipe:
+        said = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     message, opened = json.loads(said) if said else ("", [])
     created = [str(path) for path in sorted(case.rglob("*")) if path not in before]

@@ -130,7 +130,11 @@ for name, numbers in {
     "heads that do not fit": (64, 172, 5, 7, 4, 512, 512),
     "cut": (64, 172, 5, 8, 4, 512, 512),
 }.items():
-    ALL[f"llama2.c: {name}"] = ("llama2c", {"model.bin": legacy(numbers, bytes(300)), "tokenizer.bin": b""}, "is damaged")
+    ALL[f"llama2.c: {name}"] = (
+        "llama2c",
+        {"model.bin": legacy(numbers, bytes(300)), "tokenizer.bin": b""},
+        "is damaged",
+    )
 ALL["llama2.c: version 9"] = (
     "llama2c",
     {"model.bin": struct.pack("<Ii", 0x616B3432, 9).ljust(256, b"\0"), "tokenizer.bin": b""},

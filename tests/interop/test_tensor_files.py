@@ -66,12 +66,12 @@ def test_the_library_accepts_more(tmp_path):
     data = struct.pack("<Q", 6) + b"\t\n{}\r "
     (tmp_path / "a").write_bytes(data)
     assert load(data) == {}
-    with pytest.raises(RunError, match="does not begin with {"):
+    with pytest.raises(RunError, match="does not begin with"):
         read_safetensors(tmp_path / "a")
 
 
 def test_a_file_that_becomes_shorter_while_it_is_read(tmp_path):
-    save_file({"a": torch.zeros(100)}, tmp_path / "a")
+    save_file({"a": torch.zeros(100_000)}, tmp_path / "a")
     found = read_safetensors(tmp_path / "a")
     os.truncate(tmp_path / "a", 200)
     with pytest.raises(RunError, match="became shorter"):
@@ -139,27 +139,22 @@ def test_links_in_a_circle(tmp_path):
         member(tmp_path, "a")
 
 
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)  # no halves of characters
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    # Any character but halves.
-    | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
 )
 
 
 @given(VALUES, st.booleans(), st.sampled_from([None, 1]))
 def test_good_json_is_read_as_json_reads_it(value, escaped, indent):
     text = json.dumps(value, ensure_ascii=escaped, indent=indent)
-    try:
-        data = text.encode()
-    except UnicodeEncodeError:  # a key with half a character
-        return
-    try:
-        assert strict_json.loads(data) == json.loads(text)
-    except ValueError as error:
-        assert "lone surrogate" in str(error)
-        with pytest.raises(UnicodeEncodeError):
-            json.dumps(value, ensure_ascii=False).encode()
+    data = text.encode()
+    assert strict_json.loads(data) == json.loads(text)
 
 
 @pytest.mark.parametrize("depth", [63, 64, 65])

@@ -43,7 +43,9 @@ def _read(container: Container) -> Foreign:
     for name, (type, _, _) in container.tensors.items():
         if type.name not in PLAIN and type.name not in WIDENED:
             known = ", ".join([*PLAIN, *WIDENED])
-            raise RunError(f"tensor {name!r} is of type {type.name}, which is not supported", hint=f"Supported: {known}")
+            raise RunError(
+                f"tensor {name!r} is of type {type.name}, which is not supported", hint=f"Supported: {known}"
+            )
         if name in rotary.TENSORS.values():
             continue
         try:
@@ -55,8 +57,8 @@ def _read(container: Container) -> Foreign:
     vocabulary = read_vocabulary(container.metadata, config["vocab_size"])
     ids = vocabulary.special_ids
     config |= {f"{role}_id": ids[role] for role in ("bos_token", "eos_token", "pad_token") if role in ids}
-    ends = [ids[role] for role in ("eos_token", "eot_token") if role in ids]
-    generation = {"eos_token_id": ends[0] if len(set(ends)) == 1 else sorted(set(ends))} if ends else {}
+    ends = vocabulary.ends
+    generation = {"eos_token_id": ends[0] if len(ends) == 1 else ends} if ends else {}
     return Foreign(
         config=config,
         tensors=_Tensors(container, family, names, config),

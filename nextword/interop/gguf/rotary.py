@@ -129,7 +129,12 @@ def _llama3(divisors: NDArray[np.float32], theta: float, turning: int) -> dict[s
     1 / divisor rises from 1 / factor to 1 on a straight line over 1 / wave length: two points of it tell the line.
     Only the ratios of context, low and high can be seen, so low is 1, as in all of Llama's files.
     """
-    if divisors.shape != (turning // 2,) or not np.isfinite(divisors).all() or (divisors < 1).any() or theta <= 1:
+    if (
+        divisors.shape != (turning // 2,)
+        or not np.isfinite(divisors).all()
+        or (divisors < 1).any()
+        or not 1 < theta < 1e12
+    ):
         raise RunError(f"rope_freqs.weight does not hold {turning // 2} divisors of at least 1")
     factor = float(divisors.max())
     if factor == 1:
@@ -145,12 +150,14 @@ def _llama3(divisors: NDArray[np.float32], theta: float, turning: int) -> dict[s
     original = 8192.0  # Llama's own, where too few waves lie between to see the line
     if len(between) >= 2:
         smooth = (1 / divisors.astype(np.float64)[between] - 1 / factor) / (1 - 1 / factor)
-        slope, start = np.polyfit(inverse[between], smooth, 1)
+        (x, y), (left, right) = (inverse[between[[0, -1]]], smooth[[0, -1]])
+        slope = (left - right) / (x - y)
+        start = left - slope * x
         if slope > 0 and start < 0:
             scaling["high_freq_factor"] = round(float(1 - 1 / start), 3)
             original = float(-slope / start)
-    original = round(original)
-    scaling["original_max_position_embeddings"] = original
-    if original < 1 or not np.allclose(llama3_divisors(theta, turning, original, scaling), divisors, rtol=1e-3):
-        raise RunError("rope_freqs.weight holds divisors that no rope_scaling of Llama 3 gives")
-    return scaling
+    if 1 <= original < 2**31:
+        scaling["original_max_position_embeddings"] = round(original)
+        if np.allclose(llama3_divisors(theta, turning, round(original), scaling), divisors, rtol=1e-3):
+            return scaling
+    raise RunError("rope_freqs.weight holds divisors that no rope_scaling of Llama 3 gives")

@@ -45,9 +45,10 @@ class Metadata:
         if type(value) not in (int, float) or (kind is int and not (type(value) is int and 0 <= value <= MOST)):
             raise wrong
         assert isinstance(value, int | float)
+        value = value if kind is int else shortest(value)
         if not math.isfinite(value):
             raise wrong
-        return value if kind is int else shortest(value)
+        return value
 
 
 _KINDS = {int: f"a whole number up to {MOST:,}", float: "a number", str: "a text"}
@@ -59,7 +60,8 @@ def _shown(value: Value) -> str:
 
 def shortest(value: float) -> float:
     """The shortest decimal that has this value in single precision: files say 9.99999974e-06 where 1e-5 was meant."""
-    return float(str(np.float32(value)))
+    with np.errstate(over="ignore"):
+        return float(str(np.float32(value)))
 
 
 def read_settings(

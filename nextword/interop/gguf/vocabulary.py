@@ -24,9 +24,11 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """Types of tokens, in tokenizer.ggml.token_type."""
 ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 """Hugging Face's name of a special token, and that of its key in the file, before _token_id."""
+TURN_ENDS = ("<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>")
+"""Control tokens that end a turn, whether a file says so or not, as in llama.cpp."""
 WHOLE = "tokenizer.huggingface.json"
 MARK = "▁"  # a space, in SentencePiece's pieces
-MOST_PIECE = 256  # characters of a piece that is cut into two everywhere; longer ones are not merged
+MOST_CHARACTERS = 2**24  # of all pieces, each cut into two everywhere; Gemma's have two million
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Vocabulary:
     special_tokens: Mapping[str, str]
     """As in `Foreign`."""
     special_ids: Mapping[str, int]
-    """The same by id, and `eot_token`, which ends a turn of a conversation."""
+    """The same by id."""
+    ends: list[int]
+    """The ids that end a text or a turn of a conversation."""
     chat_template: str
 
 
@@ -81,14 +85,17 @@ def read_vocabulary(metadata: Mapping[str, Value], size: int) -> Vocabulary:
             for token, id in sorted(vocab.items(), key=lambda item: item[1])
             if kinds[id] in (UNKNOWN, CONTROL, USER_DEFINED)
         ]
-        if metadata.get("tokenizer.ggml.add_bos_token", model == "llama") is True and "bos_token" in ids:
+        begins = model == "llama" or _cut(metadata).whole  # as llama.cpp has it where a file says nothing
+        if metadata.get("tokenizer.ggml.add_bos_token", begins) is True and "bos_token" in ids:
             rules["post_processor"] = begins_with(tokens[ids["bos_token"]], ids["bos_token"])
         text = json.dumps(rules, ensure_ascii=False)
     template = metadata.get("tokenizer.chat_template", "")
     if not isinstance(template, str):
         raise RunError("tokenizer.chat_template is not a text")
     special = {role: tokens[id] for role, id in ids.items() if role in ROLES}
-    return Vocabulary(text, special, ids, template)
+    ends = {ids[role] for role in ("eos_token", "eot_token") if role in ids}
+    ends |= {id for id, token in enumerate(tokens) if kinds[id] == CONTROL and token in TURN_ENDS}
+    return Vocabulary(text, special, ids, sorted(ends), template)
 
 
 def _given(text: str, tokens: list[str]) -> str:
@@ -243,10 +250,11 @@ def merges_of(pieces: Mapping[str, int], scores: np.ndarray) -> list[tuple[str, 
 
     `pieces`: piece -> id; `scores`: one for each id. Equal scores: in order of ids, the shorter left part first.
     """
+    if sum(map(len, pieces)) > MOST_CHARACTERS:
+        raise RunError(f"the pieces of the vocabulary have more than {MOST_CHARACTERS:,} characters")
     found = []
     for piece, id in pieces.items():
-        if len(piece) <= MOST_PIECE:
-            for i in range(1, len(piece)):
-                if piece[:i] in pieces and piece[i:] in pieces:
-                    found.append((-float(scores[id]), id, i, piece))
+        for i in range(1, len(piece)):
+            if piece[:i] in pieces and piece[i:] in pieces:
+                found.append((-float(scores[id]), id, i, piece))
     return [(piece[:i], piece[i:]) for _, _, i, piece in sorted(found)]
