@@ -88,8 +88,17 @@ class OpenFile:
 
 
 def damaged(path: Path, why: str) -> RunError:
-    """The error of all readers of foreign bytes."""
-    return RunError(f"{path} is damaged: {why}", hint="Fetch or restore the file again")
+    """The error of all readers of foreign bytes: on one line, whatever names the file put into `why`."""
+    return RunError(f"{path} is damaged: {printable(why)}", hint="Fetch or restore the file again")
+
+
+def printable(text: str) -> str:
+    r"""A text of which nothing moves a terminal's cursor.
+
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from nextword.interop.gguf.container import Container, read_container
 from nextword.interop.gguf.families import Family, family_of
 from nextword.interop.gguf.settings import read_settings
 from nextword.interop.gguf.vocabulary import read_vocabulary
+from nextword.tensor_files import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,7 @@ def read_gguf(path: Path) -> Foreign:
     try:
         return _read(container)
     except RunError as error:
-        raise RunError(f"{path}: {error.message}", hint=error.hint) from None
+        raise RunError(f"{path}: {printable(error.message)}", hint=error.hint) from None
     except MemoryError:
         raise RunError(f"{path}: its vocabulary is more than the memory at hand") from None
 
