@@ -72,8 +72,8 @@ MODELS = {
         "Phi3Config",
         {
             **IDS,
-            "max_position_embeddings": 128,
-            "original_max_position_embeddings": 32,
+            "max_position_embeddings": 2048,
+            "original_max_position_embeddings": 512,
             "rope_scaling": {
                 "rope_type": "longrope",
                 "short_factor": [1.0, 1.5, 2.0, 4.0],
