@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from nextword.config import read_json
 from nextword.errors import RunError, UsageError
 from nextword.files import replacing, write_json
 from nextword.models import LanguageModel, ModelConfig, build_model, model_config
+from nextword.tensor_files import SafetensorsFile, read_safetensors
 from nextword.tokenizers import Tokenizer
 
 FORMAT_VERSION = 1
@@ -83,8 +83,8 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mappin
     with replacing(path) as temporary:
         try:
             save_file(tensors, temporary, dict(header or {}) or None)
-            found = load_file(temporary)
-        except SafetensorError as error:
+            found = read_safetensors(temporary)
+        except (SafetensorError, RunError) as error:
             raise OSError(errno.EIO, str(error), str(path)) from None
         if not all(torch.equal(_bytes(found[name]), _bytes(tensor)) for name, tensor in tensors.items()):
             raise OSError(errno.EIO, "what was read back is not what was written", str(path))
@@ -109,19 +109,20 @@ def weights(model: LanguageModel) -> dict[str, torch.Tensor]:
 
 def load_weights(path: Path, model: LanguageModel) -> None:
     """Fill the model from a safetensors file. Raises RunError if it is damaged or made for another model."""
-    model.load_state_dict(read_weights(path, model), strict=False)  # strict would ask for tied names twice
+    tensors = read_weights(path, model)
+    with torch.no_grad():
+        for name, parameter in weights(model).items():  # one at a time: the file need not fit beside the model
+            parameter.copy_(tensors[name])
 
 
-def read_weights(path: Path, model: LanguageModel) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, on the CPU, mapped: read when they are used.
+def read_weights(path: Path, model: LanguageModel) -> SafetensorsFile:
+    """The tensors of a safetensors file, on the CPU, each read when it is asked for.
 
     Raises RunError if it is damaged or made for another model.
     """
-    with _reading(path):
-        tensors = load_file(path)
-        with safe_open(path, "pt") as file:
-            recorded = (file.metadata() or {}).get(SHA256)
-    _compare(path, model, {name: list(tensor.shape) for name, tensor in tensors.items()})
+    tensors = _open(path)
+    _compare(path, model, _shapes(tensors))
+    recorded = tensors.metadata.get(SHA256)
     if recorded and path.stat().st_size <= MOST_HASHED and tensors_sha256(tensors) != recorded:
         raise RunError(f"{path} is damaged: its SHA-256 differs from the recorded one", hint=AGAIN)
     return tensors
@@ -138,24 +139,24 @@ def check_weights(path: Path, config: ModelConfig) -> None:
 
     Raises RunError if the file is damaged or made for another model.
     """
-    with _reading(path), safe_open(path, "pt") as file:
-        found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     model = outline(config)
-    _compare(path, model, found)
+    _compare(path, model, _shapes(_open(path)))
     tables = sum(buffer.nbytes for buffer in model.buffers())
     if tables > MOST_TABLES:
         raise RunError(f"{path.with_name(CONFIG)}: the model would need {tables / 2**30:,.0f} GiB of position tables")
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """What safetensors says of a bad file, as a RunError."""
+def _open(path: Path) -> SafetensorsFile:
+    if not path.exists():
+        raise RunError(f"{path} is missing", hint="Training writes it at its first evaluation")
     try:
-        yield
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing", hint="Training writes it at its first evaluation") from None
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{path} is damaged: {error}", hint=AGAIN) from None
+        return read_safetensors(path)
+    except RunError as error:
+        raise RunError(error.message, hint=AGAIN) from None
+
+
+def _shapes(tensors: SafetensorsFile) -> dict[str, list[int]]:
+    return {name: list(entry.shape) for name, entry in tensors.entries.items()}
 
 
 def _compare(path: Path, model: LanguageModel, found: dict[str, list[int]]) -> None:

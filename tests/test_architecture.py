@@ -29,7 +29,7 @@ def read_floors(text: str) -> dict[str, int]:
 
 
 FLOOR = read_floors((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
-FOUNDATION = ("errors", "config", "files")  # what every room stands on, those of floor 0 too
+FOUNDATION = ("errors", "config", "files", "strict_json")  # what every room stands on, those of floor 0 too
 
 # Importer -> what it never imports, beyond what the floors forbid.
 NEVER = {
@@ -44,7 +44,17 @@ NEVER = {
     "nextword.metrics": ("torch",),
     **{f"nextword.training.doctor.{name}": ("torch",) for name in ("findings", "corpus", "plan", "vitals", "after")},
 }
-EVERYWHERE_NEVER = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
+EVERYWHERE_NEVER = (
+    *("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"),
+    *("runpy", "code", "codeop", "imp", "yaml", "torch.hub", "torch.package"),
+    *("torch.load", "torch.save", "torch.jit.load", "jinja2.Environment", "jinja2.Template"),
+)
+"""What can run what a file says; templates are for `jinja2.sandbox` only."""
+UNSAFE_CALLS = ("eval", "exec", "compile", "__import__", "os.system", "os.popen", "builtins.eval", "builtins.exec")
+UNSAFE_ENDS = (
+    *("torch.load", "torch.save", "torch.jit.load", "hub.load", "yaml.load", "yaml.unsafe_load", "pickle.loads"),
+    *("jinja2.Environment", "jinja2.Template", ".exec_module", ".create_subprocess_shell"),
+)
 
 
 def module_of(path: Path) -> str:
@@ -109,14 +119,13 @@ def unsafe(source: str) -> list[str]:
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func)
-        if name in ("eval", "exec", "__import__", "os.system", "os.popen") or name.endswith(
-            ("torch.load", "torch.save", "yaml.load", "yaml.unsafe_load")
-        ):
+        if name in UNSAFE_CALLS or name.endswith(UNSAFE_ENDS):
             found.append(f"line {node.lineno}: {name}")
         for keyword in node.keywords:
             value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
-            if (keyword.arg, value) in (("shell", True), ("allow_pickle", True), ("trust_remote_code", True)):
-                found.append(f"line {node.lineno}: {name}({keyword.arg}=True)")
+            safe = {"shell": False, "allow_pickle": False, "trust_remote_code": False, "weights_only": True}
+            if keyword.arg in safe and value is not safe[keyword.arg]:  # a variable is not safe either
+                found.append(f"line {node.lineno}: {name}({keyword.arg}={ast.unparse(keyword.value)})")
     return found
 
 
@@ -142,6 +151,8 @@ def test_the_map_is_read() -> None:
         ("nextword.files", "from nextword.text import records"),
         ("nextword.errors", "from nextword.files import sha256"),
         ("nextword.loss", "import pickle"),
+        ("nextword.loss", "from torch import load"),
+        ("nextword.interop.foreign", "def f():\n    from jinja2 import Environment"),
         ("nextword.cli.train", "from nextword.nowhere import x"),
     ],
 )
@@ -162,12 +173,25 @@ def test_what_the_map_allows_is_allowed(module: str, source: str) -> None:
     assert not breaches(source, module)
 
 
-@pytest.mark.parametrize("call", ["eval(x)", "torch.load(p)", "run(x, shell=True)", "np.load(p, allow_pickle=True)"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("eval(x)", "exec(x)", "compile(x, 'f', 'exec')", "torch.load(p)", "torch.load(p, weights_only=True)"),
+        *("run(x, shell=True)", "run(x, shell=on)", "np.load(p, allow_pickle=True)", "jinja2.Environment()"),
+        *("load(p, trust_remote_code=given)", "torch.hub.load(p)", "spec.loader.exec_module(m)"),
+    ],
+)
 def test_an_unsafe_call_is_seen(call: str) -> None:
     assert unsafe(call)
 
 
-@pytest.mark.parametrize("call", ["model.eval()", "run(x, shell=False)", "safetensors.torch.load_file(p)"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("model.eval()", "run(x, shell=False)", "safetensors.torch.load_file(p)", "re.compile(p)", "torch.compile(m)"),
+        *("jinja2.sandbox.ImmutableSandboxedEnvironment()", "load(p, trust_remote_code=False)"),
+    ],
+)
 def test_a_harmless_call_is_not(call: str) -> None:
     assert not unsafe(call)
 

@@ -236,7 +236,7 @@ def test_weights_that_come_back_otherwise_take_no_place(lstm, monkeypatch):
     before = (lstm / "model.safetensors").read_bytes()
     model = load_run(lstm).model
     wrong = {name: tensor + 1 for name, tensor in model.named_parameters()}
-    monkeypatch.setattr("nextword.checkpoint.load_file", lambda path: wrong)
+    monkeypatch.setattr("nextword.checkpoint.read_safetensors", lambda path: wrong)
     with pytest.raises(OSError, match="what was read back"):
         save_weights(lstm / "model.safetensors", model)
     assert (lstm / "model.safetensors").read_bytes() == before

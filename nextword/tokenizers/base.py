@@ -35,6 +35,7 @@ IGNORE = -100
 """No token's id: the target where there is no loss (PyTorch's convention)."""
 FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 DEFAULT_SIZE = {"word": 20_000, "bpe": 4096, "unigram": 4096}
+PROBE = "Ab 1.\n月\U0010ffff"  # some of it unknown to most vocabularies
 _BOUNDARIES = ("<eos>", "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>")  # of files that name none
 
 
@@ -144,6 +145,8 @@ class Tokenizer:
             return self.backend.encode(text, add_special_tokens=False).ids
         except TypeError:
             raise _no_text([text]) from None
+        except BaseException as error:
+            raise _failure(error) from None
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, on all cores."""
@@ -151,10 +154,15 @@ class Tokenizer:
             return [found.ids for found in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
         except TypeError:
             raise _no_text(texts) from None
+        except BaseException as error:
+            raise _failure(error) from None
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids: special tokens are left out, an unknown one shows as `<unk>`."""
-        return self.backend.decode([id for id in ids if id not in self.special_ids], skip_special_tokens=False)
+        try:
+            return self.backend.decode([id for id in ids if id not in self.special_ids], skip_special_tokens=False)
+        except BaseException as error:
+            raise _failure(error) from None
 
     def stream(self) -> StreamDecoder:
         """A decoder for ids that come one by one."""
@@ -233,6 +241,7 @@ class Tokenizer:
         file = path / FILE if path.is_dir() else path
         try:
             backend = Backend.from_str(file.read_text(encoding="utf-8"))
+            backend.decode(backend.encode(PROBE, add_special_tokens=False).ids)  # some damage shows in use only
         except OSError as error:
             raise RunError(
                 f"{file}: {error.strerror or error}", hint="A run needs the tokenizer it was made with"
@@ -286,6 +295,19 @@ def _no_text(texts: Iterable[Any]) -> Exception:
         except AttributeError:
             break
     return TypeError("expected strings")
+
+
+def _failure(error: BaseException) -> BaseException:
+    """What the library cannot do by the rules of a tokenizer.json, as our error.
+
+    Some of it is a Rust panic, which is no Exception: a pattern that backtracks without end, say.
+    """
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        return error  # Ctrl-C
+    if isinstance(error, OverflowError | ValueError | MemoryError):
+        return error  # an id that is no id: a mistake of the caller's
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DataError(f"The tokenizer fails at this text: {reason}", hint="The rules of its tokenizer.json are at fault")
 
 
 def read_settings(file: Path) -> dict[str, Any]:

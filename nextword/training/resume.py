@@ -18,14 +18,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from nextword import files
 from nextword.checkpoint import WEIGHTS, read_weights, save_tensors, write_weights
 from nextword.errors import RunError, TrainingError
 from nextword.models.base import LanguageModel
+from nextword.tensor_files import read_safetensors
 
 logger = logging.getLogger(__name__)
 
@@ -135,16 +134,15 @@ def find_flaw(checkpoint: Path) -> str:
     return ""
 
 
-def load(checkpoint: Path, model: LanguageModel) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    """Weights for the model, other tensors, and values. Raises RunError if they are damaged or of another model.
+def load(checkpoint: Path, model: LanguageModel) -> tuple[Mapping[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Weights for the model, each read when it is asked for, other tensors, and values.
 
-    The tensors are mapped: copy what is to be computed with. A mapped file lies at odd addresses, and there a product
-    of matrices may round differently; and of what is spread over processes, each reads only its part.
+    Raises RunError if they are damaged or of another model.
     """
     weights = read_weights(checkpoint / WEIGHTS, model)
     try:
-        tensors = load_file(checkpoint / TENSORS)
-    except (OSError, ValueError, SafetensorError) as error:
+        tensors = dict(read_safetensors(checkpoint / TENSORS))
+    except RunError as error:
         raise _damaged(checkpoint, error) from None
     return weights, tensors, read_values(checkpoint)
 
