@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nextword.config import read_json
 from nextword.errors import MissingExtra, RunError, UsageError
 from nextword.files import write_json, write_text
 from nextword.interop import sentencepiece
 from nextword.interop.foreign import Foreign
-from nextword.interop.tensors import read_sharded
+from nextword.interop.tensors import read_member, read_sharded
 from nextword.interop.vocabulary import token_of, unfilled
 
 CONFIG, GENERATION, TEMPLATE = "config.json", "generation_config.json", "chat_template.jinja"
@@ -124,11 +123,10 @@ def _object(path: Path, otherwise: dict[str, Any] | None = None) -> dict[str, An
         if otherwise is not None:
             return otherwise
         raise RunError(f"{path.parent} has no {path.name}", hint="It is no folder of a Hugging Face model")
-    _check_size(path)
-    try:
-        return read_json(path)
-    except UsageError as error:
-        raise RunError(f"{error.message}") from None
+    found = read_member(path.parent, path.name)
+    if not isinstance(found, dict):
+        raise RunError(f"{path} holds no JSON object, but {type(found).__name__}")
+    return found
 
 
 def _check_size(path: Path) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from nextword.checkpoint import (
@@ -34,6 +33,7 @@ from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
 from nextword.files import write_json, write_text
 from nextword.models import LanguageModel
+from nextword.tensor_files import read_safetensors
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
 from nextword.training.average import PREFIX
@@ -203,13 +203,11 @@ def _checkpoints(run: Path, found: Sequence[Path], needed: int, setting: str, wh
 
 
 def _has_average(checkpoint: Path) -> bool:
-    with safe_open(checkpoint / resume.TENSORS, "pt") as file:
-        return any(name.startswith(PREFIX) for name in file.keys())  # noqa: SIM118
+    return any(name.startswith(PREFIX) for name in read_safetensors(checkpoint / resume.TENSORS))
 
 
 def _tensor(ingredient: Ingredient, name: str) -> Tensor:
-    with safe_open(ingredient.file, "pt") as file:
-        return file.get_tensor(ingredient.prefix + name)
+    return read_safetensors(ingredient.file)[ingredient.prefix + name]
 
 
 def _write(
