@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FORMATS = ("hf", "gguf", "onnx")
 QUANTIZATIONS: dict[str, Literal["F32", "F16", "Q8_0"]] = {"f32": "F32", "f16": "F16", "q8_0": "Q8_0"}
 KEEP = "Keep the result though it is not the same as in transformers."
-NO_CHECK = "Do not compare with transformers."
+CHECK = "Compare with transformers, if it is installed."
 
 
 def import_(
@@ -28,7 +28,7 @@ def import_(
     tokenizer: Annotated[
         Path | None, typer.Option(help="tokenizer.json, tokenizer.model, or a folder of one, in place of its own.")
     ] = None,
-    check: Annotated[bool, typer.Option("--check/--no-check", help=NO_CHECK, show_default=False)] = True,
+    check: Annotated[bool, typer.Option("--check/--no-check", help=CHECK, show_default=False)] = True,
     keep: Annotated[bool, typer.Option("--keep", help=KEEP)] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -64,7 +64,7 @@ def export(
     format: Annotated[str, typer.Option(help="hf: Hugging Face; gguf: llama.cpp; onnx: onnxruntime.")] = "hf",
     quantization: Annotated[str, typer.Option(help="Of GGUF: f32, f16 or q8_0.")] = "f16",
     licence: Annotated[str, typer.Option(help="For the model card, such as apache-2.0.")] = "",
-    check: Annotated[bool, typer.Option("--check/--no-check", help=NO_CHECK, show_default=False)] = True,
+    check: Annotated[bool, typer.Option("--check/--no-check", help=CHECK, show_default=False)] = True,
     keep: Annotated[bool, typer.Option("--keep", help=KEEP)] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
