@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nextword.errors import NextwordError, RunError
-from nextword.interop.huggingface import llama_weights
 from nextword.interop.llama2c import read_llama2c
+from nextword.interop.weights import build
 from nextword.loss import token_log_probs
-from nextword.models import build_model, model_config
 
 STORIES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights" / "stories260K"
 C, INNER, LAYERS, HEADS, KV, V, LONGEST = 8, 12, 2, 2, 1, 262, 16
@@ -162,14 +161,7 @@ def test_stories_are_told():
     import tokenizers
 
     found = read_llama2c(STORIES / "stories260K.bin", STORIES / "tok512.bin")
-    config = found.config
-    settings = {
-        **{"type": "transformer", "vocab_size": 512, "tied": True, "hidden_size": 64, "num_layers": 5, "num_heads": 8},
-        **{"num_kv_heads": 4, "mlp_size": config["intermediate_size"], "max_seq_len": 512},
-    }
-    model = build_model(model_config(settings)).eval()
-    weights = llama_weights(found.tensors)
-    model.load_state_dict(weights | {"output.weight": weights["embedding.weight"]})
+    model = build(found.config, found.tensors).eval()
     tokenizer = tokenizers.Tokenizer.from_str(found.tokenizer)
     story = (
         "Once upon a time, there was a little boy named Tim. He had a red ball. One day, Tim went to the park with his "
