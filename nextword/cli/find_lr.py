@@ -46,7 +46,7 @@ def try_and_tell(
         f"fastest at {found.steepest:.2g} and was lowest at {found.lowest:.2g}"
     )
     out.print(
-        f"suggested: --set train.learning_rate={found.suggestion:g} (a third of the way from the one to the other, on "
-        "a logarithmic scale: below what is just still good, because a run stays at its peak for longer than a step)"
+        f"suggested: --set train.learning_rate={found.suggestion:g} (half way between the two, on a logarithmic scale: "
+        "what is good for a step at this point is too much for a whole run)"
     )
     out.print(f"picture: {picture}", markup=False)

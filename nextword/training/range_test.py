@@ -16,9 +16,6 @@ from nextword.training.trainer import Trainer
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
 WIDTH = 3.0  # steps: standard deviation of the bell that smooths the losses; a fifth of a power of ten
 FEWEST = 10  # steps, to say anything
-TOWARDS = 1 / 3
-"""How far from the steepest fall to the lowest loss, on the logarithmic scale, the suggestion lies: what brings it
-nearest to the best rates found by training at many (LOG.md)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,11 @@ class RangeTest:
     diverged: bool
     """The last rate was too much; otherwise the test ended at its highest rate."""
     suggestion: float
-    """A peak learning rate."""
+    """A peak learning rate: half way from the steepest to the lowest, on a logarithmic scale.
+
+    Of trials of 200 steps the best had 1.7 times this (Transformer, Muon) and at least twice (LSTM); a long run bears
+    less than a short one.
+    """
 
 
 def rates() -> list[float]:
@@ -81,7 +82,7 @@ def judge(losses: Sequence[float]) -> RangeTest:
             hint="The model may have learned this text before, or the batches are too small to tell",
         )
     steepest = max(range(1, lowest + 1), key=lambda i: smooth[i - 1] - smooth[i])
-    suggestion = math.exp((1 - TOWARDS) * math.log(tried[steepest]) + TOWARDS * math.log(tried[lowest]))
+    suggestion = math.sqrt(tried[steepest] * tried[lowest])
     return RangeTest(tried, list(losses), smooth, tried[steepest], tried[lowest], over, float(f"{suggestion:.2g}"))
 
 
