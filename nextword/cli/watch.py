@@ -33,7 +33,7 @@ def train(
 ) -> Finished:
     """Run a session to its end, drawing what happens. Ctrl-C or SIGTERM saves and ends it.
 
-    `quiet`: evaluations are not printed. `heard` is called with each event.
+    `quiet`: evaluations and what the doctor finds are not printed. `heard` is called with each event.
     """
     from nextword.training.doctor.attend import Doctor
     from nextword.training.events import Advised, Compiling, Evaluated, Finished, Sampled, Step
@@ -48,7 +48,7 @@ def train(
     ]
     finished: Finished | None = None
     doctor = Doctor(session) if session.trainer.world.leads else None
-    for finding in doctor.findings if doctor else ():
+    for finding in doctor.findings if doctor and not quiet else ():
         _advise(finding)
     with (
         _stoppable(session.trainer),
@@ -76,7 +76,7 @@ def train(
                         )
                 case Sampled():
                     err.print(f"  [dim]{escape(_one_line(event.text))}[/dim]{_copied(event)}")
-                case Advised(finding=finding):
+                case Advised(finding=finding) if not quiet:
                     _advise(finding)
                 case Finished():
                     finished = event
