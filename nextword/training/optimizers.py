@@ -51,12 +51,11 @@ class Optimizers:
         for i, part in enumerate(self.parts):
             for j, parameter in enumerate(_parameters(part)):
                 prefix = f"{i}.{j}."
-                known = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
-                known |= {
-                    k.removeprefix(prefix): like(t, parameter) for k, t in tensors.items() if k.startswith(prefix)
-                }
-                if known:
-                    part.state[parameter] = known
+                found = {k.removeprefix(prefix): v for k, v in (tensors | values).items() if k.startswith(prefix)}
+                if found:
+                    part.state[parameter] = {
+                        k: like(v, parameter) if isinstance(v, Tensor) else v for k, v in found.items()
+                    }
 
     def _entries(self) -> Iterator[tuple[str, Tensor, str, Any]]:
         for i, part in enumerate(self.parts):

@@ -26,11 +26,10 @@ TRAIN += [part for setting in SETTINGS for part in ("--set", setting)]
 HERE = (
     "import os, time\ndef here():\n    if not here.__dict__: here.said = os.write(2, b'here\\n'); time.sleep({wait})\n"
 )
+LOSS = "import torch\nfrom nextword.training import parallel as p\nold = p.next_token_loss\n"
 PHASES = {
-    "a step": "from nextword.training import trainer as t\nold = t.next_token_loss\n"
-    "t.next_token_loss = lambda *a: (here(), old(*a))[1]\n",
-    "an evaluation": "from nextword.training import evaluation as e\nold = e.next_token_loss\n"
-    "e.next_token_loss = lambda *a: (here(), old(*a))[1]\n",
+    "a step": LOSS + "p.next_token_loss = lambda *a: (torch.is_grad_enabled() and here(), old(*a))[1]\n",
+    "an evaluation": LOSS + "p.next_token_loss = lambda *a: (torch.is_grad_enabled() or here(), old(*a))[1]\n",
     "a sample": "from nextword.cli import train as t\nold = t.sample\nt.sample = lambda *a: (here(), old(*a))[1]\n",
     "a save": "from nextword import files as f\nold = f.write_json\n"
     "f.write_json = lambda p, v: (p.name == 'manifest.json' and here(), old(p, v))[1]\n",

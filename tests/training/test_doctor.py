@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from nextword import corpora
 from nextword.checkpoint import read_config
@@ -14,7 +15,7 @@ from nextword.data.prepare import SplitConfig, open_prepared, prepare
 from nextword.errors import TrainingError
 from nextword.text.records import ReadConfig
 from nextword.tokenizers import Tokenizer, TokenizerConfig
-from nextword.training import trainer as trainer_module
+from nextword.training import parallel
 from nextword.training.doctor.after import examine_log, relive
 from nextword.training.doctor.attend import WARM, Doctor
 from nextword.training.doctor.corpus import examine_corpus, look_at
@@ -226,14 +227,14 @@ def test_the_plan_is_looked_at_again_when_the_speed_is_known(tmp_path, monkeypat
 
 def test_a_run_that_breaks_is_written_down_with_the_remedy(tmp_path, monkeypatch):
     run = session(tmp_path / "run", checkpoint_every=5)
-    real, calls = trainer_module.next_token_loss, []
+    real, calls = parallel.next_token_loss, []
 
     def loss(*arguments):
-        calls.append(1)
+        calls.extend([1] * torch.is_grad_enabled())  # a step, not an evaluation
         value, state = real(*arguments)
         return (value * float("nan") if len(calls) == 12 else value), state
 
-    monkeypatch.setattr(trainer_module, "next_token_loss", loss)
+    monkeypatch.setattr(parallel, "next_token_loss", loss)
     with pytest.raises(TrainingError, match=r"not a finite number at step 12") as caught:
         list(Doctor(run).attend())
     assert "--resume goes on from step-00000010" in str(caught.value)
