@@ -15,7 +15,7 @@ from typing import Any
 MOST_BYTES = 2**27  # the largest tokenizer.json in use (Gemma 3's) has 33 MB
 MOST_DEPTH = 64
 MOST_VALUES = 2**22  # in objects and arrays; Gemma 3's tokenizer.json has two million
-MOST_DIGITS = 20  # of an integer: 64 bits have 20
+MOST_DIGITS = 40  # of an integer: 64 bits have 20, and 10^30 is how transformers writes that there is no limit
 
 _ALL_BUT_MARKS = bytes(set(range(256)) - set(b"[]{},"))
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89abAB]")

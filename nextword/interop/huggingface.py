@@ -125,7 +125,7 @@ def _object(path: Path, otherwise: dict[str, Any] | None = None) -> dict[str, An
         raise RunError(f"{path.parent} has no {path.name}", hint="It is no folder of a Hugging Face model")
     found = read_member(path.parent, path.name)
     if not isinstance(found, dict):
-        raise RunError(f"{path} holds no JSON object, but {type(found).__name__}")
+        raise RunError(f"{path} is damaged: expected a JSON object, got {type(found).__name__}")
     return found
 
 

@@ -193,7 +193,7 @@ def new_run(
             model = _build(settings)
             if source is not None:
                 taken = transplant(model, tokenizer, source.model, source.tokenizer)
-            splits = _open(folders, recipe.mix, tokenizer)
+            splits = _open(folders, recipe.mix, tokenizer, tell=False)
             # What can fail does so while there is a way back.
             trial = _trainer(model, tokenizer, splits, recipe.train, out, sample, started, World(model.device))
             described = {name: _place(path, folder) for name, path in folders.items()}
@@ -245,7 +245,13 @@ def resume_run(
     trainer = _trainer(build_model(model_settings), tokenizer, splits, chosen, out, sample, started, world)
     try:
         trainer.resume(latest)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # values of another version, or half of them
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+    ) as error:  # values of another version, or half of them
         raise RunError(f"{latest} is damaged: {error!r}", hint="Restore it, or start a new run") from None
     if any(getattr(train, limit) != getattr(before, limit) for limit in LIMITS):
         trainer.position.evals_since_best = 0  # given more time, a run that stopped early has its patience anew
@@ -382,13 +388,16 @@ def _place(data: Path, run: Path) -> str:
     return data.relative_to(run).as_posix() if data.is_relative_to(run) else str(data.resolve())
 
 
-def _open(folders: Mapping[str, Path], mix: MixConfig, tokenizer: Tokenizer) -> dict[str, TokenFiles | Mixture]:
+def _open(
+    folders: Mapping[str, Path], mix: MixConfig, tokenizer: Tokenizer, tell: bool = True
+) -> dict[str, TokenFiles | Mixture]:
     """The splits, without a validation split that is too small to be one."""
     if mix.corpora:
         return open_mix(folders, mix, tokenizer)
     splits = open_prepared(folders[""], tokenizer)
     if "valid" in splits and splits["valid"].len_tokens < 2:
-        logger.warning("the validation split has no text to predict: training goes on without validation")
+        if tell:
+            logger.warning("the validation split has no text to predict: training goes on without validation")
         del splits["valid"]
     return dict(splits)
 

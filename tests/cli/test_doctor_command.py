@@ -21,7 +21,7 @@ def folder(tmp_path_factory) -> Path:
     (place / "prose.txt").write_text("\n\n".join(corpora.load("moby-dick")[:300]), encoding="utf-8")
     lines = "\n\n".join(["The sea was calm, and the whale was near.", "Call me Ishmael, said the old man."] * 20)
     (place / "lines.txt").write_text(lines, encoding="utf-8")
-    arguments = [str(place / "lines.txt"), "--out", str(place / "run"), "--steps", "200", "--set", "split.by='tail'"]
+    arguments = [str(place / "lines.txt"), "--out", str(place / "run"), "--steps", "400", "--set", "split.by='tail'"]
     assert run(["train", *arguments, "--set", "train.learning_rate=0.02", *TRAIN]) == 0
     return place
 
