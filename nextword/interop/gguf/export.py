@@ -54,7 +54,8 @@ class Proof:
     def __str__(self) -> str:
         return (
             f"largest difference of log-probabilities {self.difference:.1e} at {self.positions} positions, greedy "
-            f"tokens equal at {self.greedy} of {self.continued}, token ids equal on {self.lines} of {self.compared} lines"
+            f"tokens equal at {self.greedy} of {self.continued}, token ids equal on {self.lines} of {self.compared} "
+            "lines"
         )
 
     @property
