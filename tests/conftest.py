@@ -23,6 +23,7 @@ LONG = (
     *("constraints/test_constraints.py", "data/test_batches.py", "data/test_mixture.py", "decoding/test_beam.py"),
     *("interop/test_crossing.py", "interop/test_lm_eval.py", "interop/test_onnx.py", "interop/test_weights.py"),
     *("decoding/test_speculative.py", "models/test_kernels.py", "test_decoding_pictures.py", "test_drafting.py"),
+    *("interop/test_gguf.py", "interop/test_gguf_export.py", "interop/test_hostile_files.py"),
     *("test_readme.py", "tokenizers/test_tokenizers.py", "tokenizers/test_training.py"),
     *("tokenizers/test_unigram.py", "training/test_crash.py", "training/test_distributed.py"),
     *("training/test_order.py", "training/test_resume.py", "training/test_trainer.py"),

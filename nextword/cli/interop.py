@@ -90,12 +90,16 @@ def export(
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists already", hint="Choose another name, or replace it with --overwrite")
     if format == "gguf":
-        from nextword.interop.convert import run_as_foreign
-        from nextword.interop.gguf import write_gguf
+        from nextword.interop.gguf.export import available, export_gguf
 
-        foreign, _, _ = run_as_foreign(run)
-        write_gguf(out, foreign, QUANTIZATIONS[quantization])
-        print(json.dumps({"out": str(out), "format": format}) if as_json else out)
+        file = export_gguf(run, out, QUANTIZATIONS[quantization], check=check, keep=keep)
+        difference = file.proof and file.proof.difference
+        found = {"out": str(out), "format": format, "parameters": file.parameters, "difference": difference}
+        why = "--no-check" if available() else 'it is not installed (pip install "nextword[llamacpp]")'
+        proof = f"the same in llama.cpp: {file.proof}" if file.proof else f"not compared with llama.cpp: {why}"
+        if file.proof and not file.proof.holds:
+            proof = f"kept, though it is not the same in llama.cpp: {file.proof}"
+        print(json.dumps(found) if as_json else f"{out}: {file.parameters:,} parameters, {quantization}\n{proof}")
     else:
         from nextword.interop.onnx import export_onnx
 

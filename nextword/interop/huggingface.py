@@ -107,14 +107,19 @@ def begins_with(tokenizer: str, token: str) -> str:
     if rules.get("post_processor") is not None:
         return tokenizer
     id = next(t["id"] for t in rules["added_tokens"] if t["content"] == token)
-    first, text, second = {"SpecialToken": {"id": token, "type_id": 0}}, "A", "B"
-    rules["post_processor"] = {
+    return json.dumps(rules | {"post_processor": first_token(token, id)}, ensure_ascii=False)
+
+
+def first_token(token: str, id: int) -> dict[str, Any]:
+    """The post_processor of a tokenizer.json that puts a special token before every text."""
+    first = {"SpecialToken": {"id": token, "type_id": 0}}
+    a, b = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
+    return {
         "type": "TemplateProcessing",
-        "single": [first, {"Sequence": {"id": text, "type_id": 0}}],
-        "pair": [first, {"Sequence": {"id": text, "type_id": 0}}, {"Sequence": {"id": second, "type_id": 1}}],
+        "single": [first, a],
+        "pair": [first, a, b],
         "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
     }
-    return json.dumps(rules, ensure_ascii=False)
 
 
 def _object(path: Path, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from nextword.errors import RunError
 from nextword.interop.foreign import Foreign
 from nextword.interop.gguf.families import FAMILIES
 from nextword.interop.gguf.reader import to_theirs
-from nextword.interop.gguf.vocabulary import MARK, added_token, begins_with, bpe, merges_of, sentencepiece_rules
+from nextword.interop.gguf.vocabulary import MARK, added_token, bpe, merges_of, sentencepiece_rules
+from nextword.interop.huggingface import first_token
 from nextword.tensor_files import OpenFile, damaged
 
 if TYPE_CHECKING:
@@ -242,4 +243,4 @@ def _tokenizer(path: Path, size: int) -> str:
     model = bpe(pieces, merges_of(text, scores), unk_token="<unk>", fuse_unk=True, byte_fallback=True)
     rules = sentencepiece_rules(model, prefix=True)
     rules["added_tokens"] = [added_token(id, token, special=True) for token, id in list(pieces.items())[:BYTES]]
-    return json.dumps(rules | {"post_processor": begins_with("<s>", BOS)}, ensure_ascii=False)
+    return json.dumps(rules | {"post_processor": first_token("<s>", BOS)}, ensure_ascii=False)

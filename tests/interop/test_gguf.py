@@ -18,7 +18,7 @@ from nextword.interop.foreign import Foreign
 from nextword.interop.gguf import read_gguf, rotary, write_gguf
 from nextword.interop.gguf.container import read_container
 from nextword.interop.gguf.families import FAMILIES, family_for
-from nextword.interop.gguf.spelling import begin_with
+from nextword.interop.huggingface import begins_with
 from nextword.tokenizers.base import TokenizerConfig, train_tokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -238,7 +238,7 @@ def tokenizers_of() -> dict[str, tuple[str, dict[str, str]]]:
     for kind, size in (("bpe", 400), ("byte", 0), ("char", 0)):
         text = train_tokenizer(TokenizerConfig(type=kind, vocab_size=size), TEXT).backend.to_str()
         found[kind] = text, ours
-        found[f"{kind} after <eos>"] = begin_with(text, "<eos>"), ours
+        found[f"{kind} after <eos>"] = begins_with(text, "<eos>"), ours
     found["sentencepiece"] = sentencepiece(), {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     return found
 

@@ -13,7 +13,7 @@ from test_gguf import LINES, MODELS, TEXT, foreign_of, model_of, sentencepiece
 
 from nextword.interop.foreign import Foreign
 from nextword.interop.gguf import write_gguf
-from nextword.interop.gguf.spelling import begin_with
+from nextword.interop.huggingface import begins_with
 from nextword.tokenizers.base import TokenizerConfig, train_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,7 @@ def test_text_becomes_the_same_ids(kind, begins, tmp_path):
     else:
         size = 400 if kind == "bpe" else 0
         text, bos = train_tokenizer(TokenizerConfig(type=kind, vocab_size=size), TEXT).backend.to_str(), "<eos>"
-    text = begin_with(text, bos) if begins else text
+    text = begins_with(text, bos) if begins else text
     backend = tokenizers.Tokenizer.from_str(text)
     size = max(backend.get_vocab().values()) + 1
     model = model_of("llama", size)

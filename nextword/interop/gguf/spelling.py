@@ -28,7 +28,6 @@ from nextword.interop.gguf.vocabulary import (
     UNUSED,
     USER_DEFINED,
     WHOLE,
-    begins_with,
     merges_of,
     read_vocabulary,
 )
@@ -85,15 +84,6 @@ def write_vocabulary(
     if not _reads_back(found, rules, size):
         found[WHOLE] = tokenizer
     return found
-
-
-def begin_with(tokenizer: str, token: str) -> str:
-    """The text of a tokenizer.json that puts a special token of its before every text, as ours are read."""
-    rules = json.loads(tokenizer)
-    ids = [added["id"] for added in rules["added_tokens"] if added["content"] == token]
-    if not ids:
-        raise RunError(f"{token!r} is no special token of this tokenizer")
-    return json.dumps(rules | {"post_processor": begins_with(token, ids[0])}, ensure_ascii=False)
 
 
 def _tokens(rules: Mapping[str, Any], size: int) -> tuple[dict[str, int], dict[str, int]]:

@@ -19,6 +19,7 @@ from nextword import strict_json
 from nextword.errors import RunError
 from nextword.interop.gguf.container import Value
 from nextword.interop.gguf.cuts import CUTS, Cut, byte_level
+from nextword.interop.huggingface import first_token
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """Types of tokens, in tokenizer.ggml.token_type."""
@@ -87,7 +88,7 @@ def read_vocabulary(metadata: Mapping[str, Value], size: int) -> Vocabulary:
         ]
         begins = model == "llama" or _cut(metadata).whole  # as llama.cpp has it where a file says nothing
         if metadata.get("tokenizer.ggml.add_bos_token", begins) is True and "bos_token" in ids:
-            rules["post_processor"] = begins_with(tokens[ids["bos_token"]], ids["bos_token"])
+            rules["post_processor"] = first_token(tokens[ids["bos_token"]], ids["bos_token"])
         text = json.dumps(rules, ensure_ascii=False)
     template = metadata.get("tokenizer.chat_template", "")
     if not isinstance(template, str):
@@ -140,19 +141,6 @@ def added_token(id: int, token: str, special: bool) -> dict[str, Any]:
     """One of the added_tokens of a tokenizer.json: found in text as a whole, before all else."""
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     return {"id": id, "content": token, **flags, "special": special}
-
-
-def begins_with(token: str, id: int) -> dict[str, Any]:
-    """The post_processor of a tokenizer.json that puts a special token before every text."""
-    first = {"SpecialToken": {"id": token, "type_id": 0}}
-    a, b = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
-    second = {"SpecialToken": {"id": token, "type_id": 1}}
-    return {
-        "type": "TemplateProcessing",
-        "single": [first, a],
-        "pair": [first, a, second, b],
-        "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
-    }
 
 
 def _rules(**given: Any) -> dict[str, Any]:
