@@ -26,17 +26,22 @@ tanh_backward = torch.ops.aten.tanh_backward.grad_input  # (d, y): d * (1 - y^2)
 
 
 FASTER_FROM = {"rnn": (256, 512), "gru": (1, 512), "lstm": (480, math.inf)}
-"""The hidden size from which `train_layer` outruns PyTorch's own loop, under autocast and in float32.
+"""The hidden size from which `train_layer` outruns PyTorch's own loop on one core, under autocast and in float32.
 
-Measured forward and backward with 8 to 64 rows of 20 to 70 steps on one core. Under bfloat16 autocast, LSTM: 0.8x
-oneDNN's at 256, 0.95x at 416, 1.0x at 448, 1.2 to 2.5x from 480 on; GRU: 1.1 to 1.4x; RNN: 1.0x at 200, 1.05 to 1.3x
-from 256 on. In float32, LSTM: 0.65 to 0.95x; GRU and RNN: 0.6 to 1.05x up to 256, 1.05 to 1.3x from 512 on.
+Measured forward and backward with 8 to 64 rows of 20 to 70 steps. Under bfloat16 autocast, LSTM: 0.8x oneDNN's at 256,
+0.95x at 416, 1.0x at 448, 1.2 to 2.5x from 480 on; GRU: 1.1 to 1.4x; RNN: 1.0x at 200, 1.05 to 1.3x from 256 on. In
+float32, LSTM: 0.65 to 0.95x; GRU and RNN: 0.6 to 1.05x up to 256, 1.05 to 1.3x from 512 on.
 """
+LSTM_THREADED = 640
+"""The same for an LSTM under autocast with several threads, which oneDNN shares out better: 0.85x at 512, 1.04x at 640,
+1.27x at 768 with two."""
 
 
 def faster(kind: str, hidden_size: int, device: torch.device) -> bool:
     """Whether to train a layer here by `train_layer`."""
     autocast, full = FASTER_FROM[kind]
+    if kind == "lstm" and torch.get_num_threads() > 1:
+        autocast = LSTM_THREADED
     return device.type == "cpu" and hidden_size >= (autocast if torch.is_autocast_enabled("cpu") else full)
 
 
