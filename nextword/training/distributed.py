@@ -7,8 +7,11 @@ process calls them, in the same order. Knows nothing of models.
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -147,22 +150,40 @@ def _first_to_fail(store: Any) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        try:
-            first = store.add("failures", 1) == 1
-            if first:
-                store.set("exit code", str(_exit_code(error)))
-            code = int(store.get("exit code"))
-        except RuntimeError:  # without torchrun, the store is in the first process, and went with it
-            raise _gone("the first process") from error
-        if not first:
-            raise SystemExit(code) from error
-        if isinstance(error, RuntimeError) and "onnection" in str(error):  # gloo's words; the other left none
-            raise _gone("another process") from error
-        raise
+        ending = _last_word(error, store)
+        atexit.register(_leave, _exit_code(ending))
+        if ending is error:
+            raise
+        raise ending from error
+
+
+def _last_word(error: BaseException, store: Any) -> BaseException:
+    """What a process that failed ends with."""
+    try:
+        first = store.add("failures", 1) == 1
+        if first:
+            store.set("exit code", str(_exit_code(error)))
+        code = int(store.get("exit code"))
+    except RuntimeError:  # without torchrun, the store is in the first process, and went with it
+        return _gone("the first process")
+    if not first:
+        return SystemExit(code)
+    if isinstance(error, RuntimeError) and "onnection" in str(error):  # gloo's words; the other left none
+        return _gone("another process")
+    return error
 
 
 def _gone(which: str) -> TrainingError:
     return TrainingError(f"{which} of this run is gone", hint="See its messages, then go on with --resume")
+
+
+def _leave(code: int) -> None:
+    """End at once when Python is through with its own: torch's threads, which wait for processes that are gone, would
+    now and then abort this one as it is taken down, and its exit code with it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _exit_code(error: BaseException) -> int:
