@@ -17,6 +17,7 @@ hypothesis.settings.register_profile("nextword", deadline=None)  # a busy machin
 hypothesis.settings.load_profile("nextword")
 
 LONG = (
+    "training/test_compiling.py",
     *("cli/test_demo.py", "cli/test_doctor_command.py", "cli/test_main.py", "cli/test_train.py"),
     *("cli/test_train_data.py", "cli/test_tuning.py", "cli/test_watch.py", "training/test_freezing.py"),
     *("training/test_doctor.py", "training/test_soup.py", "text/test_template.py"),
