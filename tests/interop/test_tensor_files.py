@@ -176,3 +176,14 @@ def test_errors_of_the_library_are_of_its_own_kind():
 def test_a_run_is_read_back_by_the_library(tmp_path):
     save_file({"a": torch.ones(2)}, tmp_path / "a")
     assert torch.equal(load_file(tmp_path / "a")["a"], read_safetensors(tmp_path / "a")["a"])
+
+
+@pytest.mark.parametrize("digits", [31, 40, 41])
+def test_long_integers(digits):
+    """transformers writes model_max_length as 10^30."""
+    text = b'{"model_max_length": ' + b"1" + b"0" * (digits - 1) + b"}"
+    if digits <= 40:
+        assert strict_json.loads(text) == {"model_max_length": 10 ** (digits - 1)}
+    else:
+        with pytest.raises(ValueError, match="an integer of 41 digits"):
+            strict_json.loads(text)
