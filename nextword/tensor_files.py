@@ -14,16 +14,18 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nextword import strict_json
 from nextword.errors import RunError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+T = TypeVar("T")
 
 MOST_HEADER = 100_000_000  # bytes; the library's limit
 MOST_VALUES = 2**20  # in the header: some ten for each tensor
@@ -101,6 +103,35 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def read_checked(path: Path, check: Callable[[OpenFile], T], part: str) -> T:
+    """What `check` makes of a file: the ValueErrors it raises say what of the file is wrong, and become RunErrors that
+    name it. `part` is what of it may be more than the memory at hand."""
+    file = OpenFile(path)
+    try:
+        return check(file)
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
+    except MemoryError:
+        raise RunError(f"{path}: its {part} is more than the memory at hand") from None
+
+
+class LazyTensors(Mapping[str, "Tensor"]):
+    """Tensors by name, each read or made when it is asked for; which there are costs nothing to say."""
+
+    def __init__(self, index: Mapping[str, Any]) -> None:
+        """`index`: the names, and what a subclass wants to know of each."""
+        self.index = index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.index)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __contains__(self, name: object) -> bool:  # Mapping's would make the tensor
+        return name in self.index
+
+
 @dataclass(frozen=True)
 class Entry:
     """Where one tensor lies: bytes `start` to `end` of the file."""
@@ -112,21 +143,13 @@ class Entry:
     end: int
 
 
-class SafetensorsFile(Mapping[str, "Tensor"]):
+class SafetensorsFile(LazyTensors):
     """The tensors of a checked file, each read anew when it is asked for; names and shapes cost nothing."""
 
     def __init__(self, file: OpenFile, entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> None:
         """`entries` are checked: see `read_safetensors`."""
+        super().__init__(entries)
         self._file, self.entries, self.metadata = file, entries, metadata
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.entries
 
     def __getitem__(self, name: str) -> Tensor:
         """Raises RunError if the file was shortened, or if it holds a truth value other than 0 and 1."""
@@ -150,13 +173,7 @@ def read_safetensors(path: Path) -> SafetensorsFile:
     Raises RunError naming what is wrong: the file is missing or cut, trailing bytes, an unknown dtype, a name twice,
     tensors that overlap or leave a hole, a size that is not that of shape and dtype.
     """
-    file = OpenFile(path)
-    try:
-        return _checked(file)
-    except ValueError as error:
-        raise damaged(path, str(error)) from None
-    except MemoryError:
-        raise RunError(f"{path}: its header is more than the memory at hand") from None
+    return read_checked(path, _checked, "header")
 
 
 def _checked(file: OpenFile) -> SafetensorsFile:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +24,7 @@ from nextword.interop.gguf.families import FAMILIES
 from nextword.interop.gguf.reader import to_theirs
 from nextword.interop.gguf.vocabulary import MARK, added_token, bpe, merges_of, sentencepiece_rules
 from nextword.interop.huggingface import first_token
-from nextword.tensor_files import OpenFile, damaged
+from nextword.tensor_files import LazyTensors, OpenFile, damaged
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -181,25 +181,17 @@ def _each(layers: int, shapes: Mapping[str, tuple[int, ...]]) -> Shapes:
     return [(f"model.layers.{i}.{name}", shape) for name, shape in shapes.items() for i in range(layers)]
 
 
-class _Tensors(Mapping[str, "Tensor"]):
+class _Tensors(LazyTensors):
     """The tensors, each read when it is asked for."""
 
     def __init__(self, file: OpenFile, parts: Mapping[str, Part], config: Mapping[str, object]) -> None:
-        self.file, self.parts, self.config = file, parts, config
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.parts)
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.parts
+        super().__init__(parts)
+        self.file, self.config = file, config
 
     def __getitem__(self, name: str) -> Tensor:
         import torch
 
-        part = self.parts[name]
+        part = self.index[name]
         data = self.file.read(part.start, part.bytes)
         if part.group:
             count = math.prod(part.shape)

@@ -6,13 +6,13 @@ The index is a claim as well: a name in it that is a path would open any file of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextword import strict_json
 from nextword.errors import RunError
-from nextword.tensor_files import OpenFile, SafetensorsFile, damaged, read_safetensors
+from nextword.tensor_files import LazyTensors, OpenFile, damaged, read_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,24 +23,11 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 MOST_SHARDS = 10_000
 
 
-class Shards(Mapping[str, "Tensor"]):
-    """The tensors of several files, each read when it is asked for."""
-
-    def __init__(self, home: Mapping[str, SafetensorsFile]) -> None:
-        """`home`: the file of each tensor."""
-        self.home = home
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.home)
-
-    def __len__(self) -> int:
-        return len(self.home)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.home
+class Shards(LazyTensors):
+    """The tensors of several files: each name with its file."""
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.home[name][name]
+        return self.index[name][name]
 
 
 def read_sharded(folder: Path) -> Mapping[str, Tensor]:

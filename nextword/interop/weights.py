@@ -15,6 +15,7 @@ from torch import Tensor
 from nextword.errors import RunError
 from nextword.interop.families import Family, read_config
 from nextword.models.transformer import Transformer, TransformerConfig
+from nextword.tensor_files import LazyTensors
 
 UNUSED_TENSORS = re.compile(r".*\.rotary_emb\.inv_freq|(transformer\.)?h\.\d+\.attn\.(masked_)?bias")
 """Tables that old files hold beside the weights."""
@@ -60,21 +61,15 @@ def our_tensors(
         yield ours, joined.T if _is_transposed(family, ours) else joined
 
 
-class TheirTensors(Mapping[str, Tensor]):
+class TheirTensors(LazyTensors):
     """Our tensors under their names and in their layout, each made when it is asked for."""
 
     def __init__(self, family: Family, settings: TransformerConfig, ours: Mapping[str, Tensor]) -> None:
+        super().__init__({name: (source, i) for source in ours for i, name in enumerate(their_names(family, source))})
         self.family, self.settings, self.ours = family, settings, ours
-        self.place = {name: (source, i) for source in ours for i, name in enumerate(their_names(family, source))}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.place)
-
-    def __len__(self) -> int:
-        return len(self.place)
 
     def __getitem__(self, name: str) -> Tensor:
-        source, i = self.place[name]
+        source, i = self.index[name]
         tensor = self.ours[source]
         sizes = _parts(self.settings, len(their_names(self.family, source)))
         tensor = tensor.split(sizes)[i] if sizes else tensor

@@ -19,10 +19,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from nextword.errors import RunError
 from nextword.files import replacing
 from nextword.interop.gguf.blocks import TYPES, BlockType
-from nextword.tensor_files import OpenFile, damaged
+from nextword.tensor_files import OpenFile, read_checked
 
 Value = bool | int | float | str | list[str] | np.ndarray
 """Of a key: a scalar, a list of texts, or a one-dimensional array of numbers or truth values."""
@@ -110,13 +109,7 @@ def read_container(path: Path) -> Container:
     Raises RunError naming what is wrong: no GGUF, a version that is not read, one part of several, a key or a tensor
     twice, an unknown type, or bytes that are announced but not there.
     """
-    file = OpenFile(path)
-    try:
-        return _checked(file)
-    except ValueError as error:
-        raise damaged(path, str(error)) from None
-    except MemoryError:
-        raise RunError(f"{path}: its metadata is more than the memory at hand") from None
+    return read_checked(path, _checked, "metadata")
 
 
 def _checked(file: OpenFile) -> Container:

@@ -5,7 +5,7 @@ Tensors are read, widened from their blocks and put into Hugging Face's order wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from nextword.interop.gguf.container import Container, read_container
 from nextword.interop.gguf.families import Family, family_of
 from nextword.interop.gguf.settings import read_settings
 from nextword.interop.gguf.vocabulary import read_vocabulary
-from nextword.tensor_files import printable
+from nextword.tensor_files import LazyTensors, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,27 +82,19 @@ def _factors(container: Container) -> rotary.Factors:
     return rotary.Factors(**found)
 
 
-class _Tensors(Mapping[str, "Tensor"]):
+class _Tensors(LazyTensors):
     """The tensors of a file under Hugging Face's names."""
 
     def __init__(
         self, container: Container, family: Family, names: dict[str, str], config: Mapping[str, object]
     ) -> None:
-        self.container, self.family, self.names, self.config = container, family, names, config
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.names
+        super().__init__(names)
+        self.container, self.family, self.config = container, family, config
 
     def __getitem__(self, name: str) -> Tensor:
         import torch
 
-        ours = self.names[name]
+        ours = self.index[name]
         type, shape, _ = self.container.tensors[ours]
         data = self.container.read(ours)
         if type.name == "BF16":
