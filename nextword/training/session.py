@@ -10,10 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,6 @@ import torch
 
 from nextword.checkpoint import (
     CONFIG,
-    GENERATION,
     WEIGHTS,
     Run,
     check_device,
@@ -36,11 +33,11 @@ from nextword.checkpoint import (
 from nextword.config import parse
 from nextword.data.copies import copied_text_from
 from nextword.data.mixture import MixConfig, MixedBatches, Mixture
-from nextword.data.prepare import TOKENIZER_FILES, Progress, is_prepared, open_prepared, prepare, rereadable
+from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare, rereadable
 from nextword.data.token_files import TokenFiles
 from nextword.data.token_index import read_index
 from nextword.errors import RunError, UsageError
-from nextword.files import TEMPORARY, write_text
+from nextword.files import write_text
 from nextword.models import LanguageModel, ModelConfig, build_model, model_config
 from nextword.text.records import ReadConfig, Source, sample_text
 from nextword.tokenizers import Tokenizer
@@ -48,29 +45,24 @@ from nextword.training import card, resume
 from nextword.training.config import TrainConfig
 from nextword.training.distributed import World
 from nextword.training.environment import environment
-from nextword.training.logs import DOCTOR, FINDINGS, METRICS, SAMPLES
 from nextword.training.memory import check_disk, check_memory
 from nextword.training.mixing import mixes, open_mix, prepare_mix, sample_mix
 from nextword.training.recipe import LIMITS, Recipe, check_limit, complete
+from nextword.training.run_folder import CARD, DATA, check_free, replacing_run
 from nextword.training.trainer import Trainer
 from nextword.training.transplant import transplant
 
 logger = logging.getLogger(__name__)
 
 SAMPLE_CHARACTERS = 1_000_000
-DATA, CARD = "data", "README.md"
-OURS = (
-    *(CONFIG, WEIGHTS, GENERATION, *TOKENIZER_FILES, CARD, DATA),
-    *(METRICS, SAMPLES, FINDINGS, DOCTOR, resume.FOLDER, "tensorboard", "wandb", "loss.svg", "loss.png"),
-)
-"""What a run folder holds: all that overwriting a run removes."""
-STAGING = ".new-"  # begins the name of the folder in which a run is made ready
-
 FIXED = (
     *("seed", "rows", "batch_size", "batch_tokens", "context", "carry_state", "optimizer", "ema"),
     *("freeze", "layer_decay"),
 )
 """Settings of [train] that a checkpoint is bound to."""
+
+MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError)
+"""What the values of a checkpoint raise that are of another version, or half of them."""
 
 KEPT = ("data", "mix", "split", "corpus", "init", "environment")
 """Sections of config.json that a run that goes on keeps."""
@@ -245,13 +237,7 @@ def resume_run(
     trainer = _trainer(build_model(model_settings), tokenizer, splits, chosen, out, sample, started, world)
     try:
         trainer.resume(latest)
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-    ) as error:  # values of another version, or half of them
+    except MISFITS as error:
         raise RunError(f"{latest} is damaged: {error!r}", hint="Restore it, or start a new run") from None
     if any(getattr(train, limit) != getattr(before, limit) for limit in LIMITS):
         trainer.position.evals_since_best = 0  # given more time, a run that stopped early has its patience anew
@@ -414,51 +400,6 @@ def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) ->
     return sample_text(sources, parse(ReadConfig, values.get("data", {}), "data"), SAMPLE_CHARACTERS)
 
 
-def check_free(out: Path, overwrite: bool, remedy: str = "Replace it by --overwrite, or give another --out") -> None:
-    """Make sure `out` may become a new run. Raises RunError, with `remedy` if it holds one."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise RunError(f"{out} is a file, expected a folder to write", hint="Give another --out")
-    if not any(not path.name.startswith(STAGING) for path in out.iterdir()):
-        return
-    try:
-        read_config(out)
-    except RunError as error:
-        raise RunError(f"{out} holds other things, and no run that can be read", hint="Give another --out") from error
-    if not overwrite:
-        raise RunError(
-            f"{out} already holds a run",
-            hint=remedy,
-        )
-
-
-@contextmanager
-def replacing_run(out: Path) -> Iterator[Path]:
-    """A folder inside `out` to make a run ready in; when the block ends well, its contents replace the older run.
-
-    Inside, because `out` itself may be a mount point, a link, or where the user stands. Files that are not part
-    of a run stay.
-    """
-    created = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=out, prefix=STAGING, suffix=TEMPORARY))
-    try:
-        yield staging
-        for path in [*(out / name for name in OURS), *out.glob(f"{STAGING}*"), *out.glob(f".*{TEMPORARY}")]:
-            if path.is_dir() and path != staging:
-                shutil.rmtree(path)
-            elif path.is_file():
-                path.unlink()
-        for path in staging.iterdir():
-            path.replace(out / path.name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if created:
-            with suppress(OSError):  # not empty: the run is there
-                out.rmdir()
-
-
 def _link(source: str, target: str) -> None:
     """A second name for a file that is never written again; a copy where the file system knows no such thing."""
     try:
@@ -467,7 +408,4 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-__all__ = [
-    *("Session", "check_free", "data_of", "new_run", "replacing_run", "resume_run"),
-    *("settle", "settle_prepared"),
-]
+__all__ = ["Session", "data_of", "new_run", "resume_run", "settle", "settle_prepared"]

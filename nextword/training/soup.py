@@ -38,7 +38,8 @@ from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
 from nextword.training.average import PREFIX
 from nextword.training.evaluation import Evaluation, evaluate
-from nextword.training.session import CARD, check_free, data_of, replacing_run
+from nextword.training.run_folder import CARD, check_free, replacing_run
+from nextword.training.session import data_of
 
 UNSEEN = ("dropout", "init_range")
 """What ends the names of settings of a model that change nothing once it is trained."""

@@ -67,10 +67,10 @@ class Position:
     """Seconds of an evaluation, a sample and a save: what the end of the run needs."""
     done: dict[str, int] = field(default_factory=dict)
     """The step after which each of PAUSES was done last."""
-    compiled: bool = False
-    """The layers were compiled: a resumed run computes the same only if they are again."""
     marks: dict[str, int] = field(default_factory=dict)
     """The tenth of the run in which it was, for those without an interval in steps."""
+    compiled: bool = False
+    """The layers were compiled: a resumed run computes the same only if they are again."""
 
 
 class _Interrupted(Exception):
@@ -157,11 +157,6 @@ class Trainer:
                 self.save()
             yield Finished(self.position.step, reason)
 
-    @property
-    def progress(self) -> float:
-        """Share of the run that is over, 0 to 1."""
-        return self._progress()
-
     def interrupt(self) -> None:
         """Ask the run, of all processes, to save and end: after the step, the sample or the save it is at, or amid an
         evaluation, which a resumed run does again. Safe to call from a signal handler."""
@@ -186,7 +181,7 @@ class Trainer:
         position = self.position
         if lr is None:
             lr = self.config.learning_rate * position.plateau_factor
-            lr *= lr_factor(self.config, position.step, self._progress())
+            lr *= lr_factor(self.config, position.step, self.progress)
         self.optimizers.set_learning_rate(lr)
         batches = [next(self.batches) for _ in range(self.config.accumulate)]
         count = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
@@ -221,14 +216,14 @@ class Trainer:
         self._rate += (count / took - self._rate) * (0.1 if self._rate else 1.0)
         return Step(
             step=position.step,
-            progress=self._progress(),
+            progress=self.progress,
             epoch=self.batches.epoch,
             loss=sum(nats) / max(count, 1),
             lr=lr,
             grad_norm=grad_norm.item(),
             tokens=position.tokens,
             tokens_per_s=self._rate,
-            seconds=self._seconds(),
+            seconds=self._elapsed,
         )
 
     def _compile(self) -> bool:
@@ -247,8 +242,8 @@ class Trainer:
     def _seconds_left(self) -> float:
         """Of training, if all steps are like the last one."""
         if self.config.budget:
-            return self.config.budget - self._seconds()
-        return self._last_step * self.position.step * (1 / max(self._progress(), 1e-9) - 1)
+            return self.config.budget - self._elapsed
+        return self._last_step * self.position.step * (1 / max(self.progress, 1e-9) - 1)
 
     def _not_finite(self, what: str, where: str) -> TrainingError:
         step = self.position.step + 1
@@ -400,24 +395,22 @@ class Trainer:
         every = getattr(self.config, f"{what}_every") or self.config.eval_every
         if every:
             return position.step % every == 0
-        if self.config.budget and position.pause_seconds > PAUSE_SHARE * self._seconds():
+        if self.config.budget and position.pause_seconds > PAUSE_SHARE * self._elapsed:
             return False
-        return int(self._progress() * EVALUATIONS) > position.marks.get(what, 0)
+        return int(self.progress * EVALUATIONS) > position.marks.get(what, 0)
 
     def _did(self, what: str) -> None:
         self.position.done[what] = self.position.step
-        self.position.marks[what] = int(self._progress() * EVALUATIONS)
+        self.position.marks[what] = int(self.progress * EVALUATIONS)
 
     # -- how far the run is ----------------------------------------------------------------------------------------
 
-    def _seconds(self) -> float:
-        return self._elapsed
-
-    def _progress(self) -> float:
+    @property
+    def progress(self) -> float:
         """Share of the run that is over, 0 to 1."""
         config = self.config
         if config.budget:
-            return min(1.0, self._seconds() / max(config.budget - self.position.pause_cost, 1e-9))
+            return min(1.0, self._elapsed / max(config.budget - self.position.pause_cost, 1e-9))
         if config.steps:
             return min(1.0, self.position.step / config.steps)
         return min(1.0, self.batches.epoch / config.epochs) if config.epochs else 0.0
@@ -425,7 +418,7 @@ class Trainer:
     def _over(self) -> str:
         """Why there is no next step, or "". A budget always gives at least one step."""
         position, patience = self.position, self.config.patience
-        if self._progress() >= 1 and (position.step or not self.config.budget):
+        if self.progress >= 1 and (position.step or not self.config.budget):
             return "completed"
         return "early stopping" if patience and position.evals_since_best >= patience else ""
 
@@ -433,7 +426,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint to resume from, with any number of processes."""
-        self.position.seconds = self._seconds()
+        self.position.seconds = self._elapsed
         optimizer_tensors, optimizer_values = self.optimizers.state()
         tensors: dict[str, Tensor] = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
         if self.carried:
@@ -481,5 +474,5 @@ class Trainer:
         self.best = Evaluation.restored(values["best"]) if values["best"] else None
         self._started -= self.position.seconds
         self._meet()
-        now = int(self._progress() * EVALUATIONS)  # in a run that was lengthened, an earlier tenth than it was
+        now = int(self.progress * EVALUATIONS)  # in a run that was lengthened, an earlier tenth than it was
         self.position.marks = {what: min(tenth, now) for what, tenth in self.position.marks.items()}
