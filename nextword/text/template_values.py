@@ -108,7 +108,7 @@ class Values:
             "int": filters.do_int,
             "items": self._items,
             "join": self._join,
-            "last": lambda v: v[-1] if len(v) else Undefined("there is no last item"),
+            "last": lambda v: next(reversed(v)) if len(v) else Undefined("there is no last item"),
             "length": len,
             "list": budget.walk,
             "lower": lambda s: self.text(s).lower(),

@@ -15,7 +15,7 @@ from datetime import datetime
 
 import pytest
 from chat_templates import CONVERSATIONS, GENERATION, TEMPLATES, TOOLS
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -135,6 +135,7 @@ def ours(template: str) -> str | None:
 
 
 @settings(max_examples=200)
+@example("m|last")
 @given(st.recursive(st.sampled_from(LEAVES), combine, max_leaves=5))
 def test_any_expression_is_what_jinja_makes_of_it(expression: str) -> None:
     pytest.importorskip("transformers")
@@ -284,8 +285,10 @@ def test_a_long_conversation_is_well_within_the_limits() -> None:
 @settings(max_examples=150)
 @given(st.text(st.sampled_from("{}%#'\"|.()[]~*=-+ \n12aforinsetdfx_"), max_size=60))
 def test_no_text_is_a_template_that_ends_otherwise(text: str) -> None:
+    rendered: object = ""
     with contextlib.suppress(TemplateError):
-        ChatTemplate(text).render(HI)
+        rendered = ChatTemplate(text).render(HI)
+    assert isinstance(rendered, str)
 
 
 @pytest.mark.parametrize(
