@@ -1,4 +1,4 @@
-"""Language models: recurrent networks and Transformers, equals behind one interface.
+"""Language models: recurrent networks and Transformers, with an encoder and without, equals behind one interface.
 
 `MODELS` maps the name in `model.type` to its configuration and its class.
 """
@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 from nextword.config import parse
 from nextword.errors import UsageError, did_you_mean
+from nextword.models.attention_rnn import AttentionRnn, AttentionRnnConfig
 from nextword.models.base import LanguageModel, ModelConfig, State
+from nextword.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nextword.models.recurrent import RecurrentConfig, RecurrentModel
 from nextword.models.transformer import Transformer, TransformerConfig
 
@@ -27,6 +29,9 @@ MODELS: dict[str, Architecture] = {
     "gru": Architecture(RecurrentConfig, RecurrentModel),
     "lstm": Architecture(RecurrentConfig, RecurrentModel),
     "transformer": Architecture(TransformerConfig, Transformer),
+    "encoder-decoder": Architecture(EncoderDecoderConfig, EncoderDecoder),
+    "gru-attention": Architecture(AttentionRnnConfig, AttentionRnn),
+    "lstm-attention": Architecture(AttentionRnnConfig, AttentionRnn),
 }
 
 

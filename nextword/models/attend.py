@@ -69,3 +69,20 @@ def attend_capped(
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = F.dropout(scores.softmax(-1), dropout).view(B, G, H // G * T, S)
     return (weights @ v).view(B, H, T, D)
+
+
+def attend_source(
+    q: Tensor, k: Tensor, v: Tensor, padding: Tensor, dropout: float = 0.0, scale: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention to sources: q (B, H, T, D), k and v (B, G, S, D) -> (B, H, T, D), and the weights (B, H, T, S).
+
+    `padding` (B, S) is True where nothing stands; `v` is zero there, so that a row without a source gets zeros.
+    """
+    B, H, T, D = q.shape
+    G, S = k.size(1), k.size(2)
+    q = (q * (scale or D**-0.5)).reshape(B * G, H // G * T, D)
+    scores = torch.bmm(q, k.reshape(B * G, S, D).transpose(1, 2)).view(B, H, T, S)
+    hidden = torch.zeros_like(padding, dtype=scores.dtype).masked_fill_(padding, torch.finfo(scores.dtype).min)
+    weights = (scores + hidden[:, None, None]).softmax(-1)  # finite: a row of padding must not become NaN
+    kept = F.dropout(weights, dropout).to(v.dtype).view(B * G, H // G * T, S)
+    return torch.bmm(kept, v.reshape(B * G, S, D)).view(B, H, T, D), weights

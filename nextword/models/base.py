@@ -58,7 +58,8 @@ class State(ABC):
         return None
 
     def coverage(self) -> Tensor | None:
-        """(B, source) attention that each token of a source has received in all; None without a source."""
+        """(B, source) attention that each token of a source has received in all, 1 behind the end of a shorter one;
+        None for a model without a source."""
         return None
 
     @abstractmethod
@@ -94,6 +95,8 @@ class LanguageModel(nn.Module, ABC):
     output: nn.Linear | SoftCapped  # features -> logits
     blocks: Sequence[nn.Module]
     """Parts that `features` calls one after the other, as modules: what may be spread over processes each by itself."""
+    encodes: bool = False
+    """Whether it reads a prompt whole, by `encode`, before it begins to write; else prompt and text are one."""
     recompute: bool = False
     """In training, keep only the input of each block, and compute the rest anew for the gradients: activation
     checkpointing (Chen et al. 2016). Nothing where there are no blocks."""
@@ -106,6 +109,11 @@ class LanguageModel(nn.Module, ABC):
     @abstractmethod
     def init_state(self, batch_size: int) -> State:
         """The state before the first token."""
+
+    def encode(self, sources: Tensor, lengths: Tensor) -> State:
+        """The state before the first token of an answer to each source: `sources` (B, S) ids, filled up behind
+        `lengths` (B,). Only where `encodes`; `init_state` is then that of an empty source."""
+        raise NotImplementedError
 
     @abstractmethod
     def features(

@@ -56,17 +56,35 @@ class TransformerState(State):
         ]
         return type(self)(keys, values, lengths, _common(lengths))
 
+    def places(self, T: int) -> tuple[Tensor, int]:
+        """The positions (B or 1, T) of the next T tokens, and the length of the longest row with them."""
+        new = torch.arange(T, device=self.lengths.device).unsqueeze(0)
+        if self.uniform is None:
+            return self.lengths[:, None] + new, T + int(self.lengths.max())
+        return new + self.uniform, T + self.uniform
+
     def append(self, layer: int, k: Tensor, v: Tensor, positions: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Store new keys and values (B, G, T, D) at `positions` (B, T); all of them, (B, G, length, D), come back."""
-        for buffers, new in ((self.keys, k), (self.values, v)):
-            if buffers[layer].size(2) < length:
-                buffers[layer] = _grown(buffers[layer], max(length, 2 * buffers[layer].size(2)))
-            if self.uniform is None:
-                rows = torch.arange(new.size(0), device=new.device)
-                buffers[layer][rows[:, None], :, positions] = new.transpose(1, 2)
-            else:
-                buffers[layer][:, :, self.uniform : length] = new
+        self.keys[layer] = stored(self.keys[layer], k, positions, length, self.uniform)
+        self.values[layer] = stored(self.values[layer], v, positions, length, self.uniform)
         return self.keys[layer][:, :, :length], self.values[layer][:, :, :length]
+
+
+def stored(buffer: Tensor, new: Tensor, positions: Tensor, length: int, uniform: int | None) -> Tensor:
+    """`buffer` (B, G, capacity, D) with `new` (B, G, T, D) at `positions` (B, T): it grows in place, up to `length`.
+
+    `uniform` tokens are in each row so far, None where rows differ.
+    """
+    if uniform == 0 and not buffer.size(2):
+        return new.clone(memory_format=torch.contiguous_format)
+    if buffer.size(2) < length:
+        buffer = _grown(buffer, max(length, 2 * buffer.size(2)))
+    if uniform is None:
+        rows = torch.arange(new.size(0), device=new.device)
+        buffer[rows[:, None], :, positions] = new.transpose(1, 2)
+    else:
+        buffer[:, :, uniform:length] = new
+    return buffer
 
 
 def _common(lengths: Tensor) -> int | None:

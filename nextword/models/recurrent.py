@@ -171,7 +171,7 @@ class RecurrentModel(LanguageModel):
         """One layer over all T steps, by the way that is fastest; all of them take weights that may be dropped."""
         w_ih, recurrent, b_ih, b_hh = layer.parameters()
         if x.size(1) <= FEW and not self.training:
-            return _few_steps(self.config.type, x, memory, w_ih, recurrent, b_ih, b_hh)
+            return few_steps(self.config.type, x, memory, w_ih, recurrent, b_ih, b_hh)
         p = self.config.recurrent_dropout
         w_hh = drop_weights(recurrent, p) if p and self.training else recurrent
         if self.training and kernels.faster(self.config.type, self.config.hidden_size, x.device):
@@ -183,7 +183,7 @@ class RecurrentModel(LanguageModel):
         return x, tuple(t.squeeze(0) for t in last)
 
 
-def _few_steps(
+def few_steps(
     kind: str, x: Tensor, memory: tuple[Tensor, ...], w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer over (B, T, E), step by step; the input's share of all steps is one product."""

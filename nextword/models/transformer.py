@@ -155,7 +155,8 @@ GPT2 = {
 
 
 class Attention(nn.Module):
-    """Causal self-attention with grouped queries; `window` is the number of tokens it sees, 0 = all."""
+    """Self-attention with grouped queries, causal if no mask says otherwise; `window` is the number of tokens it sees,
+    0 = all."""
 
     def __init__(self, config: TransformerConfig, window: int) -> None:
         super().__init__()
@@ -199,7 +200,7 @@ class Attention(nn.Module):
             y = attend_capped(q, k, v, mask, self.softcap, self.scale, dropout)
         elif T == 1 and not self.training:
             y = attend_one(q, k, v, mask, self.scale)
-        elif self.training and x.device.type == "cpu" and memory is None and T <= WHOLE:
+        elif self.training and x.device.type == "cpu" and T == k.size(2) <= WHOLE:
             y = attend_causal(q, k, v, dropout, mask, self.scale)
         else:
             # One new token sees everything before it; several need the causal mask, which is_causal aligns for S = T
@@ -263,12 +264,12 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig, kind: Kind) -> None:
         super().__init__()
         before, after = config.norm_place != "after", config.norm_place != "before"
-        self.attention_norm = _norm(config) if before else nn.Identity()
+        self.attention_norm = norm_layer(config) if before else nn.Identity()
         self.attention = Attention(config, config.window if kind == "local" else 0)
-        self.attention_post_norm = _norm(config) if after else nn.Identity()
-        self.mlp_norm = _norm(config) if before else nn.Identity()
+        self.attention_post_norm = norm_layer(config) if after else nn.Identity()
+        self.mlp_norm = norm_layer(config) if before else nn.Identity()
         self.mlp = MLP(config)
-        self.mlp_post_norm = _norm(config) if after else nn.Identity()
+        self.mlp_post_norm = norm_layer(config) if after else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -288,7 +289,8 @@ def _run_block(block: nn.Module, *inputs: Any) -> Tensor:
     return block(*inputs)
 
 
-def _norm(config: TransformerConfig) -> nn.Module:
+def norm_layer(config: TransformerConfig) -> nn.Module:
+    """The norm that the settings ask for."""
     if config.norm == "rms":
         return RMSNorm(config.hidden_size, config.norm_eps, config.norm_offset)
     return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.bias)
@@ -310,7 +312,7 @@ class Transformer(LanguageModel):
                 self.local_rotary = Rotary(config.R, config.max_seq_len, config.rope_local_theta)
         self.kinds = config.layer_kinds
         self.blocks: Sequence[Block] = nn.ModuleList(Block(config, kind) for kind in self.kinds)  # type: ignore[assignment]
-        self.norm = _norm(config)
+        self.norm = norm_layer(config)
         output = Linear(C, V, bias=False)
         self.output = SoftCapped(output, config.logit_softcap) if config.logit_softcap else output
         self.dropout = nn.Dropout(config.dropout)
@@ -374,8 +376,7 @@ class Transformer(LanguageModel):
             assert starts is None
             state.spend()
             past = state.uniform
-            length = T + (int(state.lengths.max()) if past is None else past)
-            positions = state.lengths[:, None] + new if past is None else new + past  # (B or 1, T)
+            positions, length = state.places(T)  # (B or 1, T)
         if length > self.config.max_seq_len:
             raise ValueError(f"{length} tokens do not fit the model's context of {self.config.max_seq_len}")
 

@@ -36,6 +36,12 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
         "medium": {"num_layers": 6, "hidden_size": 384, "num_heads": 6, "max_seq_len": 256},
         "large": {"num_layers": 12, "hidden_size": 768, "num_heads": 12, "max_seq_len": 512},
     },
+    "encoder-decoder": {
+        "tiny": {"num_layers": 2, "hidden_size": 128, "num_heads": 4, "max_seq_len": 256},
+        "small": {"num_layers": 3, "hidden_size": 256, "num_heads": 4, "max_seq_len": 256},
+        "medium": {"num_layers": 4, "hidden_size": 384, "num_heads": 6, "max_seq_len": 256},
+        "large": {"num_layers": 6, "hidden_size": 512, "num_heads": 8, "max_seq_len": 512},
+    },
     "recurrent": {
         "tiny": {"num_layers": 1, "hidden_size": 256},
         "small": {"num_layers": 1, "hidden_size": 512},
@@ -48,9 +54,14 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
 # Measured on two cores with Moby Dick and Tang poems; see LOG.md.
 TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 8},
+    "encoder-decoder": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 16},  # unmeasured
     "recurrent": {"optimizer": "adamw", "learning_rate": 4e-3, "warmup_steps": 30, "batch_size": 16},
 }
-MODEL_DEFAULTS: dict[str, dict[str, Any]] = {"transformer": {}, "recurrent": {"tied": True, "dropout": 0.2}}
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "transformer": {},
+    "encoder-decoder": {"dropout": 0.1},
+    "recurrent": {"tied": True, "dropout": 0.2},
+}
 
 DEFAULT_BUDGET = 300.0  # seconds, when nothing says how long
 LIMITS = ("budget", "steps", "epochs")
@@ -93,7 +104,7 @@ def commented(recipe: Recipe) -> str:
 
 
 def family(model_type: str) -> str:
-    """transformer or recurrent: which row of the tables above."""
+    """transformer, encoder-decoder or recurrent: which row of the tables above."""
     return model_type if model_type in SIZES else "recurrent"
 
 

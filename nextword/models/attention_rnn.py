@@ -1,0 +1,220 @@
+"""Recurrent encoder-decoders with attention: a source is read in both directions, then an answer written.
+
+At each step the recurrent layers read the last token and what attention found before; their state then asks the source
+anew (input feeding, Luong et al. 2015):
+
+    h_t = layers([e_t; a_t-1]),   c_t = sum_j softmax_j(score(h_t, s_j)) s_j,   a_t = tanh(W [c_t; h_t])
+
+with score(h, s) = v . tanh(W_h h + W_s s), additive (Bahdanau et al. 2015), or h . W_s s, general (Luong et al. 2015).
+
+Shapes: B rows, T new tokens, S tokens of the source, E embedding size, C hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from nextword.models.base import LanguageModel, ModelConfig, State
+from nextword.models.layers import Linear
+from nextword.models.recurrent import LAYERS, few_steps
+from nextword.models.source import Source, covered
+
+
+class AttentionRnnConfig(ModelConfig):
+    """A recurrent encoder, a recurrent decoder, and attention between them."""
+
+    type: Literal["gru-attention", "lstm-attention"] = "gru-attention"
+    """gru (Cho et al. 2014) or lstm (Hochreiter & Schmidhuber 1997), in both halves."""
+    num_layers: int = Field(default=1, ge=1, le=1000)
+    """Layers of the decoder, and of the encoder in each direction."""
+    hidden_size: int = Field(default=512, ge=1, le=2**16)
+    """Size of each layer's hidden state, of one direction in the encoder."""
+    embedding_size: int = Field(default=0, ge=0, le=2**16)
+    """Size of a token's embedding, shared by source and answer; 0 = hidden_size."""
+    attention: Literal["additive", "general"] = "additive"
+    """How well a state and a token of the source go together: additive (Bahdanau et al. 2015), general (Luong et al.
+    2015)."""
+    tied: bool = False
+    """The output layer uses the embedding's weights (Press & Wolf 2017); sizes that differ get a projection between."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """On embeddings, between layers and before the output."""
+
+    @property
+    def cell(self) -> str:
+        """gru or lstm."""
+        return self.type.removesuffix("-attention")
+
+
+class AttentionRnnState(State):
+    """The source, the hidden state (h,) or (h, c) of each layer, each (B, C), and what attention found last (B, C).
+
+    `seen` (B, S) is the attention that each token of the source has received so far.
+    """
+
+    def __init__(
+        self, source: Source, layers: list[tuple[Tensor, ...]], found: Tensor, seen: Tensor, lengths: Tensor
+    ) -> None:
+        super().__init__(lengths)
+        self.source, self.layers, self.found, self.seen = source, layers, found, seen
+
+    def select(self, rows: Tensor) -> Self:
+        """The given rows; sources are shared where they stay as they are."""
+        source = self.source.select(rows)
+        layers = [tuple(part[rows] for part in layer) for layer in self.layers]
+        seen = self.seen[rows, : source.tokens.size(1)]
+        return type(self)(source, layers, self.found[rows], seen, self.lengths[rows])
+
+    def coverage(self) -> Tensor:
+        """(B, S) as `State`."""
+        return covered(self.seen, self.source)
+
+    def tensors(self) -> list[Tensor]:
+        """Lengths, attention, the state of each layer, then the source."""
+        layers = [part for layer in self.layers for part in layer]
+        return [self.lengths, self.found, self.seen, *layers, *self.source.tensors()]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
+        """The inverse of `tensors`."""
+        lengths, found, seen, *rest = tensors
+        width = len(self.layers[0])
+        first = width * len(self.layers)
+        layers = [tuple(rest[i : i + width]) for i in range(0, first, width)]
+        return type(self)(self.source.with_tensors(rest[first:]), layers, found, seen, lengths)
+
+    def _join(self, states: Sequence[Self]) -> Self:
+        source = Source.join([state.source for state in states])
+        layers = [
+            tuple(torch.cat(parts) for parts in zip(*layer, strict=True))
+            for layer in zip(*(state.layers for state in states), strict=True)
+        ]
+        longest = source.tokens.size(1)
+        seen = [nn.functional.pad(state.seen, (0, longest - state.seen.size(1))) for state in states]
+        found, lengths = (torch.cat([getattr(s, name) for s in states]) for name in ("found", "lengths"))
+        return type(self)(source, layers, found, torch.cat(seen), lengths)
+
+
+class SourceAttention(nn.Module):
+    """One query a step, over sources of width 2C."""
+
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        super().__init__()
+        C = config.hidden_size
+        self.additive = config.attention == "additive"
+        self.key = Linear(2 * C, C, bias=self.additive)
+        if self.additive:
+            self.query = Linear(C, C, bias=False)
+            self.energy = Linear(C, 1, bias=False)
+        self.out = Linear(3 * C, C)
+
+    def forward(self, h: Tensor, keys: Tensor, values: Tensor, nothing: Tensor) -> tuple[Tensor, Tensor]:
+        """h (B, C), keys (B, S, C), values (B, S, 2C), padding (B, S) -> a (B, C), and the weights (B, S)."""
+        if self.additive:
+            scores = self.energy((self.query(h)[:, None] + keys).tanh()).squeeze(-1)  # (B, S)
+        else:
+            scores = torch.bmm(keys, h.to(keys.dtype)[..., None]).squeeze(-1)
+        weights = scores.masked_fill(nothing, torch.finfo(scores.dtype).min).softmax(-1)  # finite, as in attend_source
+        context = torch.bmm(weights[:, None].to(values.dtype), values).squeeze(1)  # (B, 2C)
+        return self.out(torch.cat([context, h.to(context.dtype)], dim=-1)).tanh(), weights
+
+
+class AttentionRnn(LanguageModel):
+    """A recurrent model that reads a source, then writes; both of any length."""
+
+    output: nn.Linear
+    encodes = True
+
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        super().__init__()
+        self.config: AttentionRnnConfig = config
+        C, V = config.hidden_size, config.vocab_size
+        E = config.embedding_size or C
+        self.blocks = ()  # layers are read by their weights, not called
+        self.embedding = nn.Embedding(V, E)
+        self.encoder = LAYERS[config.cell](
+            E, C, config.num_layers, batch_first=True, bidirectional=True,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+        )  # fmt: skip
+        self.layers = nn.ModuleList(
+            LAYERS[config.cell](E + C if i == 0 else C, C, batch_first=True) for i in range(config.num_layers)
+        )
+        self.bridge = Linear(C, config.num_layers * C)
+        self.attention = SourceAttention(config)
+        features = E if config.tied else C
+        self.projection = Linear(C, E, bias=False) if features != C else nn.Identity()
+        self.output = Linear(features, V)
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.zeros_(self.output.bias)
+        if config.tied:
+            self.output.weight = self.embedding.weight
+
+    @property
+    def max_seq_len(self) -> int | None:
+        """None: it reads and writes without limit."""
+        return None
+
+    @property
+    def stack(self) -> Sequence[nn.Module]:
+        """The encoder, then the layers of the decoder."""
+        return [self.encoder, *self.layers]
+
+    def init_state(self, batch_size: int) -> AttentionRnnState:
+        """Of empty sources."""
+        nothing = torch.zeros(batch_size, 0, dtype=torch.long, device=self.device)
+        return self.encode(nothing, nothing.sum(1))
+
+    def encode(self, sources: Tensor, lengths: Tensor) -> AttentionRnnState:
+        """(B, S) ids of `lengths` (B,) -> the state before the first token.
+
+        The decoder begins with a function of the encoder's backward state, which has seen all (Bahdanau et al. 2015).
+        """
+        (B, S), C, L = sources.shape, self.config.hidden_size, self.config.num_layers
+        x = self.dropout(self.embedding(sources))  # (B, S, E)
+        if S:
+            packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+            values, _ = pad_packed_sequence(self.encoder(packed)[0], batch_first=True, total_length=S)
+        else:
+            values = x.new_zeros(B, 0, 2 * C)
+        source = Source(sources, lengths, [])
+        nothing = source.is_padding()
+        values = values.masked_fill(nothing[..., None], 0.0)  # (B, S, 2C)
+        source.memory = [self.attention.key(values), values]
+        whole = values[:, 0, C:] if S else values.new_zeros(B, C)  # what the backward direction ends with
+        first = self.bridge(whole).tanh().chunk(L, dim=-1)
+        zeros = torch.zeros_like(first[0])
+        layers: list[tuple[Tensor, ...]] = [(h, zeros) if self.config.cell == "lstm" else (h,) for h in first]
+        return AttentionRnnState(source, layers, zeros, x.new_zeros(B, S), torch.zeros_like(lengths))
+
+    def features(
+        self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        """(B, T) ids -> (B, T, C) features, and the state after the last token. `starts` is not for this model: an
+        answer has a row of its own."""
+        assert starts is None
+        before = self.init_state(tokens.size(0)) if state is None else state
+        assert isinstance(before, AttentionRnnState)
+        before.spend()
+        source, found, seen, layers = before.source, before.found, before.seen, before.layers
+        nothing = source.is_padding()
+        steps = []
+        for e in self.dropout(self.embedding(tokens)).unbind(1):  # (B, E)
+            x = torch.cat([e, found.to(e.dtype)], dim=-1)[:, None]
+            after = []
+            for layer, memory in zip(self.layers, layers, strict=True):
+                x, memory = few_steps(self.config.cell, x, memory, *layer.parameters())  # (B, 1, C)
+                x = self.dropout(x)
+                after.append(memory)
+            layers = after
+            found, weights = self.attention(x[:, 0], *source.memory, nothing)
+            seen = seen + weights.detach().to(seen.dtype)
+            steps.append(found)
+        features = self.projection(self.dropout(torch.stack(steps, dim=1)))
+        if state is None:
+            return features, None
+        return features, AttentionRnnState(source, layers, found, seen, before.lengths + tokens.size(1))

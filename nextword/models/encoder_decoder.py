@@ -1,0 +1,255 @@
+"""A Transformer encoder-decoder (Vaswani et al. 2017): a source is read whole, then an answer written token by token.
+
+Encoder and decoder are made of the parts of `transformer`, norms before each of them, and share the embedding of one
+vocabulary.
+
+Shapes: B rows, T new tokens, S tokens of the source, C hidden size, H heads, G key/value heads, D head size,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from nextword.models.attend import attend_source
+from nextword.models.base import LanguageModel, State
+from nextword.models.key_values import TransformerState, stored
+from nextword.models.layers import Linear
+from nextword.models.positions import Rotary
+from nextword.models.source import Source, covered, padding
+from nextword.models.transformer import MLP, Angles, Attention, Block, TransformerConfig, norm_layer
+
+
+class EncoderDecoderConfig(TransformerConfig):
+    """The settings of a decoder-only Transformer hold for both halves; those below are for these alone."""
+
+    type: Literal["encoder-decoder"] = "encoder-decoder"  # type: ignore[assignment]
+    """Transformer encoder-decoder."""
+    encoder_layers: int = Field(default=0, ge=0, le=1000)
+    """Layers that read the source; 0 = as many as num_layers, which write."""
+
+    @model_validator(mode="after")
+    def _has_what_is_here(self) -> Self:
+        if self.norm_place != "before" or self.window or self.layer_pattern or self.logit_softcap:
+            raise ValueError("an encoder-decoder knows no norm_place but 'before', window, layer_pattern or softcap")
+        return self
+
+
+class EncoderDecoderState(State):
+    """The source, what was written so far, and how that attended to the source.
+
+    `attended` (B, 1, capacity, S) holds for each token of the answer the weights of the last layer, the mean over its
+    heads, where the keys of `written` hold its keys.
+    """
+
+    def __init__(self, source: Source, written: TransformerState, attended: Tensor) -> None:
+        super().__init__(written.lengths)
+        self.source, self.written, self.attended = source, written, attended
+
+    def select(self, rows: Tensor) -> Self:
+        """The given rows; sources are shared where they stay as they are."""
+        source, attended = self.source.select(rows), self.attended[rows]
+        return type(self)(source, self.written.select(rows), attended[..., : source.tokens.size(1)])
+
+    def rewind(self, lengths: Tensor) -> Self:
+        """Nothing is copied."""
+        self.spend()
+        return type(self)(self.source, self.written.rewind(lengths), self.attended)
+
+    def coverage(self) -> Tensor:
+        """(B, S) as `State`."""
+        read = ~padding(self.lengths, self.attended.size(2))  # a rewound state holds more
+        return covered((self.attended[:, 0] * read[..., None]).sum(1), self.source)
+
+    def tensors(self) -> list[Tensor]:
+        """Lengths, source and attention, then keys and values."""
+        lengths, *buffers = self.written.tensors()
+        return [lengths, self.attended, *buffers, *self.source.tensors()]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
+        """The inverse of `tensors`."""
+        first = 2 + 2 * len(self.written.keys)
+        written = self.written.with_tensors([tensors[0], *tensors[2:first]])
+        return type(self)(self.source.with_tensors(tensors[first:]), written, tensors[1])
+
+    def _join(self, states: Sequence[Self]) -> Self:
+        source = Source.join([state.source for state in states])
+        written = TransformerState.join([state.written for state in states])
+        assert isinstance(written, TransformerState)
+        shape = 1, max(state.attended.size(2) for state in states), source.tokens.size(1)
+        attended = self.attended.new_zeros(len(source.lengths), *shape)
+        row = 0
+        for state in states:
+            rows, _, read, size = state.attended.shape
+            attended[row : row + rows, :, :read, :size] = state.attended
+            row += rows
+        return type(self)(source, written, attended)
+
+
+class CrossAttention(nn.Module):
+    """Attention of an answer to its source."""
+
+    def __init__(self, config: EncoderDecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        H, G, D = config.num_heads, config.G, config.D
+        self.q = Linear(config.hidden_size, H * D, bias=config.qkv_bias)
+        self.kv = Linear(config.hidden_size, 2 * G * D, bias=config.qkv_bias)
+        self.out = Linear(H * D, config.hidden_size, bias=config.bias if config.out_bias is None else config.out_bias)
+
+    def memory(self, encoded: Tensor, nothing: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, G, S, D) of what the encoder gives, (B, S, C); no values where `nothing` (B, S) is."""
+        B, S, _ = encoded.shape
+        k, v = self.kv(encoded).view(B, S, 2 * self.config.G, self.config.D).transpose(1, 2).chunk(2, dim=1)
+        return k, v.masked_fill(nothing[:, None, :, None], 0.0)
+
+    def forward(self, x: Tensor, k: Tensor, v: Tensor, nothing: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, C) -> (B, T, C), and the weights (B, H, T, S)."""
+        B, T, _ = x.shape
+        q = self.q(x).view(B, T, self.config.num_heads, -1).transpose(1, 2)
+        y, weights = attend_source(q, k, v, nothing, self.config.dropout if self.training else 0.0)
+        return self.out(y.transpose(1, 2).reshape(B, T, -1)), weights
+
+
+class DecoderBlock(nn.Module):
+    """x + attention(norm(x)), then x + attention to the source, then x + mlp(norm(x))."""
+
+    def __init__(self, config: EncoderDecoderConfig) -> None:
+        super().__init__()
+        self.attention_norm = norm_layer(config)
+        self.attention = Attention(config, window=0)
+        self.source_norm = norm_layer(config)
+        self.source_attention = CrossAttention(config)
+        self.mlp_norm = norm_layer(config)
+        self.mlp = MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        angles: Angles | None,
+        mask: Tensor | None,
+        memory: tuple[TransformerState, int, Tensor, int],
+        source: tuple[Tensor, Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """(B, T, C) -> (B, T, C), and the attention to the source (B, H, T, S); `source` = keys, values, padding."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), angles, mask, memory))
+        found, weights = self.source_attention(self.source_norm(x), *source)
+        x = x + self.dropout(found)
+        return x + self.dropout(self.mlp(self.mlp_norm(x))), weights
+
+
+class EncoderDecoder(LanguageModel):
+    """A Transformer that reads a source, then writes. `max_seq_len` bounds each of the two."""
+
+    output: nn.Linear
+    encodes = True
+
+    def __init__(self, config: EncoderDecoderConfig) -> None:
+        super().__init__()
+        self.config: EncoderDecoderConfig = config
+        C, V = config.hidden_size, config.vocab_size
+        self.blocks = ()  # a decoder's block is not a function of its input alone
+        self.embedding = nn.Embedding(V, C)
+        if config.positions == "learned":
+            self.position_embedding = nn.Embedding(config.max_seq_len, C)
+        else:
+            self.rotary = Rotary(config.R, config.max_seq_len, config.rope_theta, config.rope_scaling)
+        self.encoder = nn.ModuleList(Block(config, "global") for _ in range(config.encoder_layers or config.num_layers))
+        self.encoder_norm = norm_layer(config)
+        self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
+        self.norm = norm_layer(config)
+        self.output = Linear(C, V, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        """As `Transformer`: N(0, 0.02), and what writes into a residual stream scaled down by its depth."""
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                half = self.encoder if name.startswith("encoder.") else self.decoder
+                parts = (2 if half is self.encoder else 3) * len(half)
+                residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(parts) if residual else 0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+        if self.config.tied:
+            self.output.weight = self.embedding.weight
+
+    @property
+    def max_seq_len(self) -> int | None:
+        """The longest source, and the longest answer."""
+        return self.config.max_seq_len
+
+    @property
+    def stack(self) -> Sequence[nn.Module]:
+        """The blocks of the encoder, then those of the decoder."""
+        return [*self.encoder, *self.decoder]
+
+    def init_state(self, batch_size: int) -> EncoderDecoderState:
+        """Of empty sources."""
+        nothing = torch.zeros(batch_size, 0, dtype=torch.long, device=self.device)
+        return self.encode(nothing, nothing.sum(1))
+
+    def encode(self, sources: Tensor, lengths: Tensor) -> EncoderDecoderState:
+        """(B, S) ids of `lengths` (B,) -> the state before the first token. Raises ValueError beyond `max_seq_len`."""
+        S = sources.size(1)
+        nothing = padding(lengths, S)  # (B, S)
+        positions = torch.arange(S, device=sources.device).unsqueeze(0)
+        x, angles = self._embed(sources, positions)  # (B, S, C)
+        if S:
+            # All see all of their own source. An empty one beside others sees its padding: softmax of nothing is NaN.
+            mask = ~padding(lengths.clamp(min=1), S)[:, None, None]  # (B, 1, 1, S)
+            for block in self.encoder:
+                x = block(x, angles, mask, None)
+        x = self.encoder_norm(x)
+        memory = [part for block in self.decoder for part in block.source_attention.memory(x, nothing)]  # type: ignore[operator, union-attr]
+        B, G, D = len(lengths), self.config.G, self.config.D
+        empty = [x.new_zeros(B, G, 0, D) for _ in range(2 * len(self.decoder))]
+        written = TransformerState(empty[::2], empty[1::2], torch.zeros_like(lengths), uniform=0)
+        return EncoderDecoderState(Source(sources, lengths, memory), written, x.new_zeros(B, 1, 0, S))
+
+    def features(
+        self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        """(B, T) ids -> (B, T, C) features, and the state after the last token. `starts` is not for this model: an
+        answer has a row of its own. Raises ValueError when a row would hold more than `max_seq_len` tokens."""
+        assert starts is None
+        before = self.init_state(tokens.size(0)) if state is None else state
+        assert isinstance(before, EncoderDecoderState)
+        before.spend()
+        written, source, T = before.written, before.source, tokens.size(1)
+        positions, length = written.places(T)
+        mask = None
+        if written.uniform is None or (written.uniform and T > 1):
+            mask = (torch.arange(length, device=tokens.device) <= positions[..., None]).unsqueeze(1)
+        x, angles = self._embed(tokens, positions, length)  # (B, T, C)
+        nothing = source.is_padding()
+        for i, block in enumerate(self.decoder):
+            k, v = source.memory[2 * i : 2 * i + 2]
+            x, weights = block(x, angles, mask, (written, i, positions, length), (k, v, nothing))
+        if state is None:
+            return self.norm(x), None
+        seen = weights.detach().mean(1, keepdim=True).to(before.attended.dtype)  # (B, 1, T, S)
+        attended = stored(before.attended, seen, positions, length, written.uniform)
+        uniform = None if written.uniform is None else length
+        after = TransformerState(written.keys, written.values, written.lengths + T, uniform)
+        return self.norm(x), EncoderDecoderState(source, after, attended)
+
+    def _embed(self, tokens: Tensor, positions: Tensor, length: int | None = None) -> tuple[Tensor, Angles | None]:
+        """(B, T) ids at (B or 1, T) positions -> (B, T, C), and the rotation of these positions."""
+        length = tokens.size(1) if length is None else length
+        if length > self.config.max_seq_len:
+            raise ValueError(f"{length} tokens do not fit the model's context of {self.config.max_seq_len}")
+        x = self.embedding(tokens)
+        if self.config.embedding_scale:
+            x = x * self.config.hidden_size**0.5
+        if self.config.positions == "learned":
+            return self.dropout(x + self.position_embedding(positions)), None
+        return self.dropout(x), self.rotary.at(positions)

@@ -1,0 +1,185 @@
+"""Models that encode a source: ragged batches, forks and joins equal each row alone; parity with torch.nn."""
+
+import pytest
+import torch
+from test_contract import TINY, tiny_model, tokens
+from torch import nn
+
+from nextword.models import MODELS, State
+
+ENCODING = [name for name in TINY if MODELS[TINY[name]["type"]].model.encodes]
+SOURCES = [[1, 2, 3, 4, 5], [], [6, 7], [8]]
+
+
+@pytest.fixture(params=ENCODING)
+def model(request):
+    return tiny_model(request.param)
+
+
+def encoded(model, sources=SOURCES):
+    longest = max(map(len, sources))
+    filled = torch.tensor([row + [9] * (longest - len(row)) for row in sources], dtype=torch.long)
+    return model.encode(filled.view(len(sources), longest), torch.tensor([len(row) for row in sources]))
+
+
+@torch.no_grad()
+def test_sources_side_by_side_equal_each_alone(model):
+    text = tokens(4, 5)
+    together, after = model(text, encoded(model))
+    for i, source in enumerate(SOURCES):
+        alone, state = model(text[i : i + 1], encoded(model, [source]))
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+        coverage = after.coverage()[i]
+        torch.testing.assert_close(coverage[: len(source)], state.coverage()[0], rtol=1e-4, atol=1e-5)
+        assert (coverage[len(source) :] == 1).all()
+        if source:
+            assert coverage[: len(source)].sum() == pytest.approx(5, rel=1e-4)  # all that five tokens could give
+
+
+def test_an_empty_source_is_the_fresh_start(model):
+    text = tokens(2, 4)
+    torch.testing.assert_close(model(text)[0], model(text, encoded(model, [[], []]))[0], rtol=0, atol=0)
+
+
+def test_the_source_is_read_and_its_padding_is_not(model):
+    text, lengths = tokens(2, 3), torch.tensor([3, 3])
+    first = torch.tensor([[1, 2, 3, 9], [1, 2, 4, 9]])
+    logits, _ = model(text[[0, 0]], model.encode(first, lengths))
+    assert not torch.allclose(logits[0], logits[1])
+    other = first.clone()
+    other[:, 3] = 5
+    torch.testing.assert_close(model(text[[0, 0]], model.encode(other, lengths))[0], logits, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_forks_and_joins_keep_to_their_sources(model):
+    """Rows that leave, multiply, meet others and go on, one with its longer source gone."""
+    text, rows = tokens(4, 3), torch.tensor([2, 2, 3])
+    _, state = model(text, encoded(model))
+    joined = State.join([state.select(rows), encoded(model, [[3, 1, 4, 1, 5, 9]])])
+    assert joined.coverage().shape == (4, 6)
+    fork = joined.select(torch.tensor([1, 0, 2, 3]))  # the same sources in the same rows
+    assert fork.source is joined.source
+    more = tokens(4, 2, seed=1)
+    logits, after = model(more, joined)
+    for i, row in enumerate(rows.tolist()):
+        whole = torch.cat([text[row], more[i]])[None]
+        alone, state = model(whole, encoded(model, [SOURCES[row]]))
+        torch.testing.assert_close(logits[i], alone[0, 3:], rtol=1e-4, atol=1e-5)
+        length = len(SOURCES[row])
+        torch.testing.assert_close(after.coverage()[i, :length], state.coverage()[0], rtol=1e-4, atol=1e-5)
+    alone, _ = model(more[3:], encoded(model, [[3, 1, 4, 1, 5, 9]]))
+    torch.testing.assert_close(logits[3:], alone, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_state_survives_as_tensors_with_its_source(model):
+    _, state = model(tokens(4, 3), encoded(model))
+    copy = model.init_state(4).with_tensors([tensor.clone() for tensor in state.tensors()])
+    torch.testing.assert_close(copy.coverage(), state.coverage())
+    torch.testing.assert_close(model(tokens(4, 2), copy)[0], model(tokens(4, 2), state)[0], rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_a_rewound_state_has_forgotten_what_it_attended_to():
+    model = tiny_model("encoder-decoder")
+    text = tokens(4, 5)
+    _, state = model(text, encoded(model))
+    _, earlier = model(text[:, :2], encoded(model))
+    torch.testing.assert_close(state.rewind(torch.full((4,), 2)).coverage(), earlier.coverage())
+
+
+def test_padding_gives_no_gradient_that_is_not_a_number(model):
+    model.train()
+    logits, _ = model(tokens(4, 5), encoded(model))
+    logits.square().sum().backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@torch.no_grad()
+def test_the_transformer_equals_torch():
+    """LayerNorm before each part, GELU, learned positions: nn.Transformer with the same weights."""
+    model = tiny_model("encoder-decoder-gpt2", num_kv_heads=0, activation="gelu", norm_eps=1e-5)
+    for parameter in model.parameters():
+        parameter.add_(torch.randn(parameter.shape) * 0.1)  # norms and biases, too
+    C, config = 16, model.config
+    theirs = nn.Transformer(
+        C, config.num_heads, 1, config.num_layers, config.inner_size, 0.0, "gelu", norm_first=True, batch_first=True
+    ).eval()
+    for ours, layer in zip(model.encoder, theirs.encoder.layers, strict=True):
+        _copy(layer.self_attn, ours.attention.qkv, ours.attention.out)
+        _copy_mlp(layer, ours.mlp)
+        layer.norm1.load_state_dict(ours.attention_norm.state_dict())
+        layer.norm2.load_state_dict(ours.mlp_norm.state_dict())
+    for ours, layer in zip(model.decoder, theirs.decoder.layers, strict=True):
+        _copy(layer.self_attn, ours.attention.qkv, ours.attention.out)
+        cross = ours.source_attention
+        _copy(layer.multihead_attn, cross.q, cross.out, cross.kv)
+        _copy_mlp(layer, ours.mlp)
+        for theirs_norm, norm in zip(
+            (layer.norm1, layer.norm2, layer.norm3), (ours.attention_norm, ours.source_norm, ours.mlp_norm), strict=True
+        ):
+            theirs_norm.load_state_dict(norm.state_dict())
+    theirs.encoder.norm.load_state_dict(model.encoder_norm.state_dict())
+    theirs.decoder.norm.load_state_dict(model.norm.state_dict())
+    sources, lengths, text = tokens(3, 6), torch.tensor([6, 2, 4]), tokens(3, 5, seed=1)
+    nothing = torch.arange(6) >= lengths[:, None]
+    read = model.embedding(sources) + model.position_embedding.weight[:6]
+    written = model.embedding(text) + model.position_embedding.weight[:5]
+    causal = torch.ones(5, 5, dtype=torch.bool).triu(1)
+    expected = theirs(read, written, tgt_mask=causal, src_key_padding_mask=nothing, memory_key_padding_mask=nothing)
+    found, _ = model.features(text, model.encode(sources, lengths))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def _copy(attention: nn.MultiheadAttention, first: nn.Linear, out: nn.Linear, second: nn.Linear | None = None) -> None:
+    parts = [first] if second is None else [first, second]
+    attention.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
+    attention.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
+    attention.out_proj.load_state_dict(out.state_dict())
+
+
+def _copy_mlp(layer: nn.Module, mlp: nn.Module) -> None:
+    layer.linear1.load_state_dict(mlp.up.state_dict())
+    layer.linear2.load_state_dict(mlp.down.state_dict())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_the_recurrent_model_equals_torch_cell_by_cell(kind):
+    """nn.GRUCell and nn.LSTMCell over the unpadded source in both directions, and the equations of the attention."""
+    model = tiny_model(f"{kind}-attention", num_layers=1, attention="additive", embedding_size=0, tied=False)
+    C, source, text = 8, [3, 1, 4], [0, 2, 5]
+
+    def cell(rnn: nn.Module, suffix: str = "") -> nn.Module:
+        made = getattr(nn, f"{kind.upper()}Cell")(rnn.input_size, C)
+        values = {n: rnn.get_parameter(f"{n}_l0{suffix}") for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        made.load_state_dict(values)
+        return made
+
+    def steps(rnn: nn.Module, xs: list, state=None) -> list:
+        outs = []
+        for x in xs:
+            state = rnn(x[None], state)
+            outs.append((state[0] if kind == "lstm" else state)[0])
+        return outs
+
+    words = list(model.embedding.weight[source])
+    forward = steps(cell(model.encoder), words)
+    backward = steps(cell(model.encoder, "_reverse"), words[::-1])[::-1]
+    values = torch.stack([torch.cat(pair) for pair in zip(forward, backward, strict=True)])  # (S, 2C)
+    attention = model.attention
+    h = model.bridge(backward[0]).tanh()[None]
+    state, found, expected = (h, torch.zeros(1, C)) if kind == "lstm" else h, torch.zeros(C), []
+    decoder = cell(model.layers[0])
+    for e in model.embedding.weight[text]:
+        state = decoder(torch.cat([e, found])[None], state)
+        h = (state[0] if kind == "lstm" else state)[0]
+        scores = torch.stack(
+            [attention.energy((attention.query(h) + attention.key(value)).tanh())[0] for value in values]
+        )
+        found = attention.out(torch.cat([scores.softmax(0) @ values, h])).tanh()
+        expected.append(model.output(found))
+    padded = torch.tensor([[*source, 9], [7, 7, 7, 7]])
+    logits, _ = model(torch.tensor([text, text]), model.encode(padded, torch.tensor([3, 4])))
+    torch.testing.assert_close(logits[0], torch.stack(expected), rtol=1e-4, atol=1e-5)
