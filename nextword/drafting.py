@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nextword.decoding.processors import temperature
 from nextword.decoding.sampling import broken, draw, uniforms
-from nextword.errors import RunError
+from nextword.errors import RunError, UsageError
 from nextword.models.base import LanguageModel, State
 from nextword.scoring import boundary_id
 
@@ -74,6 +74,11 @@ class Draft:
         seed: int | None = None,
     ) -> None:
         """`seed` is that of all tokens drawn; None: another each time. Raises DataError for half characters."""
+        if model.encodes:
+            raise UsageError(
+                "a model with an encoder answers prompts, it does not go on with a text",
+                hint="Use nextword generate, or a run without an encoder",
+            )
         self.model, self.tokenizer, self.temperature = model, tokenizer, temperature
         self.rng = torch.Generator()
         if seed is None:

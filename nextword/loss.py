@@ -81,13 +81,17 @@ def next_token_loss(
     state: State | None = None,
     terms: LossTerms = PLAIN,
     starts: Tensor | None = None,
+    sources: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, State | None]:
     """Sum of the token losses in nats, and the state after the last token.
 
     `inputs`, `targets` (B, T); targets equal to IGNORE are left out. The (B*T, V) logits never stand whole: they are
     made, used and dropped a chunk at a time, in the forward and in the backward pass. `starts` (B, T) bool tells where
-    documents begin within rows.
+    documents begin within rows. `sources`, ids (B, S) and lengths (B,), are encoded first: theirs is the state then.
     """
+    if sources is not None:
+        assert state is None
+        state = model.encode(*sources)
     features, state = model.features(inputs, state, starts)  # (B, T, C)
     kept = targets != IGNORE
     features, targets = features[kept], targets[kept]  # (N, C), (N,)

@@ -142,13 +142,18 @@ def score_text(
     model's logits are not numbers.
     """
     boundary, read, ids = boundary_id(tokenizer), tokenizer.encode(prompt), tokenizer.encode(text)
+    source = None
+    if model.encodes:
+        source, read = torch.tensor([[*read, boundary]], device=model.device), []
     if not ids:
         what = f"{text[:20]!r} has no token" if text else "the text is empty"
         raise UsageError(f"nothing to score: {what}")
     targets = torch.tensor(ids + [tokenizer.eos_id] * include_eos, device=model.device)
     inputs = torch.tensor([boundary, *read, *ids], device=model.device)[: len(read) + len(targets)]
     with torch.inference_mode():
-        columns = [torch.cat(parts).tolist() for parts in zip(*_score_tokens(model, inputs, targets), strict=True)]
+        columns = [
+            torch.cat(parts).tolist() for parts in zip(*_score_tokens(model, inputs, targets, source), strict=True)
+        ]
     log_probs, ranks, entropies = columns
     if any(map(math.isnan, log_probs)):
         raise RunError("the model's logits are not finite numbers", hint="Its training has diverged")
@@ -167,14 +172,16 @@ def boundary_id(tokenizer: Tokenizer) -> int:
     return tokenizer.eos_id if tokenizer.bos_id is None else tokenizer.bos_id
 
 
-def _score_tokens(model: LanguageModel, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _score_tokens(
+    model: LanguageModel, inputs: Tensor, targets: Tensor, source: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """(N,) targets, and what is read up to the last -> log-probabilities, ranks, entropies, a part at a time.
 
     The logits of a part fit in memory.
     """
     rows = max(1, CHUNK_ELEMENTS // model.output.out_features)
     start, unscored = 0, len(inputs) - len(targets)
-    for features in _read(model, inputs):
+    for features in _read(model, inputs, source):
         features, unscored = features[unscored:], max(0, unscored - len(features))
         for part in features.split(rows):
             wanted = targets[start : start + len(part)]
@@ -186,18 +193,21 @@ def _score_tokens(model: LanguageModel, inputs: Tensor, targets: Tensor) -> Iter
             start += len(part)
 
 
-def _read(model: LanguageModel, inputs: Tensor) -> Iterator[Tensor]:
-    """(M,) ids -> features (n, C) in order, each position once."""
+def _read(model: LanguageModel, inputs: Tensor, source: Tensor | None) -> Iterator[Tensor]:
+    """(M,) ids -> features (n, C) in order, each position once; `source` (1, S) is what a model that encodes reads."""
     limit = model.max_seq_len
+    encoded = None if source is None else model.encode(source, source.new_tensor([source.size(1)]))
+    row = torch.zeros(1, dtype=torch.long, device=model.device)
     if limit is None:
-        state: State | None = model.init_state(1)
+        state: State | None = model.init_state(1) if encoded is None else encoded
         for chunk in inputs.split(CARRIED):
             features, state = model.features(chunk[None], state)
             yield features[0]
         return
     done = 0
     for start in range(0, len(inputs), _stride(limit)):
-        features, _ = model.features(inputs[None, start : start + limit])
+        fresh = None if encoded is None else encoded.select(row)
+        features, _ = model.features(inputs[None, start : start + limit], fresh)
         yield features[0, done - start :]
         done = min(start + limit, len(inputs))
         if done == len(inputs):
@@ -233,8 +243,12 @@ def score_continuations(
 
     Several are read side by side, `batch_tokens` at a time, and what differs in the last token only is read once.
     A context too long for the model loses its beginning. Raises UsageError for an empty context or continuation, or
-    a continuation that is too long by itself.
+    a continuation that is too long by itself, and for a model that encodes its prompts.
     """
+    if model.encodes:
+        raise UsageError(
+            "a model with an encoder answers prompts, it does not continue them", hint="Score one text at a time"
+        )
     limit = model.max_seq_len
     rows: dict[tuple[int, ...], list[int]] = {}  # what is read -> the requests that it answers
     for number, (context, continuation) in enumerate(requests):

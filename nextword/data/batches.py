@@ -36,6 +36,8 @@ class Batch:
     """(B, T) bool: where another document begins within a row, which sees nothing before it. None: nowhere."""
     corpus: str = ""
     """In a mixture read a batch at a time: which corpus this one is from."""
+    sources: tuple[Tensor, Tensor] | None = None
+    """For a model that encodes them: ids (B, S), filled up behind their lengths (B,). None: prompts are in `inputs`."""
 
     def part(self, rows: slice) -> Batch:
         """Some of the rows, to be read by one of several processes. If there are none, the first without its loss: all
@@ -44,13 +46,15 @@ class Batch:
             nothing = torch.full_like(self.targets[:1], IGNORE)
             return replace(self.part(slice(0, 1)), targets=nothing)
         starts = None if self.starts is None else self.starts[rows]
-        return replace(self, inputs=self.inputs[rows], targets=self.targets[rows], starts=starts)
+        sources = None if self.sources is None else (self.sources[0][rows], self.sources[1][rows])
+        return replace(self, inputs=self.inputs[rows], targets=self.targets[rows], starts=starts, sources=sources)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         inputs, targets = (tensor.to(device, non_blocking=True) for tensor in (self.inputs, self.targets))
         starts = None if self.starts is None else self.starts.to(device, non_blocking=True)
-        return Batch(inputs, targets, self.fresh, starts, self.corpus)
+        sources = None if self.sources is None else (self.sources[0].to(device), self.sources[1].to(device))
+        return Batch(inputs, targets, self.fresh, starts, self.corpus, sources)
 
 
 def fit(num_tokens: int, batch_size: int, context: int) -> tuple[int, int, str]:

@@ -198,7 +198,7 @@ class Engine:
         prefixes = [slots[slot] for slots in found for slot in range(len(slots))]
         states = [] if self._state is None else [self._state]
         self._state = State.join([*states, *(prefix.state for prefix in prefixes)])
-        self._context += [len(prefix.ids) for prefix in prefixes]
+        self._context += [int(prefix.state.lengths[0]) for prefix in prefixes]
         self._history.add([row.ids for search in ready for row in search.rows])
         self._searches += ready
         return [prefix.after for prefix in prefixes if prefix.after is not None]
@@ -329,6 +329,6 @@ class Engine:
     def _remember(self, request: Request, ids: list[int], at: int) -> None:
         """Keep the state of a finished text, if its request asks for it: all but its last token is read."""
         read = self._context[at]
-        if request.keep and self._state is not None and read == len(ids) - 1:
+        if request.keep and not self.model.encodes and self._state is not None and read == len(ids) - 1:
             state = self._state.select(torch.tensor([at], device=self.device))
             self.cache.put(Prefix(tuple(ids[:read]), state))

@@ -1,5 +1,8 @@
 """Reading prompts: several at a time, a slice after the other, between the steps of the texts already being written.
 
+A model that encodes sources has all waiting prompts encoded at once, each as a source that the boundary token closes
+instead of opening; what it then reads of each is the boundary alone.
+
 Prompts of different lengths are read side by side in rectangular slices: each slice is as long as the shortest
 remainder, whoever is through leaves, the others go on. No padding is ever read, so a recurrent state stays clean.
 
@@ -25,6 +28,10 @@ class Reading:
     ids: tuple[int, ...]
     is_prompt: bool
     """Worth remembering; otherwise the second half of a text that outgrew the context."""
+    prompt: tuple[int, ...]
+    """What a model that encodes sources has to encode."""
+    tokens: tuple[int, ...]
+    """What is read, token by token: all of it, or what is behind a source."""
     done: int = 0
     waiting: list[tuple[Search, int]] = field(default_factory=list)
 
@@ -35,40 +42,62 @@ class Reader:
     def __init__(self, model: LanguageModel, cache: PrefixCache) -> None:
         self.model, self.cache = model, cache
         self.readings: list[Reading] = []
+        self._unencoded: list[Reading] = []
         self._state: State | None = None  # a row each
         self._device = model.device
 
     def add(self, ids: Sequence[int], search: Search, slot: int, is_prompt: bool) -> Prefix | None:
         """Have row `slot` of a search wait for this text; what is known of all of it comes back at once."""
-        key = tuple(ids)
+        key, row = tuple(ids), search.rows[slot]
+        prompt = tuple(row.ids[: row.start])
         looks_back = search.past is not None and is_prompt  # then every token must pass by
         if not looks_back:
             if is_prompt and (known := self.cache.find(key)):
                 return known
-            for reading in self.readings:
-                if reading.ids == key and reading.is_prompt == is_prompt:
+            for reading in [*self.readings, *self._unencoded]:
+                if (reading.ids, reading.is_prompt, reading.prompt) == (key, is_prompt, prompt):
                     reading.waiting.append((search, slot))
                     return None
+        tokens = key[:1] if self.model.encodes and is_prompt else key
+        reading = Reading(key, is_prompt, prompt, tokens, waiting=[(search, slot)])
+        if self.model.encodes:
+            self._unencoded.append(reading)
+            return None
         state = None if looks_back or not is_prompt else self.cache.start(key)
-        done = 0 if state is None else int(state.lengths[0])
-        state = self.model.init_state(1) if state is None else state
-        self._state = state if self._state is None else State.join([self._state, state])
-        self.readings.append(Reading(key, is_prompt, done, [(search, slot)]))
+        reading.done = 0 if state is None else int(state.lengths[0])
+        self._begin([reading], self.model.init_state(1) if state is None else state)
         return None
+
+    def _encode(self) -> None:
+        """Encode the sources that wait for it."""
+        waiting, self._unencoded = self._unencoded, []
+        if not waiting:
+            return
+        sources = [[*reading.prompt[1:], reading.prompt[0]] for reading in waiting]
+        longest = max(map(len, sources))
+        tokens = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sources], device=self._device)
+        lengths = torch.tensor([len(ids) for ids in sources], device=self._device)
+        self._begin(waiting, self.model.encode(tokens, lengths))
+
+    def _begin(self, readings: list[Reading], state: State) -> None:
+        self._state = state if self._state is None else State.join([self._state, state])
+        self.readings += readings
 
     def drop(self, search: Search) -> None:
         """A search that waits no more."""
-        for reading in self.readings:
+        for reading in [*self.readings, *self._unencoded]:
             reading.waiting = [waiter for waiter in reading.waiting if waiter[0] is not search]
         self._keep([i for i, reading in enumerate(self.readings) if reading.waiting])
+        self._unencoded = [reading for reading in self._unencoded if reading.waiting]
 
     def step(self, budget: int) -> list[tuple[Reading, Prefix]]:
         """Read one slice of all texts, at most some `budget` tokens; those read to their end come back."""
+        self._encode()
         if self._state is None:
             return []
-        T = min(len(reading.ids) - reading.done for reading in self.readings)
+        T = min(len(reading.tokens) - reading.done for reading in self.readings)
         T = min(T, max(1, budget // len(self.readings)))
-        rows = [reading.ids[reading.done : reading.done + T] for reading in self.readings]
+        rows = [reading.tokens[reading.done : reading.done + T] for reading in self.readings]
         features, self._state = self.model.features(torch.tensor(rows, device=self._device), self._state)  # (B, T, C)
         through = []
         for i, reading in enumerate(self.readings):
@@ -76,7 +105,7 @@ class Reader:
             for search, _ in reading.waiting:
                 if search.past is not None and reading.is_prompt:
                     search.past.append(features[i])
-            if reading.done == len(reading.ids):
+            if reading.done == len(reading.tokens):
                 through.append(i)
         if not through:
             return []

@@ -31,6 +31,8 @@ def text_request(
     Raises UsageError for what the model or the tokenizer cannot do.
     """
     boundary = boundary_id(tokenizer)
+    if config.speculate and model.encodes:
+        raise UsageError("speculate: a model with an encoder cannot guess ahead", hint="Leave it out")
     if not isinstance(prompt, str) and not prompt:
         raise UsageError("the prompt has no token", hint="Begin it with the boundary token")
     negative = read_prompt(model, tokenizer, config.negative_prompt) if config.guidance_scale != 1 else []

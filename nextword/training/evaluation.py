@@ -20,6 +20,7 @@ from torch import Tensor
 from nextword.data.batches import Batch, stream_in_order, windows_in_order
 from nextword.data.examples import examples_in_order
 from nextword.data.mixture import Mixture
+from nextword.data.pairs import pairs_in_order
 from nextword.data.token_files import TokenFiles
 from nextword.loss import next_token_loss
 from nextword.models.base import LanguageModel, State
@@ -109,7 +110,14 @@ def evaluate(
         parts = {name: read(files=part, apart=apart, spread=spread) for name, part in files.files.items()}
         return Evaluation.mixed(parts, files.shares)
     batches: Iterable[Batch]
-    if files.has_prompts if apart is None else apart:
+    if model.encodes:
+        window = min(context or model.max_seq_len, model.max_seq_len) if model.max_seq_len else files.len_tokens
+        batches = pairs_in_order(files, _EXAMPLE_TOKENS, window)
+        how = "each answer given its source"
+        spans = files.spans()
+        if max(spans[:, 2]) >= window or max(spans[:, 1] - spans[:, 2]) > window:
+            how += f"; of longer sources the first {window - 1} tokens, longer answers in parts of {window}"
+    elif files.has_prompts if apart is None else apart:
         window = min(context or model.max_seq_len, model.max_seq_len) if model.max_seq_len else files.len_tokens
         batches = examples_in_order(files, _EXAMPLE_TOKENS, window)
         if model.max_seq_len is None:
@@ -151,9 +159,11 @@ def total_loss(
     try:
         for batch in batches:
             batch = batch.to(model.device)
-            if model.max_seq_len is None and (batch.fresh or state is None):
+            if batch.sources is not None:
+                state = None  # that of the sources is made within
+            elif model.max_seq_len is None and (batch.fresh or state is None):
                 state = model.init_state(batch.inputs.size(0))
-            loss, state = loss_of(batch.inputs, batch.targets, state)
+            loss, state = loss_of(batch.inputs, batch.targets, state, sources=batch.sources)
             nats += loss.item()
             tokens += int((batch.targets != IGNORE).sum())
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nextword.data.batches import Order, StreamBatches, WindowBatches
 from nextword.data.examples import ExampleBatches
 from nextword.data.mixture import MixedBatches, Mixture
+from nextword.data.pairs import PairBatches
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
 from nextword.models.base import LanguageModel
@@ -17,10 +18,19 @@ DEFAULT_ROW = 1024  # the same for a row that holds a whole example, which is cu
 def batches_for(files: TokenFiles | Mixture, model: LanguageModel, config: TrainConfig) -> Order:
     """The order that the settings ask for, or that suits model and data.
 
-    Whole examples where there are prompts; else streams with a carried state where the model can carry one, else
-    shuffled windows. A mixture is drawn row by row, but for batches that carry a state or are of like length.
+    Sources and answers for a model that encodes; whole examples where there are prompts; else streams with a carried
+    state where the model can carry one, else shuffled windows. A mixture is drawn row by row, but for batches that
+    carry a state or are of like length.
     """
     limit, rows = model.max_seq_len, config.rows
+    if model.encodes:
+        if rows not in ("auto", "examples") or not files.has_prompts:
+            raise TrainingError(
+                "a model with an encoder is trained on examples that have a prompt and a target",
+                hint="Name their columns by --prompt-field and --target-field and leave out train.rows, or train a "
+                "transformer",
+            )
+        rows = "examples"
     if rows == "auto":
         rows = "text" if not files.has_prompts else "examples" if limit is None else "packed"
     carry = rows == "text" and limit is None if config.carry_state is None else config.carry_state
@@ -48,6 +58,8 @@ def batches_for(files: TokenFiles | Mixture, model: LanguageModel, config: Train
     tokens = config.batch_tokens or config.batch_size * (config.context or limit or DEFAULT_BPTT)
 
     def order(files: TokenFiles, batch_size: int, tokens: int) -> Order:
+        if model.encodes:
+            return PairBatches(files, tokens, context, config.seed)
         if rows != "text":
             return ExampleBatches(files, tokens, context, config.seed, packed=rows == "packed")
         if carry:

@@ -33,9 +33,10 @@ class Loss(nn.Module):
         state: State | None = None,
         terms: LossTerms = PLAIN,
         starts: Tensor | None = None,
+        sources: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, State | None]:
         """Sum of the token losses in nats, and the state after the last token."""
-        return next_token_loss(self.model, inputs, targets, state, terms, starts)
+        return next_token_loss(self.model, inputs, targets, state, terms, starts, sources)
 
 
 class Spread:

@@ -192,7 +192,7 @@ class Trainer:
             self.spread.exchange(batch is batches[-1])
             with autocast(self.precision, self.device):
                 before = self.carried.before(batch, number) if self.carried else None
-                loss, state = self.spread.loss(part.inputs, part.targets, before, self.terms, part.starts)
+                loss, state = self.spread.loss(part.inputs, part.targets, before, self.terms, part.starts, part.sources)
             if self.carried and state is not None:
                 self.carried.keep(batch, state)
             losses.append(loss.detach())

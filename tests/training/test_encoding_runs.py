@@ -1,0 +1,101 @@
+"""Models that encode a source, trained: on answers given their sources, judged by those, resumed to the bit."""
+
+import pytest
+import torch
+from songs import Letters, V
+from toys import CharTokenizer, write_tokens
+
+from nextword.data.mixture import Mixture
+from nextword.data.pairs import PairBatches
+from nextword.errors import TrainingError
+from nextword.models import build_model, model_config
+from nextword.scoring import score_text
+from nextword.training.config import TrainConfig
+from nextword.training.evaluation import evaluate
+from nextword.training.events import Evaluated, Step
+from nextword.training.order import batches_for
+from nextword.training.resume import latest
+from nextword.training.trainer import Trainer
+
+TRANSFORMER = {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "max_seq_len": 8}
+MODELS = {
+    "encoder-decoder": {"type": "encoder-decoder", **TRANSFORMER, "dropout": 0.05},
+    "gru-attention": {"type": "gru-attention", "hidden_size": 16, "dropout": 0.1},
+}
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """A few letters, and the same in reverse."""
+    letters = torch.randint(1, 10, (60, 5), generator=torch.Generator().manual_seed(0)).tolist()
+    texts = [row[: 2 + i % 4] for i, row in enumerate(letters)]
+    return write_tokens(tmp_path / "pairs", [(text, text[::-1]) for text in texts], Letters())
+
+
+@pytest.fixture(params=MODELS)
+def name(request):
+    return request.param
+
+
+def model_of(name, vocab_size=V):
+    torch.manual_seed(0)
+    return build_model(model_config(MODELS[name] | {"vocab_size": vocab_size}))
+
+
+def trainer(name, files, folder, **settings):
+    config = TrainConfig(**({"batch_tokens": 64, "precision": "float32", "log_every": 1} | settings))
+    return Trainer(model_of(name), files, files, config, folder)
+
+
+def test_it_learns_to_answer(name, pairs, tmp_path):
+    run = trainer(name, pairs, tmp_path / "run", steps=200, eval_every=199, learning_rate=0.02)
+    evaluated = [event.result for event in run.run() if isinstance(event, Evaluated)]
+    assert evaluated[-1].tokens == pairs.counts.loss_tokens
+    assert evaluated[-1].how == "each answer given its source"
+    assert evaluated[-1].loss < 1.7 < 2.3 < evaluate(model_of(name), pairs, 4).loss  # without the sources, 1.9 at best
+
+
+def test_an_evaluation_is_the_chain_rule_of_each_answer(name, pairs):
+    model, nats = model_of(name).eval(), 0.0
+    for ids, prompt in pairs.examples():
+        source, answer = torch.tensor([[*ids[:prompt], 0]]), ids[prompt:]
+        state = model.encode(source, torch.tensor([prompt + 1]))
+        log_probs = model(torch.tensor([[0, *answer[:-1]]]), state)[0][0].log_softmax(-1)
+        nats -= sum(log_probs[at, id].item() for at, id in enumerate(answer))
+    assert evaluate(model, pairs, batch_size=3).nats == pytest.approx(nats, rel=1e-5)
+
+
+def test_a_score_is_the_chain_rule_given_the_prompt(name):
+    letters = CharTokenizer("abcd")
+    model = model_of(name, letters.vocab_size).eval()
+    score = score_text(model, letters, "cab", include_eos=True, prompt="bd")
+    state = model.encode(torch.tensor([[1, 3, letters.eos_id]]), torch.tensor([3]))
+    log_probs = model(torch.tensor([[letters.eos_id, 2, 0, 1]]), state)[0][0].log_softmax(-1)
+    expected = [log_probs[at, id].item() for at, id in enumerate([2, 0, 1, letters.eos_id])]
+    assert [token.log_prob for token in score.tokens] == pytest.approx(expected, rel=1e-4)
+    longer = score_text(model, letters, "cabcabcabcabcab", prompt="bd")  # than max_seq_len
+    assert [token.log_prob for token in longer.tokens[:3]] == pytest.approx(expected[:3], rel=1e-4)
+    assert longer.num_tokens == 15
+
+
+def test_a_resumed_run_ends_as_one_that_was_never_interrupted(name, pairs, tmp_path):
+    whole = trainer(name, pairs, tmp_path / "a", steps=12)
+    losses = [event.loss for event in whole.run() if isinstance(event, Step)]
+    part = trainer(name, pairs, tmp_path / "b", steps=12)
+    for event in part.run():
+        if isinstance(event, Step) and event.step == 5:
+            part.interrupt()
+    again = trainer(name, pairs, tmp_path / "b", steps=12)
+    again.resume(latest(tmp_path / "b"))
+    assert [event.loss for event in again.run() if isinstance(event, Step)] == losses[5:]
+
+
+def test_it_reads_pairs_from_one_corpus_or_several_and_nothing_else(name, pairs, tmp_path):
+    assert isinstance(batches_for(pairs, model_of(name), TrainConfig()), PairBatches)
+    mixed = next(batches_for(Mixture({"pairs": pairs}, {"pairs": 1.0}), model_of(name), TrainConfig()))
+    assert mixed.sources is not None
+    with pytest.raises(TrainingError, match="prompt and a target"):
+        batches_for(pairs, model_of(name), TrainConfig(rows="packed"))
+    plain = write_tokens(tmp_path / "plain", [([], [1, 2, 3])], Letters())
+    with pytest.raises(TrainingError, match="prompt and a target"):
+        batches_for(plain, model_of(name), TrainConfig())
