@@ -32,8 +32,10 @@ def train(
         list[str] | None,
         typer.Option(help="In place of DATA: several corpora, each NAME=PATH:WEIGHT; left out: weights by size."),
     ] = None,
-    model: Annotated[str, typer.Option(help="transformer, lstm, gru or rnn.")] = "",
-    size: Annotated[str, typer.Option(help="tiny, small, medium or large; left out: by the amount of text.")] = "",
+    model: Annotated[str, typer.Option(help="transformer, lstm, gru or rnn; left out: by the time there is.")] = "",
+    size: Annotated[
+        str, typer.Option(help="tiny, small, medium or large; left out: by the time and the text there is.")
+    ] = "",
     tokenizer: Annotated[
         str, typer.Option(help="char, word, byte, bpe or unigram; left out: by the script and amount of text.")
     ] = "",
@@ -231,6 +233,9 @@ def introduce(session: Session) -> None:
     settings = trainer.model.config
     total, trained = trainer.model.num_parameters(), num_trainable(trainer.model)
     trained_of = "" if trained == total else f"{trained:,} of "
+    if not trainer.position.step:
+        for reason in session.sections.get("chosen", ()):
+            err.print(reason, markup=False, highlight=False)
     err.print(
         f"{settings.type}, {trained_of}{total:,} parameters{' trained' if trained_of else ''}, {trainer.precision}; "
         f"{session.tokenizer.kind} tokenizer, {session.tokenizer.vocab_size:,} tokens"

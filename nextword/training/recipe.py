@@ -13,7 +13,7 @@ What a recipe leaves open is filled in by `complete`, from the kind of model and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nextword.config import parse, to_toml
@@ -24,6 +24,7 @@ from nextword.models import model_config
 from nextword.text.records import ReadConfig
 from nextword.text.scripts import share_in
 from nextword.tokenizers import TokenizerConfig
+from nextword.training.budget import Plan, plan
 from nextword.training.config import TrainConfig
 from nextword.training.logs import check_wandb
 
@@ -63,6 +64,9 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "recurrent": {"tied": True, "dropout": 0.2},
 }
 
+SIZED = frozenset({"num_layers", "hidden_size"})
+"""Settings of [model] that make its size."""
+
 DEFAULT_BUDGET = 300.0  # seconds, when nothing says how long
 LIMITS = ("budget", "steps", "epochs")
 """The settings of [train] that say how long; a run has one of them."""
@@ -78,6 +82,8 @@ class Recipe:
     tokenizer: TokenizerConfig
     model: dict[str, Any]
     train: TrainConfig
+    reasons: tuple[str, ...] = ()
+    """Why a time budget led to these settings, a line each; empty where it did not choose."""
 
     def sections(self) -> dict[str, Any]:
         """For config.json, where `recipe` reads it back."""
@@ -117,20 +123,31 @@ def check_sections(values: Mapping[str, Any]) -> None:
             raise UsageError(f"{name}: expected a section [{name}], got {section!r}")
 
 
-def complete(values: Mapping[str, Mapping[str, Any]], sample: str, size: str = "") -> Recipe:
+def complete(
+    values: Mapping[str, Mapping[str, Any]], sample: str, size: str = "", rate: float = 0.0, characters: int = 0
+) -> Recipe:
     """Fill in what `values` leaves open, and check everything.
 
-    `sample` is some of the training text (a megabyte is plenty); `size` is a name in SIZES. Raises UsageError.
+    `sample` is some of the training text (a megabyte is plenty); `size` is a name in SIZES. At a measured `rate` of
+    operations per second, 0 = not measured, a time budget chooses model and training for a text of so many
+    `characters`, unless a size is given. Raises UsageError.
     """
     check_sections(values)
+    cut = dict(values.get("tokenizer", {}))
+    if "type" not in cut:
+        cut = _tokenizer_for(sample) | cut
     given = dict(values.get("model", {}))
+    planned = Plan({}, {}, size, ())
+    if rate and not size and not SIZED & given.keys():
+        planned = _planned(values, sample, cut, rate, characters)
+        size, given = planned.size, planned.model | given
     kind = str(given.get("type", "transformer"))
     row = family(kind)
     if size and size not in SIZES[row]:
         raise UsageError(f"--size: unknown size {size!r}. {did_you_mean(size, SIZES[row])}")
     preset = SIZES[row][size or _size_for(sample)]
     model = {"type": kind} | MODEL_DEFAULTS.get(row, {}) | preset | given
-    settings = TRAIN_DEFAULTS[row] | dict(values.get("train", {}))
+    settings = TRAIN_DEFAULTS[row] | planned.train | dict(values.get("train", {}))
     if not any(limit in settings for limit in LIMITS):
         settings["budget"] = DEFAULT_BUDGET
     train = parse(TrainConfig, settings, "train")
@@ -139,9 +156,6 @@ def complete(values: Mapping[str, Mapping[str, Any]], sample: str, size: str = "
     if row == "transformer" and "max_seq_len" not in given and train.context:
         model["max_seq_len"] = train.context
     model_config(model)  # a mistake shows before the data is read
-    cut = dict(values.get("tokenizer", {}))
-    if "type" not in cut:
-        cut = _tokenizer_for(sample) | cut
     return Recipe(
         data=parse(ReadConfig, values.get("data", {}), "data"),
         mix=parse(MixConfig, values.get("mix", {}), "mix"),
@@ -149,7 +163,30 @@ def complete(values: Mapping[str, Mapping[str, Any]], sample: str, size: str = "
         tokenizer=parse(TokenizerConfig, cut, "tokenizer"),
         model=model,
         train=train,
+        reasons=planned.reasons,
     )
+
+
+def chooses_by_time(values: Mapping[str, Mapping[str, Any]], size: str) -> bool:
+    """Whether a time budget has something to choose: no size is given, and nothing else limits the run."""
+    train = values.get("train", {})
+    others = any(train.get(limit) for limit in LIMITS if limit != "budget")
+    return not size and not others and not SIZED & dict(values.get("model", {})).keys()
+
+
+def _planned(
+    values: Mapping[str, Mapping[str, Any]], sample: str, cut: Mapping[str, Any], rate: float, characters: int
+) -> Plan:
+    """What the rules of `budget` say. Raises UsageError for a budget that is none."""
+    seconds = parse(TrainConfig, {"budget": values.get("train", {}).get("budget", DEFAULT_BUDGET)}, "train").budget
+    characters_per_token = {"char": 1.0, "byte": 1.0, "word": 5.0}.get(str(cut["type"]), 3.0)
+    vocab_size = len(set(sample)) if cut["type"] in ("char", "byte") else int(cut.get("vocab_size") or 4096)
+    kind = str(values.get("model", {}).get("type", ""))
+    planned = plan(kind, seconds, rate, characters or len(sample), characters_per_token, vocab_size)
+    told = f"tokenizer: {cut['type']}, " + (
+        "as asked for" if values.get("tokenizer", {}).get("type") else "for this script and amount of text"
+    )
+    return replace(planned, reasons=(planned.reasons[0], told, *planned.reasons[1:]))
 
 
 def check_limit(train: TrainConfig) -> None:

@@ -40,14 +40,16 @@ from nextword.errors import RunError, UsageError
 from nextword.files import write_text
 from nextword.models import LanguageModel, ModelConfig, build_model, model_config
 from nextword.text.records import ReadConfig, Source, sample_text
+from nextword.text.sources import source_bytes
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
+from nextword.training.budget import measure
 from nextword.training.config import TrainConfig
 from nextword.training.distributed import World
 from nextword.training.environment import environment
 from nextword.training.memory import check_disk, check_memory
 from nextword.training.mixing import mixes, open_mix, prepare_mix, sample_mix
-from nextword.training.recipe import LIMITS, Recipe, check_limit, complete
+from nextword.training.recipe import LIMITS, Recipe, check_limit, chooses_by_time, complete
 from nextword.training.run_folder import CARD, DATA, check_free, replacing_run
 from nextword.training.trainer import Trainer
 from nextword.training.transplant import transplant
@@ -64,7 +66,7 @@ FIXED = (
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError)
 """What the values of a checkpoint raise that are of another version, or half of them."""
 
-KEPT = ("data", "mix", "split", "corpus", "init", "environment")
+KEPT = ("data", "mix", "split", "corpus", "init", "chosen", "environment")
 """Sections of config.json that a run that goes on keeps."""
 
 Sampler = Callable[[LanguageModel, Tokenizer, str], str]
@@ -155,14 +157,15 @@ def new_run(
             if mixes(values):
                 if sources or valid:
                     raise UsageError("DATA beside [mix]", hint="Name all text in [mix], held-out text too")
-                recipe = complete(values, sample_mix(values, SAMPLE_CHARACTERS), size)
+                recipe = _chosen(values, sample_mix(values, SAMPLE_CHARACTERS), size, (), world.device)
                 check_memory(model_config(recipe.model | {"vocab_size": 1}), recipe.train, world)
                 folders = prepare_mix(recipe, folder / DATA, taught, progress)
             elif len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
                 folders = {"": Path(sources[0])}
-                recipe = settle_prepared(values, folders[""], valid, size)
+                recipe = settle_prepared(values, folders[""], valid, size, world.device)
             else:
-                recipe, data = complete(values, _peek(values, sources), size), folder / DATA
+                recipe = _chosen(values, _peek(values, sources), size, sources, world.device)
+                data = folder / DATA
                 folders = {"": data}
                 if is_prepared(out / DATA):  # token files that are still current are used again
                     shutil.copytree(out / DATA, data, copy_function=_link)
@@ -193,6 +196,8 @@ def new_run(
             where: dict[str, Any] = {"folders": described} if recipe.mix.corpora else {"folder": described[""]}
             where |= {"sources": names + ([corpus] if corpus else []), "apart": trial.batches.whole_examples}
             sections = recipe.sections() | {"corpus": where, "environment": environment(world.device)}
+            if recipe.reasons:
+                sections["chosen"] = list(recipe.reasons)
             if source is not None:
                 sections["init"] = {"from": str(init_from), "taken": str(taken)}
             save_config(folder, model, tokenizer, sections)
@@ -341,7 +346,11 @@ def _asking(
 
 
 def settle_prepared(
-    values: Mapping[str, Mapping[str, Any]], data: Path, valid: Sequence[Source] = (), size: str = ""
+    values: Mapping[str, Mapping[str, Any]],
+    data: Path,
+    valid: Sequence[Source] = (),
+    size: str = "",
+    device: torch.device | None = None,
 ) -> Recipe:
     """The recipe for a prepared folder, whose reading, splitting and tokenizer are settled."""
     if valid:
@@ -358,7 +367,8 @@ def settle_prepared(
     made = files.index.settings
     settled = {"data": made.get("read", {}), "split": made.get("split", {})}
     sample = tokenizer.decode(files.window(0, min(files.len_tokens, SAMPLE_CHARACTERS)).tolist())
-    return complete(dict(values) | settled, sample, size)
+    characters = round(files.counts.target_bytes * len(sample) / max(len(sample.encode()), 1))
+    return _chosen(dict(values) | settled, sample, size, (), device, characters)
 
 
 def _build(config: ModelConfig) -> LanguageModel:
@@ -391,8 +401,25 @@ def _open(
 def settle(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], size: str = "") -> Recipe:
     """The complete recipe of a run, as `new_run` would choose it for this text; without text, for a small one."""
     if mixes(values):
-        return complete(values, sample_mix(values, SAMPLE_CHARACTERS), size)
-    return complete(values, _peek(values, sources) if sources else "", size or ("" if sources else "small"))
+        return _chosen(values, sample_mix(values, SAMPLE_CHARACTERS), size)
+    return _chosen(values, _peek(values, sources) if sources else "", size or ("" if sources else "small"), sources)
+
+
+def _chosen(
+    values: Mapping[str, Mapping[str, Any]],
+    sample: str,
+    size: str,
+    sources: Sequence[Source] = (),
+    device: torch.device | None = None,
+    characters: int = 0,
+) -> Recipe:
+    """The complete recipe; where a time budget chooses, by the rules of `budget`, for the machine as it is now."""
+    if not chooses_by_time(values, size):
+        return complete(values, sample, size)
+    if not characters and len(sample) >= SAMPLE_CHARACTERS:  # there is more: how much, is seen by the size of the files
+        per_byte = len(sample) / len(sample.encode())
+        characters = round((source_bytes(sources) or 0) * per_byte)
+    return complete(values, sample, size, measure(device), max(characters, len(sample)))
 
 
 def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) -> str:

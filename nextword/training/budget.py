@@ -1,0 +1,102 @@
+"""What to train in the time one has: rules fitted by experiments, which LOG.md records.
+
+    arithmetic = measured operations/s * share a training step reaches * seconds
+    model      = a GRU, as wide as the fourth root of the arithmetic (its weights grow with the square root)
+    dropout    = by how often the text will be read
+
+Knows nothing of tokens: a text counts by its characters.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+REFERENCE_WIDTH, REFERENCE_WORK = 512, 3.3e13
+"""A GRU of 512 was the best of its kind for this many operations: 166 s of two cores, 0.2 TFLOP/s in training."""
+REACHED = 0.5  # of the measured matrix product: what a training step of a recurrent model comes to
+GATES = {"rnn": 2, "gru": 6, "lstm": 8}  # square matrices of a layer
+WIDTHS = range(128, 1537, 64)
+PER_CHARACTER = 8  # weights that a character of text can bear, with dropout
+FEW_READINGS = 3.0  # of the text: up to these nothing is learned by heart, and dropout costs more than it gives
+TRANSFORMERS = ((2e13, "tiny"), (2e14, "small"), (2e16, "medium"), (math.inf, "large"))
+"""Up to how many operations which size: a Transformer needs more of them before it is ahead of a GRU."""
+PROBE_SIZE, PROBE_SECONDS = 1024, 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings for what a recipe leaves open, and why, a line each."""
+
+    model: dict[str, Any]
+    train: dict[str, Any]
+    size: str
+    """Name of a size, for a kind of model that is made by its size; "" = `model` says it."""
+    reasons: tuple[str, ...]
+
+
+@lru_cache
+def measure(device: torch.device | None = None) -> float:
+    """Operations per second of a matrix product in the faster of bfloat16 and float32: two seconds of measurement.
+
+    Once in a process, so that the trials of a sweep are given the same size.
+    """
+    return max(_rate(dtype, device) for dtype in (torch.bfloat16, torch.float32))
+
+
+def _rate(dtype: torch.dtype, device: torch.device | None) -> float:
+    a = torch.full((PROBE_SIZE, PROBE_SIZE), 0.5, dtype=dtype, device=device)
+    a @ a
+    best, until = math.inf, time.perf_counter() + PROBE_SECONDS
+    while (start := time.perf_counter()) < until:
+        (a @ a)[0, 0].item()  # waits for a GPU
+        best = min(best, time.perf_counter() - start)
+    return 2 * PROBE_SIZE**3 / best
+
+
+def plan(kind: str, seconds: float, rate: float, characters: int, characters_per_token: float, vocab_size: int) -> Plan:
+    """Choose for `seconds` of training at a measured `rate` (operations/s) on a text of so many `characters`.
+
+    `kind` is the model's type, "" = to be chosen. `vocab_size` and `characters_per_token` are those to be expected.
+    """
+    work = REACHED * rate * seconds
+    told = [
+        f"machine: {rate / 1e12:.2f} TFLOP/s in matrix products; {seconds:,.0f} s of that train {work:.1e} operations"
+    ]
+    if kind == "transformer":
+        size = next(name for limit, name in TRANSFORMERS if work <= limit)
+        told.append(f"model: a {size} Transformer, as asked for; in so short a time a GRU usually learns more")
+        return Plan({}, {}, size, tuple(told))
+    width = _width(work, characters)
+    chosen = kind or "gru"
+    weights = GATES.get(chosen, 6) * width**2 + vocab_size * width
+    readings = work / (6 * weights) / max(characters / characters_per_token, 1)
+    dropout = round(min(0.5, max(0.0, 0.25 * math.log2(readings / FEW_READINGS))), 2) if readings else 0.0
+    told.append(
+        f"model: {chosen.upper()} of {width}, about {weights / 1e6:.1f}M weights"
+        + ("" if kind else "; of all kinds it learned most in a few minutes, a Transformer of the same cost far less")
+    )
+    told.append(
+        f"text: {characters:,} characters, read some {readings:.1f} times, so dropout {dropout}"
+        + (": nothing is learned by heart yet" if not dropout else " against learning it by heart")
+    )
+    rows = 16 if readings <= FEW_READINGS else 32
+    rate_of_learning = float(f"{4e-3 * math.sqrt(REFERENCE_WIDTH / width):.1e}")
+    told.append(
+        f"steps: {rows} rows of 64 tokens, AdamW at {rate_of_learning:g}, falling by a cosine to 0 as the time runs out"
+    )
+    model = {"type": chosen, "num_layers": 1, "hidden_size": width, "dropout": dropout, "tied": vocab_size > 2 * width}
+    train = {"batch_size": rows, "context": 64, "learning_rate": rate_of_learning, "warmup_steps": 50}
+    return Plan(model, train, "", tuple(told))
+
+
+def _width(work: float, characters: int) -> int:
+    """Hidden size: by the work that can be done, but no larger than the text can bear."""
+    wanted = REFERENCE_WIDTH * (work / REFERENCE_WORK) ** 0.25
+    bearable = math.sqrt(PER_CHARACTER * characters / 6)
+    return min(WIDTHS, key=lambda width: abs(width - min(wanted, bearable)))
