@@ -240,5 +240,14 @@ def _generation(run: Path) -> dict[str, Any]:
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())) and not overwrite:
+    """Make sure that nothing is lost by writing `out`: the whole folder is replaced, so it may hold a model only."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite:
         raise UsageError(f"{out} exists already", hint="Choose another name, or replace it with --overwrite")
+    if not out.is_dir():
+        raise UsageError(f"{out} is a file, expected a folder to write", hint="Choose another name")
+    lost = [path.name for path in out.iterdir() if path.is_dir() or not any(map(path.match, huggingface.FILES))]
+    if lost or not (out / checkpoint.CONFIG).is_file():
+        what = f" ({lost[0]})" if lost else ", and no model"
+        raise UsageError(f"{out} holds other things{what}, which would be lost", hint="Choose another name")

@@ -331,6 +331,21 @@ def test_a_second_time_and_a_run_as_its_own_source(folder, tmp_path, capsys):
     assert "a run of nextword already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "config.json/deeper", "poems.json"])
+def test_overwriting_removes_a_model_and_nothing_else(name, folder, tmp_path, capsys):
+    """A folder of the user's own, beside nothing that looks like a model; then a model with something beside it."""
+    there, out = folder("llama"), tmp_path / "mine"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("dear")
+    assert command(["import", str(there), str(out), "--no-check", "--overwrite"]) == 2
+    assert "which would be lost" in capsys.readouterr().err
+    assert (out / name).read_text() == "dear"
+    assert command(["import", str(there), str(tmp_path / "run"), "--no-check"]) == 0
+    (tmp_path / "run" / "notes.txt").write_text("dear")
+    assert command(["import", str(there), str(tmp_path / "run"), "--no-check", "--overwrite"]) == 2
+    assert "notes.txt" in capsys.readouterr().err
+
+
 def test_nothing_in_a_folder_chooses_code(folder, tmp_path, capsys):
     there, evil = folder("llama"), tmp_path / "evil.txt"
     (there / "evil.py").write_text(f"open({str(evil)!r}, 'w')")
