@@ -181,7 +181,8 @@ def _planned(
     seconds = parse(TrainConfig, {"budget": values.get("train", {}).get("budget", DEFAULT_BUDGET)}, "train").budget
     characters_per_token = {"char": 1.0, "byte": 1.0, "word": 5.0}.get(str(cut["type"]), 3.0)
     vocab_size = len(set(sample)) if cut["type"] in ("char", "byte") else int(cut.get("vocab_size") or 4096)
-    kind = str(values.get("model", {}).get("type", ""))
+    model = values.get("model", {})
+    kind = str(model.get("type", "transformer" if model else ""))  # other settings of a model are those of one kind
     planned = plan(kind, seconds, rate, characters or len(sample), characters_per_token, vocab_size)
     told = f"tokenizer: {cut['type']}, " + (
         "as asked for" if values.get("tokenizer", {}).get("type") else "for this script and amount of text"

@@ -341,7 +341,7 @@ def test_errors_replace_goes_on(capsys):
         (["--stpes", "5"], "Did you mean --steps?"),
         (["--config", "missing.toml"], "missing.toml: No such file"),
         (["--config", "prose.txt"], "prose.txt: not valid TOML"),
-        (["--set", "train.carry_state=true"], "cannot carry its state"),
+        (["--model", "transformer", "--set", "train.carry_state=true"], "cannot carry its state"),
         (["--set", "train.context=64", "--set", "model.max_seq_len=16"], "train.context is 64"),
         (["--set", "model.num_layers=1000000000"], "model.num_layers: expected a number of at most 1000"),
         (["--set", "model.hidden_size=100000000000"], "model.hidden_size: expected a number of at most 65536"),
