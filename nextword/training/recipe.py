@@ -24,7 +24,7 @@ from nextword.models import model_config
 from nextword.text.records import ReadConfig
 from nextword.text.scripts import share_in
 from nextword.tokenizers import TokenizerConfig
-from nextword.training.budget import Plan, plan
+from nextword.training.budget import GATES, Plan, plan
 from nextword.training.config import TrainConfig
 from nextword.training.logs import check_wandb
 
@@ -138,7 +138,7 @@ def complete(
         cut = _tokenizer_for(sample) | cut
     given = dict(values.get("model", {}))
     planned = Plan({}, {}, size, ())
-    if rate and not size and not SIZED & given.keys():
+    if rate and chooses_by_time(values, size):
         planned = _planned(values, sample, cut, rate, characters)
         size, given = planned.size, planned.model | given
     kind = str(given.get("type", "transformer"))
@@ -168,10 +168,13 @@ def complete(
 
 
 def chooses_by_time(values: Mapping[str, Mapping[str, Any]], size: str) -> bool:
-    """Whether a time budget has something to choose: no size is given, and nothing else limits the run."""
-    train = values.get("train", {})
+    """Whether a time budget has something to choose: no size is given, nothing else limits the run, and the rules know
+    the kind of model. Raises UsageError for a section that is none."""
+    check_sections(values)
+    train, model = values.get("train", {}), values.get("model", {})
     others = any(train.get(limit) for limit in LIMITS if limit != "budget")
-    return not size and not others and not SIZED & dict(values.get("model", {})).keys()
+    known = model.get("type", "transformer") in ("transformer", *GATES)
+    return known and not size and not others and not SIZED & model.keys()
 
 
 def _planned(

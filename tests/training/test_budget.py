@@ -77,6 +77,8 @@ def test_what_is_given_goes_before_it():
         ({"train": {"epochs": 1.0}}, "", False),
         ({"model": {"hidden_size": 64}}, "", False),
         ({}, "tiny", False),
+        ({"model": {"type": "encoder-decoder"}}, "", False),
+        ({"model": {"type": "gru"}}, "", True),
     ],
 )
 def test_only_time_has_something_to_choose(values, size, chooses):
