@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.models.base import LanguageModel, State
+from nextword.models.pointer import Pointer
 from nextword.tokenizers import IGNORE
 
 CHUNK_ELEMENTS = 2**23
@@ -96,6 +97,8 @@ def next_token_loss(
     kept = targets != IGNORE
     features, targets = features[kept], targets[kept]  # (N, C), (N,)
     output = model.output
+    if isinstance(output, Pointer):  # its features are as wide as the vocabulary already
+        return terms.token_losses(features, targets).sum(), state
     rows = max(1, CHUNK_ELEMENTS // output.out_features)
     if torch.is_grad_enabled():
         cap = getattr(output, "cap", 0.0)  # of SoftCapped

@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nextword.models.base import LanguageModel, ModelConfig, State
 from nextword.models.layers import Linear
+from nextword.models.pointer import Pointer
 from nextword.models.recurrent import LAYERS, few_steps
 from nextword.models.source import Source, covered
 
@@ -42,6 +43,8 @@ class AttentionRnnConfig(ModelConfig):
     2015)."""
     tied: bool = False
     """The output layer uses the embedding's weights (Press & Wolf 2017); sizes that differ get a projection between."""
+    pointer: bool = False
+    """Tokens of the source may be copied, by attention (See et al. 2017)."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """On embeddings, between layers and before the output."""
 
@@ -126,7 +129,7 @@ class SourceAttention(nn.Module):
 class AttentionRnn(LanguageModel):
     """A recurrent model that reads a source, then writes; both of any length."""
 
-    output: nn.Linear
+    output: nn.Linear | Pointer
     encodes = True
 
     def __init__(self, config: AttentionRnnConfig) -> None:
@@ -147,12 +150,13 @@ class AttentionRnn(LanguageModel):
         self.attention = SourceAttention(config)
         features = E if config.tied else C
         self.projection = Linear(C, E, bias=False) if features != C else nn.Identity()
-        self.output = Linear(features, V)
+        output = Linear(features, V)
+        self.output = Pointer(output) if config.pointer else output
         self.dropout = nn.Dropout(config.dropout)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        nn.init.zeros_(self.output.bias)
+        nn.init.zeros_(output.bias)
         if config.tied:
-            self.output.weight = self.embedding.weight
+            output.weight = self.embedding.weight
 
     @property
     def max_seq_len(self) -> int | None:
@@ -202,7 +206,7 @@ class AttentionRnn(LanguageModel):
         before.spend()
         source, found, seen, layers = before.source, before.found, before.seen, before.layers
         nothing = source.is_padding()
-        steps = []
+        steps, attended = [], []
         for e in self.dropout(self.embedding(tokens)).unbind(1):  # (B, E)
             x = torch.cat([e, found.to(e.dtype)], dim=-1)[:, None]
             after = []
@@ -214,7 +218,10 @@ class AttentionRnn(LanguageModel):
             found, weights = self.attention(x[:, 0], *source.memory, nothing)
             seen = seen + weights.detach().to(seen.dtype)
             steps.append(found)
+            attended.append(weights)
         features = self.projection(self.dropout(torch.stack(steps, dim=1)))
+        if isinstance(self.output, Pointer):
+            features = self.output.mix(features, torch.stack(attended, dim=1), source)
         if state is None:
             return features, None
         return features, AttentionRnnState(source, layers, found, seen, before.lengths + tokens.size(1))

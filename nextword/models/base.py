@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nextword.config import Config
 from nextword.models.layers import SoftCapped
+from nextword.models.pointer import Pointer
 
 
 class ModelConfig(Config):
@@ -92,7 +93,7 @@ class LanguageModel(nn.Module, ABC):
     """
 
     config: ModelConfig
-    output: nn.Linear | SoftCapped  # features -> logits
+    output: nn.Linear | SoftCapped | Pointer  # features -> logits
     blocks: Sequence[nn.Module]
     """Parts that `features` calls one after the other, as modules: what may be spread over processes each by itself."""
     encodes: bool = False

@@ -21,6 +21,7 @@ from nextword.models.attend import attend_source
 from nextword.models.base import LanguageModel, State
 from nextword.models.key_values import TransformerState, stored
 from nextword.models.layers import Linear
+from nextword.models.pointer import Pointer
 from nextword.models.positions import Rotary
 from nextword.models.source import Source, covered, padding
 from nextword.models.transformer import MLP, Angles, Attention, Block, TransformerConfig, norm_layer
@@ -33,6 +34,8 @@ class EncoderDecoderConfig(TransformerConfig):
     """Transformer encoder-decoder."""
     encoder_layers: int = Field(default=0, ge=0, le=1000)
     """Layers that read the source; 0 = as many as num_layers, which write."""
+    pointer: bool = False
+    """Tokens of the source may be copied, by the attention of the last layer (See et al. 2017)."""
 
     @model_validator(mode="after")
     def _has_what_is_here(self) -> Self:
@@ -148,7 +151,7 @@ class DecoderBlock(nn.Module):
 class EncoderDecoder(LanguageModel):
     """A Transformer that reads a source, then writes. `max_seq_len` bounds each of the two."""
 
-    output: nn.Linear
+    output: nn.Linear | Pointer
     encodes = True
 
     def __init__(self, config: EncoderDecoderConfig) -> None:
@@ -165,7 +168,8 @@ class EncoderDecoder(LanguageModel):
         self.encoder_norm = norm_layer(config)
         self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
         self.norm = norm_layer(config)
-        self.output = Linear(C, V, bias=False)
+        output = Linear(C, V, bias=False)
+        self.output = Pointer(output) if config.pointer else output
         self.dropout = nn.Dropout(config.dropout)
         self._init_weights()
 
@@ -180,7 +184,8 @@ class EncoderDecoder(LanguageModel):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
         if self.config.tied:
-            self.output.weight = self.embedding.weight
+            output = self.output.linear if isinstance(self.output, Pointer) else self.output
+            output.weight = self.embedding.weight
 
     @property
     def max_seq_len(self) -> int | None:
@@ -234,13 +239,16 @@ class EncoderDecoder(LanguageModel):
         for i, block in enumerate(self.decoder):
             k, v = source.memory[2 * i : 2 * i + 2]
             x, weights = block(x, angles, mask, (written, i, positions, length), (k, v, nothing))
+        x, seen = self.norm(x), weights.mean(1)  # (B, T, S)
+        if isinstance(self.output, Pointer):
+            x = self.output.mix(x, seen, source)
         if state is None:
-            return self.norm(x), None
-        seen = weights.detach().mean(1, keepdim=True).to(before.attended.dtype)  # (B, 1, T, S)
+            return x, None
+        seen = seen.detach()[:, None].to(before.attended.dtype)  # (B, 1, T, S)
         attended = stored(before.attended, seen, positions, length, written.uniform)
         uniform = None if written.uniform is None else length
         after = TransformerState(written.keys, written.values, written.lengths + T, uniform)
-        return self.norm(x), EncoderDecoderState(source, after, attended)
+        return x, EncoderDecoderState(source, after, attended)
 
     def _embed(self, tokens: Tensor, positions: Tensor, length: int | None = None) -> tuple[Tensor, Angles | None]:
         """(B, T) ids at (B or 1, T) positions -> (B, T, C), and the rotation of these positions."""

@@ -299,6 +299,8 @@ def norm_layer(config: TransformerConfig) -> nn.Module:
 class Transformer(LanguageModel):
     """A decoder-only Transformer language model."""
 
+    output: nn.Linear | SoftCapped
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config: TransformerConfig = config

@@ -73,6 +73,8 @@ TINY = {
         "embedding_size": 6,
         "tied": True,
     },
+    "encoder-decoder-pointer": {"type": "encoder-decoder", **TRANSFORMER, "pointer": True},
+    "gru-attention-pointer": {"type": "gru-attention", **RECURRENT, "pointer": True, "embedding_size": 6, "tied": True},
     "transformer-windows": {"type": "transformer", **TRANSFORMER, "window": 3, "out_bias": True},
 }
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_contract import TINY, tiny_model, tokens
+from test_contract import TINY, V, tiny_model, tokens
 from torch import nn
 
 from nextword.models import MODELS, State
@@ -183,3 +183,25 @@ def test_the_recurrent_model_equals_torch_cell_by_cell(kind):
     padded = torch.tensor([[*source, 9], [7, 7, 7, 7]])
     logits, _ = model(torch.tensor([text, text]), model.encode(padded, torch.tensor([3, 4])))
     torch.testing.assert_close(logits[0], torch.stack(expected), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["encoder-decoder-pointer", "gru-attention-pointer"])
+def test_a_pointer_mixes_writing_and_copying(name):
+    """Probabilities whatever the gate says; with a gate that is shut, the attention to the places of each token."""
+    model = tiny_model(name)
+    sources, text = [[3, 5, 3, 7], [2], []], tokens(3, 1)
+    probs = model(text, encoded(model, sources))[0].exp()
+    torch.testing.assert_close(probs.sum(-1), torch.ones(3, 1))
+    model.output.gate.weight.zero_()
+    model.output.gate.bias.fill_(-100.0)
+    logits, state = model(text, encoded(model, sources))
+    probs, attention = logits[:, 0].exp(), state.coverage()
+    expected = torch.zeros(V)
+    for token, share in zip(sources[0], attention[0], strict=True):
+        expected[token] += share
+    torch.testing.assert_close(probs[0], expected, rtol=1e-4, atol=1e-6)
+    assert probs[1].argmax() == 2
+    assert probs[1, 2] == pytest.approx(1.0)
+    assert probs[2].max() < 0.9  # nothing to copy: all is written
+    torch.testing.assert_close(probs[2].sum(), torch.tensor(1.0))
