@@ -18,6 +18,7 @@ from nextword.cli import (
     generate,
     interop,
     lm_eval,
+    poem,
     prepare,
     runs,
     score,
@@ -70,6 +71,7 @@ app.command("import")(interop.import_)
 app.command()(interop.export)
 data.app.command()(prepare.prepare)
 app.add_typer(data.app, name="data")
+app.add_typer(poem.app, name="poem")
 
 
 def main() -> None:

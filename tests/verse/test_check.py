@@ -1,0 +1,84 @@
+"""The checker against famous poems, and against the same poems spoilt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nextword.cli import run
+from nextword.verse.check import check, guess_form, split_lines
+from nextword.verse.forms import find_form
+
+POEMS = {
+    "wujue": "白日依山尽，黄河入海流。欲穷千里目，更上一层楼。",
+    "wulü": ("国破山河在，城春草木深。感时花溅泪，恨别鸟惊心。烽火连三月，家书抵万金。白头搔更短，浑欲不胜簪。"),
+    "qijue": "朝辞白帝彩云间，千里江陵一日还。两岸猿声啼不住，轻舟已过万重山。",
+    "忆江南": "江南好，风景旧曾谙。日出江花红胜火，春来江水绿如蓝。能不忆江南。",
+    "如梦令": "昨夜雨疏风骤，浓睡不消残酒。试问卷帘人，却道海棠依旧。知否，知否，应是绿肥红瘦。",
+    "浣溪沙": ("山下兰芽短浸溪，松间沙路净无泥。萧萧暮雨子规啼。谁道人生无再少，门前流水尚能西。休将白发唱黄鸡。"),
+    "菩萨蛮": (
+        "平林漠漠烟如织，寒山一带伤心碧。暝色入高楼，有人楼上愁。玉阶空伫立，宿鸟归飞急。何处是归程，长亭更短亭。"
+    ),
+    "西江月": (
+        "明月别枝惊鹊，清风半夜鸣蝉。稻花香里说丰年，听取蛙声一片。"
+        "七八个星天外，两三点雨山前。旧时茅店社林边，路转溪桥忽见。"
+    ),
+    "鹧鸪天": (
+        "彩袖殷勤捧玉钟，当年拚却醉颜红。舞低杨柳楼心月，歌尽桃花扇底风。"
+        "从别后，忆相逢，几回魂梦与君同。今宵剩把银釭照，犹恐相逢是梦中。"
+    ),
+    "虞美人": (
+        "春花秋月何时了，往事知多少。小楼昨夜又东风，故国不堪回首月明中。"
+        "雕栏玉砌应犹在，只是朱颜改。问君能有几多愁，恰似一江春水向东流。"
+    ),
+    "蝶恋花": (
+        "花褪残红青杏小，燕子飞时，绿水人家绕。枝上柳绵吹又少，天涯何处无芳草。"
+        "墙里秋千墙外道，墙外行人，墙里佳人笑。笑渐不闻声渐悄，多情却被无情恼。"
+    ),
+    "破阵子": (
+        "醉里挑灯看剑，梦回吹角连营。八百里分麾下炙，五十弦翻塞外声。沙场秋点兵。"
+        "马作的卢飞快，弓如霹雳弦惊。了却君王天下事，赢得生前身后名。可怜白发生。"
+    ),
+    "江城子": (
+        "十年生死两茫茫，不思量，自难忘。千里孤坟，无处话凄凉。"
+        "纵使相逢应不识，尘满面，鬓如霜。夜来幽梦忽还乡，小轩窗，正梳妆。"
+        "相顾无言，惟有泪千行。料得年年肠断处，明月夜，短松冈。"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", POEMS)
+def test_a_famous_poem_is_in_form_and_its_form_is_guessed(name: str) -> None:
+    lines = split_lines(POEMS[name])
+    assert check(lines, find_form(name)).faults == ()
+    assert guess_form(lines).name == name
+
+
+def test_a_fault_is_found_at_its_place() -> None:
+    lines = split_lines(POEMS["wujue"])
+    form = find_form("wujue")
+    faults = {
+        "tone": check(["白云依山尽", *lines[1:]], form),
+        "rhyme": check([*lines[:3], "更上一层山"], form),
+        "length": check([*lines[:3], "更上一层高楼"], form),
+        "对": check([lines[0], "白日入海流", *lines[2:]], form),
+        "三平尾": check([lines[0], "黄河归天流", *lines[2:]], form),
+        "孤平": check(["白日依山尽", "落河入海流", *lines[2:]], form),
+    }
+    for rule, verdict in faults.items():
+        assert rule in {fault.rule for fault in verdict.faults}, rule
+    assert [(f.line, f.place) for f in faults["rhyme"].faults] == [(4, 5)]
+
+
+def test_the_command_speaks_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "poem.txt"
+    file.write_text(POEMS["qijue"], encoding="utf-8")
+    assert run(["poem", "check", str(file)]) == 0
+    assert "in form" in capsys.readouterr().out
+    assert run(["poem", "check", str(file), "--form", "七绝", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["in_form"] is True
+    file.write_text("no verse", encoding="utf-8")
+    assert run(["poem", "check", str(file)]) == 1
+    assert "no Chinese verse" in capsys.readouterr().err
