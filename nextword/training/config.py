@@ -53,7 +53,8 @@ class TrainConfig(Config):
     rows: Literal["auto", "text", "examples", "packed"] = "auto"
     """What a row of a batch holds. text: a part of the corpus, read as one long text. examples: a whole document or
     pair, in batches of like length. packed: several of them, none of which sees another. auto: text; for prompts and
-    targets, packed for a Transformer and examples for a recurrent model."""
+    targets, packed for a Transformer, examples for a recurrent model
+    and for one with an encoder."""
     batch_tokens: int = Field(default=0, ge=0)
     """With examples or packed rows, in place of batch_size: tokens of a batch, padding included; 0 = as many as a batch
     of text would have."""
