@@ -15,7 +15,7 @@ _ABBREVIATIONS = frozenset(
     }
 )
 _CLOSING = "\"'”’»)\\]」』）】"
-_END = re.compile(rf"[。！？…!?]+[{_CLOSING}]*(?=\s|$|[^\s{_CLOSING}])|\.+[{_CLOSING}]*(?=\s|$)")
+_END = re.compile(rf"[。！？…!?]+[{_CLOSING}]*|\.+[{_CLOSING}]*(?=\s|$)")
 _WIDE = "。！？…"
 
 
