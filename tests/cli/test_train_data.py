@@ -126,7 +126,7 @@ def test_a_mixture_in_a_recipe_with_columns_of_its_own(capsys):
         'corpora.sums = { data = "pairs.jsonl", read = { prompt_field = "q", target_field = "a" } }\n',
         encoding="utf-8",
     )
-    assert run(["train", "--config", "mix.toml", "--print-config"]) == 0
+    assert run(["train", "--config", "mix.toml", "--model", "transformer", "--print-config"]) == 0
     Path("whole.toml").write_text(capsys.readouterr().out, encoding="utf-8")
     assert train("--config", "whole.toml", "--set", "train.budget=0", model="transformer") == 0
     assert "whole examples" not in capsys.readouterr().out
