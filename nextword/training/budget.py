@@ -75,7 +75,8 @@ def plan(kind: str, seconds: float, rate: float, characters: int, characters_per
     width = _width(work, characters)
     chosen = kind or "gru"
     weights = GATES.get(chosen, 6) * width**2 + vocab_size * width
-    readings = work / (6 * weights) / max(characters / characters_per_token, 1)
+    tokens = work / (6 * weights)
+    readings = tokens / max(characters / characters_per_token, 1)
     dropout = round(min(0.5, max(0.0, 0.25 * math.log2(readings / FEW_READINGS))), 2) if readings else 0.0
     told.append(
         f"model: {chosen.upper()} of {width}, about {weights / 1e6:.1f}M weights"
@@ -86,12 +87,13 @@ def plan(kind: str, seconds: float, rate: float, characters: int, characters_per
         + (": nothing is learned by heart yet" if not dropout else " against learning it by heart")
     )
     rows = 16 if readings <= FEW_READINGS else 32
+    warmup_steps = min(50, int(tokens / (rows * 64) / 10))
     rate_of_learning = float(f"{4e-3 * math.sqrt(REFERENCE_WIDTH / width):.1e}")
     told.append(
         f"steps: {rows} rows of 64 tokens, AdamW at {rate_of_learning:g}, falling by a cosine to 0 as the time runs out"
     )
     model = {"type": chosen, "num_layers": 1, "hidden_size": width, "dropout": dropout, "tied": vocab_size > 2 * width}
-    train = {"batch_size": rows, "context": 64, "learning_rate": rate_of_learning, "warmup_steps": 50}
+    train = {"batch_size": rows, "context": 64, "learning_rate": rate_of_learning, "warmup_steps": warmup_steps}
     return Plan(model, train, "", tuple(told))
 
 

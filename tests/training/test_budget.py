@@ -49,6 +49,11 @@ def test_little_text_gets_a_small_model_and_much_dropout():
     assert plan("", 600, LAPTOP, 10**9, 1.0, 65).model["dropout"] == 0.0
 
 
+def test_the_rate_rises_for_a_tenth_of_a_short_run_at_most():
+    assert plan("", 3, LAPTOP, 10**6, 1.0, 5000).train["warmup_steps"] < 15
+    assert plan("", 600, LAPTOP, 10**6, 1.0, 65).train["warmup_steps"] == 50
+
+
 def test_a_recipe_says_what_a_budget_chose():
     recipe = complete({"train": {"budget": 166.0}, "tokenizer": {"type": "char"}}, ENGLISH, rate=LAPTOP)
     assert recipe.model["type"] == "gru"
