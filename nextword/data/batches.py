@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -136,6 +136,62 @@ class Order(ABC):
 
     def _setting(self) -> dict[str, Any]:
         return {"data": self.digest, "order": type(self).__name__, "context": self.context}
+
+
+class Planned(Protocol):
+    """An epoch of batches, in order, each in the terms of its maker."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class PlannedBatches(Order):
+    """Batches of whole examples, all of an epoch planned when it begins."""
+
+    whole_examples = True
+    one_shape = False
+
+    def __init__(self, digest: str, context: int, tokens: int, seed: int) -> None:
+        """At most `tokens` tokens a batch."""
+        super().__init__(digest, context)
+        self.tokens, self.seed = tokens, seed
+        self._plan: Planned = ()
+        self._plan_epoch: int | None = None
+
+    @property
+    def epoch(self) -> float:
+        """Epochs read so far, such as 1.25."""
+        return self._epoch + self._index / self.batches_per_epoch
+
+    @property
+    def batches_per_epoch(self) -> float:
+        """Of the epoch at hand."""
+        return float(len(self._current()))
+
+    def __next__(self) -> Batch:
+        plan = self._current()
+        batch = self._batch(plan[self._index])
+        self._index += 1
+        if self._index == len(plan):
+            self._epoch, self._index = self._epoch + 1, 0
+        return batch
+
+    def _current(self) -> Planned:
+        if self._plan_epoch != self._epoch:
+            # RandomState, as in WindowBatches.
+            rng = np.random.RandomState([self.seed % 2**32, self._epoch])
+            self._plan, self._plan_epoch = self._planned(rng), self._epoch
+        return self._plan
+
+    @abstractmethod
+    def _planned(self, rng: np.random.RandomState) -> Planned:
+        """What `_batch` makes the batches of an epoch of, in order."""
+
+    @abstractmethod
+    def _batch(self, planned: Any) -> Batch: ...
+
+    def _setting(self) -> dict[str, Any]:
+        return super()._setting() | {"seed": self.seed, "tokens": self.tokens}
 
 
 class WindowBatches(Order):

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-from nextword.data.batches import Batch, Order, fit
+from nextword.data.batches import Batch, PlannedBatches, fit
 from nextword.data.token_files import Ids, TokenFiles
 from nextword.tokenizers import IGNORE
 
@@ -28,7 +29,7 @@ POOL = 4096
 """Pieces that are packed together: enough to fill rows nearly, few enough that a row is still a random mixture."""
 
 
-class ExampleBatches(Order):
+class ExampleBatches(PlannedBatches):
     """Whole examples, shuffled anew each epoch, in batches of at most `tokens` tokens, padding included.
 
     Unpacked, a batch holds as many examples of like length as fit; its width is that of the longest. Packed, all
@@ -36,50 +37,21 @@ class ExampleBatches(Order):
     batch has at least one row, however few `tokens` are.
     """
 
-    whole_examples = True
-
     def __init__(self, files: TokenFiles, tokens: int, context: int, seed: int = 0, packed: bool = False) -> None:
         """Raises DataError below 2 tokens."""
         num_rows = max(1, tokens // context)
         _, context, _ = fit(files.len_tokens, 1, context)
-        super().__init__(files.digest, context)
-        self.files, self.tokens, self.seed, self.packed, self.one_shape = files, tokens, seed, packed, packed
+        super().__init__(files.digest, context, tokens, seed)
+        self.files, self.packed, self.one_shape = files, packed, packed
         self._packed_shape = num_rows, context
         self._pieces = _pieces(files, context, overlap=False)
-        self._plan = self._planned(0)
-        self._plan_epoch = 0
-
-    @property
-    def epoch(self) -> float:
-        """Epochs read so far, such as 1.25."""
-        return self._epoch + self._index / self.batches_per_epoch
-
-    @property
-    def batches_per_epoch(self) -> float:
-        """Of the epoch at hand."""
-        return float(self._current().num_batches)
 
     @property
     def size(self) -> str:
         """As `Order`."""
         return f"{self.tokens:,} tokens of whole examples" + (", several in a row" if self.packed else "")
 
-    def __next__(self) -> Batch:
-        plan = self._current()
-        rows = [self._pieces[row] for row in plan.batch(self._index)]
-        batch = _batch(self.files, rows, self._packed_shape if self.packed else None)
-        self._index += 1
-        if self._index == plan.num_batches:
-            self._epoch, self._index = self._epoch + 1, 0
-        return batch
-
-    def _current(self) -> _Plan:
-        if self._plan_epoch != self._epoch:
-            self._plan, self._plan_epoch = self._planned(self._epoch), self._epoch
-        return self._plan
-
-    def _planned(self, epoch: int) -> _Plan:
-        rng = np.random.RandomState([self.seed % 2**32, epoch])  # as in WindowBatches
+    def _planned(self, rng: np.random.RandomState) -> _Plan:
         order, lengths = rng.permutation(len(self._pieces)), self._pieces[:, 1]
         if self.packed:
             pools = (order[at : at + POOL] for at in range(0, len(order), POOL))
@@ -88,8 +60,12 @@ class ExampleBatches(Order):
         batches = _by_length(order, lengths, self.tokens)
         return _Plan.of_batches([batches[i] for i in rng.permutation(len(batches))])
 
+    def _batch(self, planned: list[Ids]) -> Batch:
+        rows = [self._pieces[row] for row in planned]
+        return _batch(self.files, rows, self._packed_shape if self.packed else None)
+
     def _setting(self) -> dict[str, Any]:
-        return super()._setting() | {"seed": self.seed, "tokens": self.tokens, "packed": self.packed}
+        return super()._setting() | {"packed": self.packed}
 
 
 def examples_in_order(files: TokenFiles, tokens: int, context: int) -> Iterator[Batch]:
@@ -103,7 +79,8 @@ def examples_in_order(files: TokenFiles, tokens: int, context: int) -> Iterator[
         yield _batch(files, list(pieces[batch, None]))
 
 
-class _Plan(NamedTuple):
+@dataclass(frozen=True)
+class _Plan:
     """The batches of an epoch. Flat arrays: an epoch may have millions of rows."""
 
     pieces: Ids
@@ -123,12 +100,11 @@ class _Plan(NamedTuple):
         pieces = np.concatenate(batches)
         return cls(pieces, np.arange(len(pieces) + 1), _offsets(batches))
 
-    @property
-    def num_batches(self) -> int:
+    def __len__(self) -> int:
         return len(self.batches) - 1
 
-    def batch(self, index: int) -> list[Ids]:
-        """The pieces of each row."""
+    def __getitem__(self, index: int) -> list[Ids]:
+        """The pieces of each row of a batch."""
         rows = self.rows[self.batches[index] : self.batches[index + 1] + 1]
         return [self.pieces[first:last] for first, last in pairwise(rows.tolist())]
 

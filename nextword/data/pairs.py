@@ -12,12 +12,11 @@ Knows nothing of models, losses or processes. Shapes: B rows, S tokens of a sour
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 
-from nextword.data.batches import Batch, Order, fit
+from nextword.data.batches import Batch, PlannedBatches, fit
 from nextword.data.token_files import Ids, TokenFiles
 from nextword.tokenizers import IGNORE
 
@@ -25,52 +24,23 @@ LIKE = 16
 """Batches are made of a shuffled pool of so many batches, sorted by length: of like length, and yet mixed anew."""
 
 
-class PairBatches(Order):
+class PairBatches(PlannedBatches):
     """Pairs of source and answer, shuffled anew each epoch, at most `tokens` tokens a batch, both sides and padding
     included. A batch has at least one row, however few `tokens` are."""
-
-    whole_examples = True
-    one_shape = False
 
     def __init__(self, files: TokenFiles, tokens: int, context: int, seed: int = 0) -> None:
         """Raises DataError below 2 tokens."""
         fit(files.len_tokens, 1, context)
-        super().__init__(files.digest, context)
-        self.files, self.tokens, self.seed = files, tokens, seed
+        super().__init__(files.digest, context, tokens, seed)
+        self.files = files
         self._pairs = _pairs(files, context)
-        self._plan = self._planned(0)
-        self._plan_epoch = 0
-
-    @property
-    def epoch(self) -> float:
-        """Epochs read so far, such as 1.25."""
-        return self._epoch + self._index / self.batches_per_epoch
-
-    @property
-    def batches_per_epoch(self) -> float:
-        """Of the epoch at hand."""
-        return float(len(self._current()))
 
     @property
     def size(self) -> str:
         """As `Order`."""
         return f"{self.tokens:,} tokens of sources and answers"
 
-    def __next__(self) -> Batch:
-        plan = self._current()
-        batch = _batch(self.files, self._pairs[plan[self._index]])
-        self._index += 1
-        if self._index == len(plan):
-            self._epoch, self._index = self._epoch + 1, 0
-        return batch
-
-    def _current(self) -> list[Ids]:
-        if self._plan_epoch != self._epoch:
-            self._plan, self._plan_epoch = self._planned(self._epoch), self._epoch
-        return self._plan
-
-    def _planned(self, epoch: int) -> list[Ids]:
-        rng = np.random.RandomState([self.seed % 2**32, epoch])  # as in WindowBatches
+    def _planned(self, rng: np.random.RandomState) -> list[Ids]:
         order, sizes = rng.permutation(len(self._pairs)), _sizes(self._pairs)
         pool = max(1, round(LIKE * self.tokens / sizes.sum(1).mean()))
         batches = [
@@ -80,8 +50,8 @@ class PairBatches(Order):
         ]
         return [batches[i] for i in rng.permutation(len(batches))]
 
-    def _setting(self) -> dict[str, Any]:
-        return super()._setting() | {"seed": self.seed, "tokens": self.tokens}
+    def _batch(self, planned: Ids) -> Batch:
+        return _batch(self.files, self._pairs[planned])
 
 
 def pairs_in_order(files: TokenFiles, tokens: int, context: int) -> Iterator[Batch]:
