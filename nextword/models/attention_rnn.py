@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nextword.models.base import LanguageModel, ModelConfig, State
-from nextword.models.layers import Linear
+from nextword.models.layers import Linear, tie
 from nextword.models.pointer import Pointer
-from nextword.models.recurrent import LAYERS, few_steps
+from nextword.models.recurrent import LAYERS, RecurrentState, few_steps
 from nextword.models.source import Source, covered
 
 
@@ -55,23 +55,20 @@ class AttentionRnnConfig(ModelConfig):
 
 
 class AttentionRnnState(State):
-    """The source, the hidden state (h,) or (h, c) of each layer, each (B, C), and what attention found last (B, C).
+    """The source, the hidden state of the layers that write, and what attention found last (B, C).
 
     `seen` (B, S) is the attention that each token of the source has received so far.
     """
 
-    def __init__(
-        self, source: Source, layers: list[tuple[Tensor, ...]], found: Tensor, seen: Tensor, lengths: Tensor
-    ) -> None:
-        super().__init__(lengths)
-        self.source, self.layers, self.found, self.seen = source, layers, found, seen
+    def __init__(self, source: Source, written: RecurrentState, found: Tensor, seen: Tensor) -> None:
+        super().__init__(written.lengths)
+        self.source, self.written, self.found, self.seen = source, written, found, seen
 
     def select(self, rows: Tensor) -> Self:
         """The given rows; sources are shared where they stay as they are."""
         source = self.source.select(rows)
-        layers = [tuple(part[rows] for part in layer) for layer in self.layers]
         seen = self.seen[rows, : source.tokens.size(1)]
-        return type(self)(source, layers, self.found[rows], seen, self.lengths[rows])
+        return type(self)(source, self.written.select(rows), self.found[rows], seen)
 
     def coverage(self) -> Tensor:
         """(B, S) as `State`."""
@@ -79,27 +76,23 @@ class AttentionRnnState(State):
 
     def tensors(self) -> list[Tensor]:
         """Lengths, attention, the state of each layer, then the source."""
-        layers = [part for layer in self.layers for part in layer]
-        return [self.lengths, self.found, self.seen, *layers, *self.source.tensors()]
+        lengths, *layers = self.written.tensors()
+        return [lengths, self.found, self.seen, *layers, *self.source.tensors()]
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
         """The inverse of `tensors`."""
         lengths, found, seen, *rest = tensors
-        width = len(self.layers[0])
-        first = width * len(self.layers)
-        layers = [tuple(rest[i : i + width]) for i in range(0, first, width)]
-        return type(self)(self.source.with_tensors(rest[first:]), layers, found, seen, lengths)
+        first = len(self.written.tensors()) - 1
+        written = self.written.with_tensors([lengths, *rest[:first]])
+        return type(self)(self.source.with_tensors(rest[first:]), written, found, seen)
 
     def _join(self, states: Sequence[Self]) -> Self:
         source = Source.join([state.source for state in states])
-        layers = [
-            tuple(torch.cat(parts) for parts in zip(*layer, strict=True))
-            for layer in zip(*(state.layers for state in states), strict=True)
-        ]
+        written = RecurrentState.join([state.written for state in states])
+        assert isinstance(written, RecurrentState)
         longest = source.tokens.size(1)
         seen = [nn.functional.pad(state.seen, (0, longest - state.seen.size(1))) for state in states]
-        found, lengths = (torch.cat([getattr(s, name) for s in states]) for name in ("found", "lengths"))
-        return type(self)(source, layers, found, torch.cat(seen), lengths)
+        return type(self)(source, written, torch.cat([state.found for state in states]), torch.cat(seen))
 
 
 class SourceAttention(nn.Module):
@@ -156,7 +149,7 @@ class AttentionRnn(LanguageModel):
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.zeros_(output.bias)
         if config.tied:
-            output.weight = self.embedding.weight
+            tie(self.output, self.embedding)
 
     @property
     def max_seq_len(self) -> int | None:
@@ -193,7 +186,8 @@ class AttentionRnn(LanguageModel):
         first = self.bridge(whole).tanh().chunk(L, dim=-1)
         zeros = torch.zeros_like(first[0])
         layers: list[tuple[Tensor, ...]] = [(h, zeros) if self.config.cell == "lstm" else (h,) for h in first]
-        return AttentionRnnState(source, layers, zeros, x.new_zeros(B, S), torch.zeros_like(lengths))
+        written = RecurrentState(layers, torch.zeros_like(lengths))
+        return AttentionRnnState(source, written, zeros, x.new_zeros(B, S))
 
     def features(
         self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
@@ -204,7 +198,7 @@ class AttentionRnn(LanguageModel):
         before = self.init_state(tokens.size(0)) if state is None else state
         assert isinstance(before, AttentionRnnState)
         before.spend()
-        source, found, seen, layers = before.source, before.found, before.seen, before.layers
+        source, found, seen, layers = before.source, before.found, before.seen, before.written.layers
         nothing = source.is_padding()
         steps, attended = [], []
         for e in self.dropout(self.embedding(tokens)).unbind(1):  # (B, E)
@@ -224,4 +218,5 @@ class AttentionRnn(LanguageModel):
             features = self.output.mix(features, torch.stack(attended, dim=1), source)
         if state is None:
             return features, None
-        return features, AttentionRnnState(source, layers, found, seen, before.lengths + tokens.size(1))
+        written = RecurrentState(layers, before.lengths + tokens.size(1))
+        return features, AttentionRnnState(source, written, found, seen)

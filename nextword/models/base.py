@@ -14,8 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nextword.config import Config
-from nextword.models.layers import SoftCapped
-from nextword.models.pointer import Pointer
+from nextword.models.layers import OverLinear
 
 
 class ModelConfig(Config):
@@ -93,7 +92,7 @@ class LanguageModel(nn.Module, ABC):
     """
 
     config: ModelConfig
-    output: nn.Linear | SoftCapped | Pointer  # features -> logits
+    output: nn.Linear | OverLinear  # features -> logits
     blocks: Sequence[nn.Module]
     """Parts that `features` calls one after the other, as modules: what may be spread over processes each by itself."""
     encodes: bool = False
@@ -113,8 +112,8 @@ class LanguageModel(nn.Module, ABC):
 
     def encode(self, sources: Tensor, lengths: Tensor) -> State:
         """The state before the first token of an answer to each source: `sources` (B, S) ids, filled up behind
-        `lengths` (B,). Only where `encodes`; `init_state` is then that of an empty source."""
-        raise NotImplementedError
+        `lengths` (B,). `init_state` is that of an empty source. Raises TypeError unless the model `encodes`."""
+        raise TypeError(f"{type(self).__name__} encodes no source: it reads a prompt as the beginning of the text")
 
     @abstractmethod
     def features(

@@ -9,7 +9,6 @@ V vocabulary.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, Self
 
@@ -20,11 +19,11 @@ from torch import Tensor, nn
 from nextword.models.attend import attend_source
 from nextword.models.base import LanguageModel, State
 from nextword.models.key_values import TransformerState, stored
-from nextword.models.layers import Linear
+from nextword.models.layers import Linear, tie
 from nextword.models.pointer import Pointer
 from nextword.models.positions import Rotary
 from nextword.models.source import Source, covered, padding
-from nextword.models.transformer import MLP, Angles, Attention, Block, TransformerConfig, norm_layer
+from nextword.models.transformer import MLP, Angles, Attention, Block, TransformerConfig, init_weights, norm_layer
 
 
 class EncoderDecoderConfig(TransformerConfig):
@@ -171,21 +170,10 @@ class EncoderDecoder(LanguageModel):
         output = Linear(C, V, bias=False)
         self.output = Pointer(output) if config.pointer else output
         self.dropout = nn.Dropout(config.dropout)
-        self._init_weights()
-
-    def _init_weights(self) -> None:
-        """As `Transformer`: N(0, 0.02), and what writes into a residual stream scaled down by its depth."""
-        for name, parameter in self.named_parameters():
-            if parameter.dim() == 2:
-                half = self.encoder if name.startswith("encoder.") else self.decoder
-                parts = (2 if half is self.encoder else 3) * len(half)
-                residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
-                nn.init.normal_(parameter, std=0.02 / math.sqrt(parts) if residual else 0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
-        if self.config.tied:
-            output = self.output.linear if isinstance(self.output, Pointer) else self.output
-            output.weight = self.embedding.weight
+        reading, writing = 2 * len(self.encoder), 3 * len(self.decoder)
+        init_weights(self, lambda name: reading if name.startswith("encoder.") else writing)
+        if config.tied:
+            tie(self.output, self.embedding)
 
     @property
     def max_seq_len(self) -> int | None:

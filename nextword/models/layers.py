@@ -91,12 +91,12 @@ class RMSNorm(nn.Module):
         return (y * scale).to(x.dtype) * (1 + self.weight if self.offset else self.weight)
 
 
-class SoftCapped(nn.Module):
-    """A linear layer whose outputs are kept within -cap .. cap by cap * tanh(output / cap) (Bello et al. 2016)."""
+class OverLinear(nn.Module):
+    """What does something to the outputs of a linear layer, and has its shape and its weights."""
 
-    def __init__(self, linear: nn.Linear, cap: float) -> None:
+    def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.linear, self.cap = linear, cap
+        self.linear = linear
 
     @property
     def weight(self) -> Tensor:
@@ -113,9 +113,23 @@ class SoftCapped(nn.Module):
         """Width of the output."""
         return self.linear.out_features
 
+
+class SoftCapped(OverLinear):
+    """A linear layer whose outputs are kept within -cap .. cap by cap * tanh(output / cap) (Bello et al. 2016)."""
+
+    def __init__(self, linear: nn.Linear, cap: float) -> None:
+        super().__init__(linear)
+        self.cap = cap
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)"""
         return soft_cap(self.linear(x), self.cap)
+
+
+def tie(output: nn.Linear | OverLinear, embedding: nn.Embedding) -> None:
+    """Have the output layer use the embedding's weights (Press & Wolf 2017)."""
+    linear = output.linear if isinstance(output, OverLinear) else output
+    linear.weight = embedding.weight
 
 
 def soft_cap(x: Tensor, cap: float) -> Tensor:

@@ -12,35 +12,19 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nextword.models.layers import Linear
+from nextword.models.layers import Linear, OverLinear
 from nextword.models.source import Source
 
 LEAST = 1e-30
 """The smallest probability, so that its logarithm is a number."""
 
 
-class Pointer(nn.Module):
+class Pointer(OverLinear):
     """The mixture over a linear output layer."""
 
     def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.linear = linear
+        super().__init__(linear)
         self.gate = Linear(linear.in_features, 1)
-
-    @property
-    def weight(self) -> Tensor:
-        """That of the linear layer."""
-        return self.linear.weight
-
-    @property
-    def bias(self) -> Tensor | None:
-        """That of the linear layer."""
-        return self.linear.bias
-
-    @property
-    def out_features(self) -> int:
-        """Width of the output."""
-        return self.linear.out_features
 
     def mix(self, x: Tensor, attention: Tensor, source: Source) -> Tensor:
         """(B, T, C) and the attention (B, T, S) to a source -> (B, T, V) log-probabilities, float32.

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from nextword.models.attend import WHOLE, attend_capped, attend_causal, attend_one
 from nextword.models.base import LanguageModel, ModelConfig, State
 from nextword.models.key_values import TransformerState
-from nextword.models.layers import Linear, RMSNorm, SoftCapped
+from nextword.models.layers import Linear, RMSNorm, SoftCapped, tie
 from nextword.models.positions import RopeScaling, Rotary, rotate
 
 Kind = Literal["global", "local", "nope"]
@@ -296,6 +296,19 @@ def norm_layer(config: TransformerConfig) -> nn.Module:
     return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.bias)
 
 
+def init_weights(model: nn.Module, parts: Callable[[str], int]) -> None:
+    """GPT-2's rule: N(0, 0.02), and what writes into a residual stream scaled down by its depth.
+
+    `parts` tells how many write into the stream that a parameter, by its name, writes into.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
+            nn.init.normal_(parameter, std=0.02 / math.sqrt(parts(name)) if residual else 0.02)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+
+
 class Transformer(LanguageModel):
     """A decoder-only Transformer language model."""
 
@@ -319,25 +332,14 @@ class Transformer(LanguageModel):
         self.output = SoftCapped(output, config.logit_softcap) if config.logit_softcap else output
         self.dropout = nn.Dropout(config.dropout)
         self._run_block: Callable[..., Tensor] = _run_block
-        self._init_weights()
+        init_weights(self, lambda name: 2 * config.num_layers)
+        if config.tied:
+            tie(self.output, self.embedding)
 
     def compile_training(self) -> bool:
         """The first block is compiled when it is first trained, and serves as the pattern of all the others."""
         self._run_block = torch.compile(_run_block, dynamic=False)
         return True
-
-    def _init_weights(self) -> None:
-        """GPT-2's rule: N(0, 0.02), and what writes into the residual stream scaled down by its depth."""
-        for name, parameter in self.named_parameters():
-            if parameter.dim() == 2:
-                residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
-                std = 0.02 / math.sqrt(2 * self.config.num_layers) if residual else 0.02
-                nn.init.normal_(parameter, std=std)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
-        if self.config.tied:
-            output = self.output.linear if isinstance(self.output, SoftCapped) else self.output
-            output.weight = self.embedding.weight
 
     @property
     def max_seq_len(self) -> int | None:
