@@ -110,15 +110,15 @@ def evaluate(
         parts = {name: read(files=part, apart=apart, spread=spread) for name, part in files.files.items()}
         return Evaluation.mixed(parts, files.shares)
     batches: Iterable[Batch]
+    limit = model.max_seq_len
+    window = min(context or limit, limit) if limit else files.len_tokens
     if model.encodes:
-        window = min(context or model.max_seq_len, model.max_seq_len) if model.max_seq_len else files.len_tokens
         batches = pairs_in_order(files, _EXAMPLE_TOKENS, window)
         how = "each answer given its source"
         spans = files.spans()
         if max(spans[:, 2]) >= window or max(spans[:, 1] - spans[:, 2]) > window:
             how += f"; of longer sources the first {window - 1} tokens, longer answers in parts of {window}"
     elif files.has_prompts if apart is None else apart:
-        window = min(context or model.max_seq_len, model.max_seq_len) if model.max_seq_len else files.len_tokens
         batches = examples_in_order(files, _EXAMPLE_TOKENS, window)
         if model.max_seq_len is None:
             batches = chain.from_iterable(map(_columns, batches))
@@ -129,7 +129,6 @@ def evaluate(
         batches = stream_in_order(files, batch_size, _CARRIED_CONTEXT)
         how = "state carried over the whole split" + (f", in {batch_size} tracks" if batch_size > 1 else "")
     else:
-        window = min(context or model.max_seq_len, model.max_seq_len)
         stride = max(1, window // 2)
         batches = windows_in_order(files, batch_size, window, stride)
         how = f"windows of {window} tokens, stride {stride}"

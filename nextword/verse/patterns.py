@@ -6,7 +6,7 @@ A beat is one character or one syllable, written as one letter. Chinese: 平 lev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from nextword.errors import UsageError
@@ -60,4 +60,4 @@ def only(form: Form, start: str = "") -> Form:
     if not patterns:
         names = ", ".join(pattern.name for pattern in form.patterns)
         raise UsageError(f"{form.title} has no pattern {start!r}", hint=f"Known: {names}")
-    return Form(form.name, form.title, form.language, patterns, form.aliases, form.rhyme_book, form.regulated)
+    return replace(form, patterns=patterns)
