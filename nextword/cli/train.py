@@ -32,7 +32,13 @@ def train(
         list[str] | None,
         typer.Option(help="In place of DATA: several corpora, each NAME=PATH:WEIGHT; left out: weights by size."),
     ] = None,
-    model: Annotated[str, typer.Option(help="transformer, lstm, gru or rnn; left out: by the time there is.")] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="transformer, lstm, gru, rnn; for prompts and targets encoder-decoder, gru-attention, lstm-attention; "
+            "left out: by the time there is."
+        ),
+    ] = "",
     size: Annotated[
         str, typer.Option(help="tiny, small, medium or large; left out: by the time and the text there is.")
     ] = "",
