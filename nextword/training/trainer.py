@@ -410,10 +410,19 @@ class Trainer:
         """Share of the run that is over, 0 to 1."""
         config = self.config
         if config.budget:
-            return min(1.0, self._elapsed / max(config.budget - self.position.pause_cost, 1e-9))
+            return min(1.0, self._elapsed / max(config.budget - self._last_pause_cost(), 1e-9))
         if config.steps:
             return min(1.0, self.position.step / config.steps)
         return min(1.0, self.batches.epoch / config.epochs) if config.epochs else 0.0
+
+    def _last_pause_cost(self) -> float:
+        """Seconds that the pause at the end will take: as the ones before; until there was one, as long as a third of a
+        step (its forward pass) for each batch of the validation text, though the first steps may be slow."""
+        position = self.position
+        if position.pause_cost or self.valid_files is None:
+            return position.pause_cost
+        forward = position.step_seconds / 3 * self.valid_files.len_tokens / max(position.tokens, 1)
+        return min(forward, PAUSE_SHARE * self.config.budget)
 
     def _over(self) -> str:
         """Why there is no next step, or "". A budget always gives at least one step."""

@@ -99,6 +99,14 @@ def test_a_budget_ends_on_time_with_the_learning_rate_at_its_end(name, files, tm
     assert steps[-1].lr < 0.3 * steps[0].lr
 
 
+def test_a_budget_sets_time_aside_for_its_only_evaluation(name, files, tmp_path):
+    run = trainer(name, files, tmp_path / "run", budget=60, eval_every=10**6)
+    next(event for event in run.run() if isinstance(event, Step) and event.step > 3)
+    spent = run.position.step_seconds
+    assert spent / 60 < run.progress  # more of it is over than the steps took
+    assert run.progress <= (spent + 1) / 54  # a tenth at most
+
+
 def test_epochs_end_where_the_data_ends(name, files, tmp_path):
     run = trainer(name, files, tmp_path / "run", epochs=2.0)
     list(run.run())
