@@ -31,10 +31,12 @@ PLAIN = """\
 {{ bos_token }}
 {%- for message in messages %}
 {{- message.role | capitalize + ': ' + message.content | trim }}
-{{- eos_token if message.role == 'assistant' }}{{ '\\n' }}
+{{- eos_token if loop.last and message.role == 'assistant' else '\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}Assistant:{% endif %}"""
-"""Readable lines, for a tokenizer without special tokens of its own: a reply ends with the end of the text."""
+"""Readable lines, for a tokenizer without special tokens of its own: a reply ends with the end of the text.
+
+Each reply is an example of its own, as `nextword train --task dialogue` has it: those before it are just lines."""
 BUILT_IN = {"chatml": CHATML, "plain": PLAIN}
 
 # Unicode keeps these for uses within a program; no text has them. They stand around what a turn has in common with a

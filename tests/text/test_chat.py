@@ -33,7 +33,7 @@ REPLIES = {
     "phi-3": ["two\n\nlines <|end|>\n", "six<|end|>\n</s>"],
     "zephyr": ["two\n\nlines </s>\n", "six</s>\n"],
     "smollm2": ["two\n\nlines <|im_end|>\n", "six<|im_end|>\n"],
-    "plain": [" two\n\nlines</s>\n", " six</s>\n"],
+    "plain": [" two\n\nlines", " six</s>"],
     "generation": ["two\n\nlines </a>", "six</a>"],
 }
 
@@ -83,7 +83,7 @@ def test_words_that_spell_a_control_token_are_quoted(words: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "ending"),
-    [("chatml", "<|im_end|>\n"), ("plain", "</s>\n"), ("llama-2", " </s>"), ("gemma", "<end_of_turn>\n")],
+    [("chatml", "<|im_end|>\n"), ("plain", "</s>"), ("llama-2", " </s>"), ("gemma", "<end_of_turn>\n")],
 )
 def test_what_closes_a_reply(name: str, ending: str) -> None:
     assert chat_format(name).ending() == ending

@@ -1,0 +1,130 @@
+"""Conversations as data: a row of a file becomes turns, and its replies become examples. Torch-free.
+
+One schema, {"role": "system" | "user" | "assistant", "content": text}, whatever the file has:
+
+{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}      as OpenAI has it
+{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello!"}]}           as ShareGPT has it
+{"turns": ["Hi", "Hello!"]}                                                                      two people, in turn
+{"turns": [["Ann", "Hi"], ["Bob", "Hello!"]]}                                                    two people, by name
+
+A "system" (or "persona") beside it, a text or a list of them, is the first turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nextword.errors import DataError, did_you_mean
+from nextword.text.chat import Turn
+from nextword.text.records import Example, Record
+
+ROLES = ("system", "user", "assistant")
+FIELDS = ("messages", "conversations", "conversation", "turns", "dialog", "dialogue")
+SYSTEM = ("system", "persona")
+ALIASES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatbot": "assistant"}
+
+
+def turns_of(record: Record) -> list[Turn]:
+    """The turns of one row. Raises DataError, naming the row, for a role, a speaker or a shape that is none."""
+    field = _field(record)
+    said = record[field]
+    if not isinstance(said, list | tuple) or not said:
+        raise DataError(f"{record.source}: {field!r} should be a list of turns, got {str(said)[:40]!r}")
+    pairs = [_pair(turn, f"{record.source}: turn {number}") for number, turn in enumerate(said, 1)]
+    if not _tells_roles(said):
+        pairs = _with_roles(pairs, record.source)
+    turns = check_turns([{"role": role, "content": text} for role, text in pairs], record.source)
+    system = next((record[name] for name in SYSTEM if record.get(name)), None)
+    if system is None:
+        return turns
+    text = system if isinstance(system, str) else " ".join(map(str, system))
+    return [{"role": "system", "content": text}, *turns]
+
+
+def check_turns(turns: Sequence[Turn], source: str) -> list[Turn]:
+    """The turns, if each has a known role and a text. Raises DataError naming the first that has not."""
+    for number, turn in enumerate(turns, 1):
+        if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
+            raise DataError(
+                f"{source}: turn {number} has no text",
+                hint='A turn is {"role": "user", "content": "Hi"}',
+            )
+        role = turn.get("role")
+        if role not in ROLES:
+            raise DataError(f"{source}: turn {number} has the role {role!r}", hint=did_you_mean(str(role), ROLES))
+        if role == "system" and number > 1:
+            raise DataError(f"{source}: turn {number} is of the system", hint="Only the first turn may be")
+    return list(turns)
+
+
+def replies(record: Record) -> Iterator[list[Turn]]:
+    """The conversation up to each of its replies, which comes last.
+
+    Where the file tells the roles, replies are the assistant's. Of two people every turn but the first is a reply, and
+    whoever gives it is the assistant in what comes of it.
+    """
+    turns = turns_of(record)
+    told = _tells_roles(record[_field(record)])
+    first = 1 + (turns[0]["role"] == "system")
+    for end in range(first, len(turns)):
+        role, text = turns[end]["role"], turns[end]["content"]
+        if told and role == "assistant" and text.strip():
+            yield turns[: end + 1]
+        elif not told and role != turns[end - 1]["role"] and text.strip():
+            yield [_as_seen_by(role, turn) for turn in turns[: end + 1]]
+
+
+def example(turns: Sequence[Turn]) -> Example:
+    """The last turn as what is to be learned, given those before it: the layout of `nextword.text.chat.PLAIN`.
+
+    >>> example([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}])
+    Example(prompt='User: Hi\\nAssistant:', target=' Hello!')
+    """
+    lines = [f"{turn['role'].capitalize()}: {turn['content'].strip()}\n" for turn in turns[:-1]]
+    return Example("".join(lines) + "Assistant:", " " + turns[-1]["content"].strip())
+
+
+def _field(record: Record) -> str:
+    field = next((name for name in FIELDS if name in record), None)
+    if field is None:
+        raise DataError(
+            f"{record.source}: no conversation among the columns {', '.join(map(str, record)) or 'none'}",
+            hint=f"It should be a list under one of: {', '.join(FIELDS)}",
+        )
+    return field
+
+
+def _tells_roles(said: Sequence[Any]) -> bool:
+    return isinstance(said[0], Mapping)
+
+
+def _as_seen_by(assistant: str, turn: Turn) -> Turn:
+    if turn["role"] == "system":
+        return turn
+    return {"role": "assistant" if turn["role"] == assistant else "user", "content": turn["content"]}
+
+
+def _pair(turn: Any, where: str) -> tuple[str | None, str]:
+    """Who says it, None where that is not told, and what."""
+    if isinstance(turn, str):
+        return None, turn
+    if isinstance(turn, Mapping):
+        role, text = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+        if isinstance(role, str) and isinstance(text, str):
+            return ALIASES.get(role, role), text
+    elif isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(part, str) for part in turn):
+        return turn[0], turn[1]
+    raise DataError(f"{where} is {str(turn)[:60]!r}", hint='Expected {"role": ..., "content": ...}, or a text')
+
+
+def _with_roles(pairs: Sequence[tuple[str | None, str]], source: str) -> list[tuple[str | None, str]]:
+    """Of two people, whoever speaks first is the user."""
+    names = list(dict.fromkeys(name for name, _ in pairs))
+    if names == [None]:
+        return [(ROLES[1 + number % 2], text) for number, (_, text) in enumerate(pairs)]
+    if None in names:
+        raise DataError(f"{source}: some turns tell who speaks, and some do not")
+    if len(names) > 2:
+        raise DataError(f"{source}: {len(names)} people speak: {', '.join(map(str, names))}", hint="Expected two")
+    return [(ROLES[1 + names.index(name)], text) for name, text in pairs]
