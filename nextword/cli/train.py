@@ -133,7 +133,7 @@ def train(
             assign(values, assignment)
         check_sections(values)
         if print_config:
-            print(commented(settle(values, data or [], size)), end="")
+            print(commented(settle(values, data or [], size, world.device)), end="")
             return 0
         if not data and not resume and not mixes(values):
             raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")

@@ -398,11 +398,17 @@ def _open(
     return dict(splits)
 
 
-def settle(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], size: str = "") -> Recipe:
+def settle(
+    values: Mapping[str, Mapping[str, Any]],
+    sources: Sequence[Source],
+    size: str = "",
+    device: torch.device | None = None,
+) -> Recipe:
     """The complete recipe of a run, as `new_run` would choose it for this text; without text, for a small one."""
     if mixes(values):
-        return _chosen(values, sample_mix(values, SAMPLE_CHARACTERS), size)
-    return _chosen(values, _peek(values, sources) if sources else "", size or ("" if sources else "small"), sources)
+        return _chosen(values, sample_mix(values, SAMPLE_CHARACTERS), size, device=device)
+    sample = _peek(values, sources) if sources else ""
+    return _chosen(values, sample, size or ("" if sources else "small"), sources, device)
 
 
 def _chosen(
