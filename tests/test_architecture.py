@@ -43,6 +43,7 @@ NEVER = {
     "nextword.training.config": ("torch",),
     "nextword.metrics": ("torch",),
     "nextword.verse": ("torch",),
+    "nextword.tasks": ("torch",),
     **{f"nextword.training.doctor.{name}": ("torch",) for name in ("findings", "corpus", "plan", "vitals", "after")},
 }
 EVERYWHERE_NEVER = (

@@ -114,7 +114,7 @@ def _train(part: Part, seconds: float, folder: Path, seed: int) -> dict[str, Any
             progress=progress,
             overwrite=True,
             started=started,
-            corpus=f"{corpora.TITLES[part.corpus]} (embedded, {corpora.LICENCES[part.corpus]})",
+            corpus=corpora.titled(part.corpus),
         )
     introduce(session)
     watch.train(session, part.name)

@@ -28,6 +28,13 @@ def train(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    task: Annotated[
+        str,
+        typer.Option(help="translation, summarization or dialogue: DATA is a table, for pairs also two aligned files."),
+    ] = "",
+    example: Annotated[
+        bool, typer.Option("--example", help="In place of DATA: the embedded data of the task.")
+    ] = False,
     mix: Annotated[
         list[str] | None,
         typer.Option(help="In place of DATA: several corpora, each NAME=PATH:WEIGHT; left out: weights by size."),
@@ -56,6 +63,7 @@ def train(
         str, typer.Option(help="Column that is read, but not learned; goes with --target-field.")
     ] = "",
     target_field: Annotated[str, typer.Option(help="Column that is learned, given the prompt.")] = "",
+    columns: Annotated[str, typer.Option(help="Columns of a table whose first line is a row: source,target.")] = "",
     encoding: Annotated[str, typer.Option(help="Encoding of text files; left out: utf-8.")] = "",
     errors: Annotated[str, typer.Option(help="Bytes that are no valid text: strict or replace.")] = "",
     config: Annotated[Path | None, typer.Option(help="Recipe in TOML; options given here go before it.")] = None,
@@ -108,6 +116,7 @@ def train(
         values: dict[str, Any] = read_toml(config) if config else {}
         check_sections(values)
         flags: list[tuple[str, str, Any]] = [
+            ("task", "name", task),
             ("model", "type", model),
             ("tokenizer", "type", tokenizer),
             ("tokenizer", "vocab_size", vocab_size),
@@ -115,6 +124,7 @@ def train(
             ("data", "text_field", text_field),
             ("data", "prompt_field", prompt_field),
             ("data", "target_field", target_field),
+            ("data", "columns", columns),
             ("data", "encoding", encoding),
             ("data", "errors", errors),
             ("train", "seed", seed),
@@ -132,19 +142,24 @@ def train(
         for assignment in set_ or []:
             assign(values, assignment)
         check_sections(values)
-        if print_config:
-            print(commented(settle(values, data or [], size, world.device)), end="")
-            return 0
-        if not data and not resume and not mixes(values):
-            raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
         given: dict[str, Any] = {"valid": valid or (), "size": size, "device": device, "init_from": init_from}
+        sources: list[Any] = list(data or [])
+        if example:
+            sources, given["corpus"] = _embedded(values, sources)
+        if "task" in values and not resume:
+            values, sources = _for_task(values, sources, given)
+        if print_config:
+            print(commented(settle(values, sources, size, world.device), given.get("task")), end="")
+            return 0
+        if not sources and not resume and not mixes(values):
+            raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
         if find_lr:
             if resume or sweep:
                 other = "--resume" if resume else "--sweep"
                 raise UsageError(f"--find-lr trains a new model for a moment: leave out {other}")
             from nextword.cli.find_lr import try_and_tell
 
-            try_and_tell(find_lr, as_json, values, data or [], **given)
+            try_and_tell(find_lr, as_json, values, sources, **given)
             return 0
         assert out is not None
         if sweep:
@@ -152,12 +167,12 @@ def train(
                 raise UsageError("a sweep goes on by itself where it stopped: leave out --resume")
             from nextword.cli.sweep import sweep as train_all
 
-            return train_all(sweep, out, values, data or [], overwrite=overwrite, as_json=as_json, **given)
+            return train_all(sweep, out, values, sources, overwrite=overwrite, as_json=as_json, **given)
 
         if resume:
             only_new = (("--size", size), ("--valid", valid), ("--overwrite", overwrite), ("--init-from", init_from))
             others = [
-                *(["DATA"] if data else []),
+                *(["DATA"] if sources else []),
                 *(name for name, value in only_new if value),
                 *(f"[{name}]" for name in values if name != "train"),
             ]
@@ -172,7 +187,7 @@ def train(
             with progress_bars() as progress:
                 session = new_run(
                     values,
-                    data or (),
+                    sources,
                     out,
                     sample=sample,
                     progress=progress,
@@ -192,6 +207,37 @@ def train(
         else:
             _conclude(out, finished.reason, figures)
         return int(world.max(watch.exit_code()))  # a signal to one ends all
+
+
+def _embedded(values: dict[str, Any], sources: list[Any]) -> tuple[list[Any], str]:
+    """The embedded data of a task, and what it is called. Raises UsageError for a task that has none."""
+    from nextword import corpora
+    from nextword.errors import UsageError
+    from nextword.tasks.registry import TASKS, task_named
+
+    if sources:
+        raise UsageError(f"--example stands in place of DATA, got {sources[0]}", hint="Leave one of them out")
+    name = values.get("task", {}).get("name", "")
+    if not name or not task_named(name).example:
+        having = " or ".join(task.name for task in TASKS.values() if task.example)
+        raise UsageError(f"--example: expected --task {having}, got {name or 'none'}")
+    embedded = TASKS[name].example
+    return [corpora.rows(embedded)], corpora.titled(embedded)
+
+
+def _for_task(values: dict[str, Any], sources: list[Any], given: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """The recipe and the data for section [task]; what else a new run is given goes into `given`."""
+    from nextword.data.prepare import is_prepared
+    from nextword.errors import UsageError
+    from nextword.tasks.setup import set_up
+
+    for source in sources:
+        if isinstance(source, str) and is_prepared(source):
+            raise UsageError(f"--task reads pairs, got {source}, which is prepared", hint="Name what it was made from")
+    setup = set_up(values, sources, given["valid"])
+    given |= {"valid": setup.valid, "task": setup.task, "generation": setup.generation}
+    given.setdefault("corpus", setup.corpus)
+    return setup.values, list(setup.sources)
 
 
 def _corpora(given: list[str]) -> dict[str, Any]:
@@ -248,6 +294,8 @@ def introduce(session: Session) -> None:
     )
     if trained_of and "init" not in session.sections:
         err.print("Note: what is frozen keeps its random values; --init-from gives it those of another run")
+    if task := session.sections.get("task"):
+        err.print(f"task: {task['name']}" + (f", {' to '.join(task['languages'])}" if task["languages"] else ""))
     if init := session.sections.get("init"):
         err.print(f"from {init['from']}: {init['taken']}", markup=False)
     held_out = f", {session.splits['valid'].counts.tokens:,} for validation" if "valid" in session.splits else ""

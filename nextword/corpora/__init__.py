@@ -1,4 +1,4 @@
-"""The embedded texts: enough to train a first model on, small enough to ship in the package.
+"""The embedded texts and tables: enough to train a first model on, small enough to ship in the package.
 
 Each is one compressed file beside this one; `scripts/build_corpora.py` made them, LICENSES says from what.
 Knows nothing of files a user has: those are read by `nextword.text`.
@@ -14,10 +14,18 @@ from typing import TypedDict
 from nextword.errors import UsageError, did_you_mean
 
 _FILES = {"moby-dick": "moby-dick.txt.gz", "tang": "tang.jsonl.gz"}
-TITLES = {"moby-dick": "Moby Dick", "tang": "Tang poems"}
+_ROWS = {"tatoeba-en-fr": "tatoeba-en-fr.jsonl.gz", "python-docs": "python-docs.jsonl.gz"}
+TITLES = {
+    "moby-dick": "Moby Dick",
+    "tang": "Tang poems",
+    "tatoeba-en-fr": "Tatoeba, English and French",
+    "python-docs": "Python's documentation strings",
+}
 LICENCES = {
     "moby-dick": "public domain; the data set is CC0 1.0",
     "tang": "public domain; the collection is under the MIT licence",
+    "tatoeba-en-fr": "CC BY 2.0 FR",
+    "python-docs": "PSF License Agreement",
 }
 """Of the text; of what it was taken from. In full in the file LICENSES."""
 
@@ -38,6 +46,22 @@ def names() -> list[str]:
     return list(_FILES)
 
 
+def titled(name: str) -> str:
+    """What a model card calls an embedded text or table."""
+    return f"{TITLES[name]} (embedded, {LICENCES[name]})"
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    """The rows of an embedded table. Raises UsageError for an unknown name.
+
+    - "tatoeba-en-fr": sentence pairs with columns en, fr and attribution.
+    - "python-docs": functions and classes of Python, with columns name, document and summary.
+    """
+    if name not in _ROWS:
+        raise UsageError(f"no embedded table is called {name!r}", hint=did_you_mean(name, _ROWS))
+    return [json.loads(row) for row in _read(_ROWS[name]).split("\n")]
+
+
 def load(name: str) -> list[str]:
     """The documents of an embedded text, in their original order. Raises UsageError for an unknown name.
 
@@ -52,12 +76,12 @@ def load(name: str) -> list[str]:
         raise UsageError(f"no embedded text is called {name!r}", hint=did_you_mean(name, _FILES))
     if name == "tang":
         return [_layout(poem["lines"]) for poem in poems()]
-    return _read(name).split("\n\n")
+    return _read(_FILES[name]).split("\n\n")
 
 
 def poems() -> list[Poem]:
     """The Tang poems with their form, author and title: to tell whose line a model has learnt by heart."""
-    return [json.loads(line) for line in _read("tang").split("\n")]
+    return [json.loads(line) for line in _read(_FILES["tang"]).split("\n")]
 
 
 def _layout(lines: list[str]) -> str:
@@ -65,6 +89,6 @@ def _layout(lines: list[str]) -> str:
     return "\n".join(f"{first}，{second}。" for first, second in couplets)
 
 
-def _read(name: str) -> str:
-    data = files(__name__).joinpath(_FILES[name]).read_bytes()
+def _read(file: str) -> str:
+    data = files(__name__).joinpath(file).read_bytes()
     return gzip.decompress(data).decode("utf-8").rstrip("\n")

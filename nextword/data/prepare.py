@@ -184,9 +184,9 @@ class _Corpus:
 
     def survey(self, progress: Progress | None) -> None:
         """Count, and fall back to splitting by tail where there are too few documents to split by document."""
-        for example in self._examples(self.groups[0], "reading", progress):
+        for record, example in self._examples(self.groups[0], "reading", progress):
             self.characters += len(example.target)
-            self._sides.append(SPLITS.index(self._side(example)))
+            self._sides.append(SPLITS.index(self._side(record, example)))
         held_out = [name for name in ("valid", "test") if getattr(self.split, name)]
         missing = [name for name in ("train", *held_out) if SPLITS.index(name) not in self._sides]
         if missing and int(self.characters * (1 - self.split.valid - self.split.test)) < 1:
@@ -204,13 +204,13 @@ class _Corpus:
         """(split, example) for everything there is to read."""
         self.empty.clear()
         main, *held_out = self.groups
-        examples = self._examples(main, stage, progress)
+        examples = (example for _, example in self._examples(main, stage, progress))
         if self.split.by == "tail":
             yield from self._by_tail(examples)
         else:
             yield from ((SPLITS[side], example) for side, example in zip(self._sides, examples, strict=False))
         for name, group in zip(SPLITS[1:], held_out, strict=True):
-            yield from ((name, example) for example in self._examples(group, stage, progress))
+            yield from ((name, example) for _, example in self._examples(group, stage, progress))
 
     def too_small(self, name: str) -> DataError:
         return DataError(
@@ -218,10 +218,11 @@ class _Corpus:
             hint="Give more text, a file of its own for that split, or ask for no such split",
         )
 
-    def _side(self, example: Example) -> str:
+    def _side(self, record: Record, example: Example) -> str:
         if self.split.by == "tail" or not self.split.valid + self.split.test:
             return "train"
-        text = example.prompt + example.target
+        # Of a prompt with several targets, none may lie on another side than the rest.
+        text = str(record[self.read.group_field]) if self.read.group_field else example.prompt or example.target
         return split_of(text[:HASHED_CHARACTERS], valid=self.split.valid, test=self.split.test)
 
     def _by_tail(self, examples: Iterator[Example]) -> Iterator[tuple[str, Example]]:
@@ -241,8 +242,10 @@ class _Corpus:
                     yield name, Example("", target)
             position = stop
 
-    def _examples(self, group: Sequence[Source], stage: str, progress: Progress | None) -> Iterator[Example]:
-        """The examples that have a target."""
+    def _examples(
+        self, group: Sequence[Source], stage: str, progress: Progress | None
+    ) -> Iterator[tuple[Record, Example]]:
+        """The examples that have a target, each with its record."""
         if not group:
             return
 
@@ -257,7 +260,7 @@ class _Corpus:
                 example = self.example(record)
                 _check_unicode(example, record)
             if example.target:
-                yield example
+                yield record, example
             elif example.prompt:
                 self.empty.append(record.source)
 

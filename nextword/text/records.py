@@ -11,10 +11,11 @@ import codecs
 import csv
 import io
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from shutil import copyfileobj
 from typing import Any, Literal, Self
@@ -90,6 +91,10 @@ class ReadConfig(Config):
     """In place of text_field: the column that is learned, given the prompt."""
     separator: str = "\n"
     """What stands between prompt and target; a part of the prompt."""
+    group_field: str = ""
+    """Rows with the same value in this column are held out together; "" = those with the same prompt, and a text."""
+    columns: str = ""
+    """Of a .csv or .tsv file whose first line is a row already: what its columns are called, "source,target"."""
     encoding: str = "utf-8"
     """Encoding of text files: utf-8, or one that extends ASCII, such as gb18030 (GBK), big5, latin-1."""
     errors: Literal["strict", "replace"] = "strict"
@@ -201,7 +206,7 @@ def _read_files(files: Sequence[str | Path], config: ReadConfig, progress: Progr
                 case "json":
                     yield from _read_json(lines, name)
                 case "csv" | "tsv":
-                    yield from _read_csv(lines, name, delimiter="\t" if kind == "tsv" else ",")
+                    yield from _read_csv(lines, name, "\t" if kind == "tsv" else ",", config.columns)
                 case _:
                     for number, document in _documents(lines, config.documents):
                         yield Record({config.text_field or "text": document}, f"{name}:{number}")
@@ -275,24 +280,60 @@ def _parse_json(text: str, source: str) -> Any:
         raise DataError(f"{source}: not valid JSON: {error}") from None
 
 
-def _read_csv(lines: Iterator[tuple[int, str]], name: str, delimiter: str) -> Iterator[Record]:
+def _read_csv(lines: Iterator[tuple[int, str]], name: str, delimiter: str, columns: str) -> Iterator[Record]:
     csv.field_size_limit(LONGEST)  # also ends the hunt for a closing quote that never comes
-    rows = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
+    texts = (line for _, line in lines)
+    rows = _tsv_rows(texts) if delimiter == "\t" else _csv_rows(texts)
+    header = [column.strip() for column in columns.split(",")] if columns else None
     start = 1  # a quoted field may span lines
     try:
-        for row in rows:
+        for row, stop in rows:
             if header is None:
                 header = [column.strip() for column in row]
             elif row and len(row) != len(header):
-                columns = f"the header has {len(header)} ({', '.join(header)[:80]})"
+                expected = f"the header has {len(header)} ({', '.join(header)[:80]})"
                 hint = f'A field that holds "{delimiter}" or a line end must be quoted' if delimiter == "," else ""
-                raise DataError(f"{name}:{start}: {len(row)} fields, but {columns}", hint)
+                if columns:
+                    expected, hint = f"{len(header)} columns are named ({columns[:80]})", ""
+                raise DataError(f"{name}:{start}: {len(row)} fields, but {expected}", hint)
             elif row:
                 yield Record(dict(zip(header, row, strict=True)), f"{name}:{start}")
-            start = rows.line_num + 1
+            start = stop + 1
     except csv.Error as error:
         raise DataError(f"{name}:{start}: not valid {'TSV' if delimiter == chr(9) else 'CSV'}: {error}") from None
+
+
+def _csv_rows(texts: Iterator[str]) -> Iterator[tuple[list[str], int]]:
+    """(fields, number of the last line) of each row."""
+    rows = csv.reader(texts, strict=True)
+    for row in rows:
+        yield row, rows.line_num
+
+
+def _tsv_rows(texts: Iterator[str]) -> Iterator[tuple[list[str], int]]:
+    """The same for TSV, where a quotation mark is mostly one of the text: it stands for itself, unless a pair of them
+    encloses a whole field, or a tab or line end within one."""
+    number = width = 0
+    for line in texts:
+        fields = line.rstrip("\n").split("\t")
+        if any(map(_opens, fields)) and (len(fields) != width or _opens(fields[-1])):
+            rows = csv.reader(chain([line], texts), delimiter="\t", strict=True)
+            fields = next(rows)
+            number += rows.line_num
+        else:
+            fields = [_unquoted(field) for field in fields] if line.strip("\n") else []
+            number += 1
+        width = width or len(fields)
+        yield fields, number
+
+
+def _opens(field: str) -> bool:
+    """Whether a quoted field begins here that goes on in the next line."""
+    return field.startswith('"') and field.count('"') % 2 == 1
+
+
+def _unquoted(field: str) -> str:
+    return field[1:-1].replace('""', '"') if re.fullmatch(r'"(?:[^"]|"")*"', field) else field
 
 
 def _read_parquet(file: io.BufferedReader[Any], name: str) -> Iterator[Record]:

@@ -30,6 +30,7 @@ def model_card(name: str, config: Mapping[str, Any]) -> str:
         "",
         "| | |",
         "|---|---|",
+        *([f"| task | {_task(config['task'])} |"] if "task" in config else []),
         f"| data | {', '.join(sources) or 'not recorded'} |",
         f"| tokenizer | {config['tokenizer']['type']}, {config['tokenizer']['vocab_size']:,} tokens |",
         f"| training | {figures.get('steps', 0):,} steps, {figures.get('epochs', 0):.2f} epochs, "
@@ -67,6 +68,10 @@ def model_card(name: str, config: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _task(task: Mapping[str, Any]) -> str:
+    return ", ".join([task["name"], *([" to ".join(task["languages"])] if task["languages"] else [])])
 
 
 def _title(model: Mapping[str, Any]) -> str:

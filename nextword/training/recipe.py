@@ -1,5 +1,6 @@
 """A recipe: all settings of a run, from a TOML file, from the command line, and from defaults that suit the model.
 
+    [task]       what it is for            (nextword.tasks, which the command asks)
     [data]       how text is read          (nextword.text.records.ReadConfig)
     [mix]        several corpora, in shares (nextword.data.mixture.MixConfig)
     [split]      what is held out          (nextword.data.prepare.SplitConfig)
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nextword.config import parse, to_toml
+from nextword.config import Config, parse, to_toml
 from nextword.data.mixture import MixConfig
 from nextword.data.prepare import SplitConfig
 from nextword.errors import UsageError, did_you_mean
@@ -28,7 +29,7 @@ from nextword.training.budget import GATES, Plan, plan
 from nextword.training.config import TrainConfig
 from nextword.training.logs import check_wandb
 
-SECTIONS = ("data", "mix", "split", "tokenizer", "model", "train")
+SECTIONS = ("task", "data", "mix", "split", "tokenizer", "model", "train")
 
 SIZES: dict[str, dict[str, dict[str, int]]] = {
     "transformer": {
@@ -95,10 +96,11 @@ class Recipe:
         }
 
 
-def commented(recipe: Recipe) -> str:
-    """Every setting of a recipe as TOML, with its description: what `--config` reads."""
+def commented(recipe: Recipe, task: Config | None = None) -> str:
+    """Every setting of a recipe as TOML, with its description: what `--config` reads. `task` is section [task]."""
     return to_toml(
-        {
+        ({"task": task} if task else {})
+        | {
             "data": recipe.data,
             "mix": recipe.mix,
             "split": recipe.split,

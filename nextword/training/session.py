@@ -21,6 +21,7 @@ import torch
 
 from nextword.checkpoint import (
     CONFIG,
+    GENERATION,
     WEIGHTS,
     Run,
     check_device,
@@ -30,14 +31,14 @@ from nextword.checkpoint import (
     read_config,
     save_config,
 )
-from nextword.config import parse
+from nextword.config import Config, parse
 from nextword.data.copies import copied_text_from
 from nextword.data.mixture import MixConfig, MixedBatches, Mixture
 from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare, rereadable
 from nextword.data.token_files import TokenFiles
 from nextword.data.token_index import read_index
 from nextword.errors import RunError, UsageError
-from nextword.files import write_text
+from nextword.files import write_json, write_text
 from nextword.models import LanguageModel, ModelConfig, build_model, model_config
 from nextword.text.records import ReadConfig, Source, sample_text
 from nextword.text.sources import source_bytes
@@ -66,7 +67,7 @@ FIXED = (
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError)
 """What the values of a checkpoint raise that are of another version, or half of them."""
 
-KEPT = ("data", "mix", "split", "corpus", "init", "chosen", "environment")
+KEPT = ("data", "mix", "split", "task", "corpus", "init", "chosen", "environment")
 """Sections of config.json that a run that goes on keeps."""
 
 Sampler = Callable[[LanguageModel, Tokenizer, str], str]
@@ -125,6 +126,8 @@ def new_run(
     overwrite: bool = False,
     started: float | None = None,
     corpus: str = "",
+    task: Config | None = None,
+    generation: Mapping[str, Any] | None = None,
     init_from: Path | None = None,
     world: World | None = None,
 ) -> Session:
@@ -134,9 +137,10 @@ def new_run(
     it wrote.
 
     `values` are the sections of a recipe. `sources` are raw text, or one prepared folder, or none where there is [mix];
-    `corpus` is what the model card calls those that are no files. `init_from` is a run to begin with the weights of:
-    its tokenizer and its model are those of the new one, but for what `values` say. Whatever goes wrong on the way
-    leaves `out` as it was: an older run gives way once this one is ready.
+    `corpus` is what the model card calls those that are no files. `task` is kept as a section of config.json;
+    `generation` are settings for generation_config.json in place of those of plain text. `init_from` is a run to begin
+    with the weights of: its tokenizer and its model are those of the new one, but for what `values` say. Whatever goes
+    wrong on the way leaves `out` as it was: an older run gives way once this one is ready.
 
     Raises UsageError, DataError, and RunError if `out` holds another run and `overwrite` is not set, holds other
     things, or cannot be written.
@@ -200,6 +204,10 @@ def new_run(
                 sections["chosen"] = list(recipe.reasons)
             if source is not None:
                 sections["init"] = {"from": str(init_from), "taken": str(taken)}
+            if task:
+                sections["task"] = task.model_dump(mode="json")
+            if generation:
+                write_json(folder / GENERATION, generation)
             save_config(folder, model, tokenizer, sections)
             del splits, trial  # some systems move no folder while its files are open
         splits = _open({name: out / path for name, path in described.items()}, recipe.mix, tokenizer)

@@ -13,6 +13,8 @@ import pytest
 from nextword import corpora
 from nextword.errors import UsageError
 
+TABLES = {"tatoeba-en-fr": {"en", "fr", "attribution"}, "python-docs": {"name", "document", "summary"}}
+
 
 @pytest.mark.parametrize("name", corpora.names())
 def test_documents_are_clean(name: str) -> None:
@@ -63,12 +65,23 @@ def test_every_file_has_a_licence_and_all_are_small() -> None:
     folder = files(corpora)
     licences = folder.joinpath("LICENSES").read_text(encoding="utf-8")
     shipped = [f for f in folder.iterdir() if f.name.endswith(".gz")]
-    assert len(shipped) == len(corpora.names())
+    assert len(shipped) == len(corpora.names()) + len(TABLES)
     assert all(f.name in licences for f in shipped)
     assert sum(len(f.read_bytes()) for f in shipped) < 1_500_000
 
 
-@pytest.mark.parametrize("name", corpora.names())
+@pytest.mark.parametrize("name", TABLES)
+def test_the_rows_of_a_table_are_whole(name: str) -> None:
+    rows = corpora.rows(name)
+    assert len(rows) > 1000
+    assert all(row.keys() == TABLES[name] and all(map(str.strip, row.values())) for row in rows)
+
+
+def test_each_pair_says_whose_it_is() -> None:
+    assert all(re.match(r"#\d+ \(.+\) & #\d+ \(.+\)$", row["attribution"]) for row in corpora.rows("tatoeba-en-fr"))
+
+
+@pytest.mark.parametrize("name", [*corpora.names(), *TABLES])
 def test_the_short_licence_is_the_long_one(name: str) -> None:
     licences = " ".join(files(corpora).joinpath("LICENSES").read_text(encoding="utf-8").split())
     section = licences.split(f"{name}.", 1)[1].split("Changes:", 1)[0]
@@ -78,12 +91,15 @@ def test_the_short_licence_is_the_long_one(name: str) -> None:
 
 def test_the_script_makes_what_is_shipped(tmp_path: Path) -> None:
     data = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    sources = [data / "lm/moby_dick/moby_dick.txt", data / "poetry/tang/train.jsonl"]
+    sources = [
+        *(data / "lm/moby_dick/moby_dick.txt", data / "poetry/tang/train.jsonl"),
+        *(data / "translation/tatoeba/en-fr/train.tsv", data / "summarization/pydoc_train.jsonl"),
+    ]
     if not all(source.exists() for source in sources):
         pytest.skip("the sources of the embedded texts are not here")
     script = Path(__file__).resolve().parents[2] / "scripts" / "build_corpora.py"
     runpy.run_path(str(script))["main"](*sources, tmp_path)
-    assert len(list(tmp_path.iterdir())) == len(corpora.names())
+    assert len(list(tmp_path.iterdir())) == len(corpora.names()) + len(TABLES)
     for made in tmp_path.iterdir():
         shipped = files(corpora).joinpath(made.name).read_bytes()
         assert gzip.decompress(made.read_bytes()) == gzip.decompress(shipped)

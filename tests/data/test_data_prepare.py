@@ -253,6 +253,17 @@ def test_a_pipe_is_read_once(tmp_path):
     assert splits["train"].counts.examples + splits["valid"].counts.examples == 300
 
 
+@pytest.mark.parametrize("field", ["", "g"])
+def test_what_belongs_together_is_held_out_together(tmp_path, field):
+    rows = [
+        {"g": f"group {n % 40}", "a": f"prompt {n % 40} {n if field else ''}", "b": f"target {n}"} for n in range(400)
+    ]
+    read = ReadConfig(prompt_field="a", target_field="b", group_field=field)
+    splits = make([rows], tmp_path / "out", read=read, split=SplitConfig(valid=0.3))
+    for files in splits.values():
+        assert files.counts.examples % 10 == 0
+
+
 # Mistakes
 
 

@@ -297,3 +297,28 @@ def test_memory_stays_bounded(tmp_path, name, most):
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert int(done.stdout) * 1024 < most
+
+
+def test_in_tsv_a_quotation_mark_is_one_of_the_text_unless_it_encloses_a_field(tmp_path):
+    lines = [
+        "a\tb",
+        '"Look," she said.\t« Regarde »',
+        '"Says who?" "Me."\t"x ""y"""',
+        '"tab\there"\tb',
+        '"two\nlines"\tz',
+    ]
+    path = write(tmp_path / "a.tsv", "\n".join(lines) + "\n")
+    rows = [tuple(record.values()) for record in read_records([path], ReadConfig(text_field=""))]
+    assert rows == [
+        ('"Look," she said.', "« Regarde »"), ('"Says who?" "Me."', 'x "y"'), ("tab\there", "b"), ("two\nlines", "z"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("a.tsv", "\t"), ("a.csv", ",")])
+def test_a_table_without_names_is_given_them(tmp_path, name, delimiter):
+    path = write(tmp_path / name, f"一{delimiter}one\n二{delimiter}two\n")
+    records = list(read_records([path], ReadConfig(text_field="zh", columns="zh, en")))
+    assert records == [{"zh": "一", "en": "one"}, {"zh": "二", "en": "two"}]
+    assert [record.source for record in records] == [f"{path}:1", f"{path}:2"]
+    with pytest.raises(DataError, match=r"1: 2 fields, but 1 columns are named \(zh\)"):
+        list(read_records([path], ReadConfig(text_field="zh", columns="zh")))

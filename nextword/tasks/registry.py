@@ -1,0 +1,18 @@
+"""The tasks by name."""
+
+from __future__ import annotations
+
+from nextword.errors import UsageError, did_you_mean
+from nextword.tasks.base import Task
+from nextword.tasks.dialogue import DIALOGUE
+from nextword.tasks.summarization import SUMMARIZATION
+from nextword.tasks.translation import TRANSLATION
+
+TASKS = {task.name: task for task in (TRANSLATION, SUMMARIZATION, DIALOGUE)}
+
+
+def task_named(name: str) -> Task:
+    """The task of that name. Raises UsageError for an unknown one."""
+    if name not in TASKS:
+        raise UsageError(f"unknown task {name!r}. {did_you_mean(name, TASKS)}")
+    return TASKS[name]

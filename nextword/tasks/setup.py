@@ -1,0 +1,122 @@
+"""What a task makes of a recipe and of the data for it: section [task], the columns it reads, settings left open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from nextword.config import Config, parse
+from nextword.errors import DataError, UsageError
+from nextword.tasks.aligned import are_aligned
+from nextword.tasks.base import Rows, Task, records_of
+from nextword.tasks.languages import is_language, languages_of
+from nextword.tasks.registry import task_named
+from nextword.text.records import ReadConfig, Source
+
+Values = dict[str, dict[str, Any]]
+
+
+class TaskConfig(Config):
+    """Section [task] of a recipe."""
+
+    name: str
+    """translation, summarization or dialogue."""
+    languages: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Of translation: from which language to which, ["en", "zh"]; left out: as columns, files or their folder say."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A recipe for a task and the data for it, as training takes them; without data, the recipe alone."""
+
+    values: Values
+    """The sections of the recipe but [task], completed."""
+    sources: Sequence[Source]
+    valid: Sequence[Source]
+    task: TaskConfig
+    generation: dict[str, Any]
+    """Settings of GenerationConfig that suit the task."""
+    corpus: str
+    """What the sources are called."""
+
+
+def set_up(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], valid: Sequence[Source] = ()) -> Setup:
+    """Complete a recipe with a section [task] for these sources.
+
+    Raises UsageError for an unknown task or sources it cannot have, DataError for data without the columns it reads.
+    """
+    config = parse(TaskConfig, values["task"], "task")
+    task = task_named(config.name)
+    if values.get("mix", {}).get("corpora"):
+        raise UsageError(
+            "--task beside [mix]", hint="Name all files of pairs together: --task reads them as one corpus"
+        )
+    if "-" in (*sources, *valid):
+        raise UsageError("--task reads files, got standard input", hint="Write it to a file, such as pairs.tsv")
+    settled = completed(task, values)
+    if not sources:
+        return Setup(settled, (), (), config, dict(task.generation), "")
+    read = with_columns(task, settled["data"], sources)
+    settled["data"] = read.model_dump(exclude_unset=True)
+    if task.name == "translation" and not config.languages:
+        languages = languages_of((read.prompt_field, read.target_field), sources)
+        config = config.model_copy(update={"languages": languages})
+    rows: list[Source] = [Rows(task, sources, read)]
+    held_out: list[Source] = [Rows(task, valid, with_columns(task, settled["data"], valid))] if valid else []
+    corpus = ", ".join(str(one) for one in sources if isinstance(one, str | Path))
+    return Setup(settled, rows, held_out, config, dict(task.generation), corpus)
+
+
+def completed(task: Task, values: Mapping[str, Mapping[str, Any]]) -> Values:
+    """The sections of a recipe but [task], with what suits the task where they leave something open.
+
+    The settings of its model go with the model it chooses, and are not those of another one.
+    """
+    settled = {name: dict(section) for name, section in values.items() if name != "task"}
+    for name, section in task.recipe.items():
+        given = settled.get(name, {})
+        if name == "model" and given.get("type", section.get("type")) != section.get("type"):
+            continue
+        settled[name] = dict(section) | given
+    settled.setdefault("data", {})
+    if "encoder" in str(settled.get("model", {}).get("type")):  # <eos> closes a source: nothing else need part the two
+        settled["data"].setdefault("separator", "")
+    return settled
+
+
+def with_columns(task: Task, data: Mapping[str, Any], sources: Sequence[Source]) -> ReadConfig:
+    """How to read these sources: settings `data` of ReadConfig, and the columns they have.
+
+    Raises DataError if a column is missing that the task needs.
+    """
+    found = {key: str(data.get(key, "")) for key in task.columns}
+    if task.pairs and are_aligned(sources):
+        names = languages_of((), sources) or ("source", "target")
+        found = {key: found[key] or name for key, name in zip(found, names, strict=True)}
+        return parse(ReadConfig, dict(data) | found, "data")
+    plain = {key: value for key, value in data.items() if key not in ("prompt_field", "target_field")}
+    record = next(iter(records_of(task, sources, parse(ReadConfig, plain, "data"))))
+    for key, names in task.columns.items():
+        others = [name for name in found.values() if name]
+        if found[key] in record:
+            continue
+        known = [name for name in names if name in record and name not in others]
+        spoken = [name for name in record if is_language(name) and name not in others]
+        if found[key] and data.get(key):
+            known = []
+        elif not known and task.pairs and len(spoken) == 2 - len(others):
+            known = spoken
+        if not known:
+            option = "--" + key.replace("_", "-")
+            wanted = repr(found[key]) if found[key] else f"for the {key.removesuffix('_field')} of {task.name}"
+            columns = ", ".join(map(str, record))
+            raise DataError(
+                f"{record.source}: no column {wanted}. Columns: {columns[:200]}",
+                hint=f"Choose one with {option}; if the first line has no names, give them: --columns source,target",
+            )
+        found[key] = known[0]
+    return parse(ReadConfig, dict(data) | found, "data")

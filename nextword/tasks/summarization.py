@@ -1,0 +1,44 @@
+"""Summarization: a long text, and a short one that says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from nextword.metrics.extracts import lead, longest, textrank
+from nextword.metrics.score import Score
+from nextword.metrics.summaries import rouge_scores, source_scores
+from nextword.tasks.base import Item, Task, pair_examples
+from nextword.text.sentences import sentences
+
+BASELINES: Mapping[str, Callable[[str, int], str]] = {"lead": lead, "longest": longest, "textrank": textrank}
+"""Summaries made of k sentences of the text itself."""
+
+
+def _scores(outputs: Sequence[str], items: Sequence[Item]) -> list[Score]:
+    return [
+        *rouge_scores(outputs, [item.references for item in items]),
+        *source_scores(outputs, [item.prompt for item in items]),
+    ]
+
+
+def usual_sentences(items: Sequence[Item]) -> int:
+    """How many sentences a reference has, most often: the k that gives the baselines a fair length."""
+    counts = [len(sentences(item.references[0])) for item in items]
+    return max(1, max(set(counts), key=lambda k: (counts.count(k), -k)))
+
+
+SUMMARIZATION = Task(
+    name="summarization",
+    columns={
+        "prompt_field": ("document", "text", "article", "dialogue", "source", "src", "input"),
+        "target_field": ("summary", "summaries", "highlights", "target", "tgt", "abstract", "headline", "output"),
+    },
+    examples=pair_examples,
+    scores=_scores,
+    recipe={
+        "model": {"type": "encoder-decoder", "pointer": True, "max_seq_len": 512},
+        "train": {"label_smoothing": 0.1},
+    },
+    generation={"num_beams": 4, "length_penalty": 1.0, "max_tokens": 128, "no_repeat_ngram_size": 0},
+    example="python-docs",
+)

@@ -1,0 +1,27 @@
+"""Translation: a sentence in one language, and the same in another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nextword.metrics.score import Score
+from nextword.metrics.translations import translation_scores
+from nextword.tasks.base import Item, Task, pair_examples
+
+
+def _scores(outputs: Sequence[str], items: Sequence[Item]) -> list[Score]:
+    return translation_scores(outputs, [item.references for item in items])
+
+
+TRANSLATION = Task(
+    name="translation",
+    columns={
+        "prompt_field": ("source", "src", "input", "sentence"),
+        "target_field": ("target", "tgt", "trg", "reference", "references", "translation", "output"),
+    },
+    examples=pair_examples,
+    scores=_scores,
+    recipe={"model": {"type": "encoder-decoder"}, "train": {"label_smoothing": 0.1}},
+    generation={"num_beams": 5, "length_penalty": 1.0, "max_tokens": 200},
+    example="tatoeba-en-fr",
+)

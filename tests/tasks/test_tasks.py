@@ -1,0 +1,204 @@
+"""Tasks read records as examples, find columns and languages by themselves, and name what is wrong in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nextword import corpora
+from nextword.decoding.config import GenerationConfig
+from nextword.errors import DataError, UsageError
+from nextword.tasks.base import Rows, items
+from nextword.tasks.dialogue import DIALOGUE, reply_examples
+from nextword.tasks.registry import TASKS, task_named
+from nextword.tasks.setup import set_up, with_columns
+from nextword.tasks.summarization import SUMMARIZATION
+from nextword.tasks.translation import TRANSLATION
+from nextword.text.chat import BUILT_IN, ChatFormat
+from nextword.text.records import Example, ReadConfig, Record
+from nextword.text.template import ChatTemplate
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name, text):
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def pairs_of(setup):
+    read = setup.values["data"]
+    return [(row[read["prompt_field"]], row[read["target_field"]]) for row in setup.sources[0]]
+
+
+def setup_for(*sources, task="translation", **data):
+    return set_up({"task": {"name": task}, "data": data}, sources)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_settings_of_a_task_are_settings(task):
+    GenerationConfig(**task.generation)
+    assert set(task.recipe) <= {"data", "model", "train", "tokenizer"}
+    assert all(name in ReadConfig.model_fields for name in task.columns)
+    if task.example:
+        setup = set_up({"task": {"name": task.name}}, [corpora.rows(task.example)])
+        rows = iter(setup.sources[0])
+        assert all(next(rows).values() for _ in range(100))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "data"),
+    [
+        ("a.tsv", "source\ttarget\n早\tmorning\n", {}),
+        ("a.csv", "id,reference,src\n7,morning,早\n", {}),
+        ("a.jsonl", '{"x": 1, "zh": "早", "en": "morning"}', {}),
+        ("a.csv", "a,b,c\n早,morning,\n", {"prompt_field": "a", "target_field": "b"}),
+        ("a.tsv", "早\tmorning\n", {"columns": "zh,en"}),
+        ("a.csv", "en,zh,fr\nmorning,早,matin\n", {"prompt_field": "zh", "target_field": "en"}),
+        ("a.tsv", "zh\ttarget\n 早 \tmorning\n", {"prompt_field": "zh"}),
+    ],
+)
+def test_the_columns_of_a_table_are_found(name, text, data):
+    assert pairs_of(setup_for(write(name, text), **data)) == [("早", "morning")]
+
+
+def test_two_files_are_read_side_by_side():
+    write("c/train.zh", "早\n\n天\n晚\n")
+    write("c/train.en", "morning\nlost\nday\n \n")
+    setup = setup_for("c/train.zh", "c/train.en")
+    assert pairs_of(setup) == [("早", "morning"), ("天", "day")]
+    assert [row.source for row in setup.sources[0]] == ["c/train.zh:1", "c/train.zh:3"]
+    assert setup.task.languages == ("zh", "en")
+
+
+def test_what_is_left_out_is_told_once(caplog):
+    setup = setup_for(write("a.tsv", "source\ttarget\n早\t\n晚\tnight\n\tday\n"))
+    assert pairs_of(setup) == pairs_of(setup) == [("晚", "night")]
+    assert [record.message for record in caplog.records] == ["left out, for a side is empty: 2, the first at a.tsv:2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("tatoeba/en-fr/train.tsv",), ("en", "fr")),
+        (("news.de-en.tsv",), ("de", "en")),
+        (("pairs.tsv",), ()),
+        (("pre-lim.tsv",), ()),
+    ],
+)
+def test_languages_by_the_name_of_the_file(names, expected):
+    setup = setup_for(*(write(name, "source\ttarget\na\tb\n") for name in names))
+    assert setup.task.languages == expected
+
+
+def test_languages_that_are_given_count():
+    write("a.tsv", "en\tfr\na\tb\n")
+    setup = set_up({"task": {"name": "translation", "languages": ["la", "it"]}}, ["a.tsv"])
+    assert setup.task.languages == ("la", "it")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: setup_for("a.txt", "b.txt"), DataError,
+         r"a.txt has 3 lines, but b.txt has 2: line 3 of a.txt belongs to none"),
+        (lambda: setup_for("b.txt", "a.txt"), DataError, r"line 3 of a.txt belongs to none"),
+        (lambda: setup_for("a.tsv"), DataError, r"a.tsv:2: no column for the prompt of translation. Columns: q, a\."),
+        (lambda: setup_for("a.tsv", prompt_field="quest"), DataError, r"no column 'quest'. Columns: q, a. .*--prompt"),
+        (lambda: setup_for("a.tsv", prompt_field="q", target_field="x"), DataError, r"'x'. Columns: q, a.*--target-f"),
+        (lambda: setup_for("a.tsv", task="transaltion"), UsageError, r"unknown task 'transaltion'. Did you mean"),
+        (lambda: setup_for("-"), UsageError, r"--task reads files, got standard input"),
+        (lambda: setup_for("a.tsv", task="dialogue"), DataError, r"no column for the text of dialogue"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(call, error, message):
+    write("a.txt", "1\n2\n3\n")
+    write("b.txt", "1\n2\n")
+    write("a.tsv", "q\ta\n1\t2\n")
+    with pytest.raises(error, match=message):
+        pairs_of(call())
+
+
+def test_the_settings_of_a_model_go_with_the_model():
+    write("a.tsv", "source\ttarget\na\tb\n")
+    chosen = setup_for("a.tsv", task="summarization").values
+    assert chosen["model"] == SUMMARIZATION.recipe["model"]
+    assert chosen["data"]["separator"] == ""
+    other = set_up({"task": {"name": "summarization"}, "model": {"type": "transformer"}}, ["a.tsv"]).values
+    assert other["model"] == {"type": "transformer"}
+    assert "separator" not in other["data"]
+    given = set_up({"task": {"name": "translation"}, "train": {"label_smoothing": 0.0}}, ["a.tsv"]).values
+    assert given["train"] == {"label_smoothing": 0.0}
+
+
+def test_several_targets_are_several_examples_and_one_item():
+    row = {"source": ["One.", "Two."], "target": ["1", " 2 "]}
+    write("a.jsonl", json.dumps(row))
+    setup = setup_for("a.jsonl", task="summarization")
+    assert pairs_of(setup) == [("One.\nTwo.", "1"), ("One.\nTwo.", "2")]
+    read = with_columns(SUMMARIZATION, {}, ["a.jsonl"])
+    assert [(item.prompt, item.references) for item in items(SUMMARIZATION, ["a.jsonl"], read)] == [
+        ("One.\nTwo.", ("1", "2"))
+    ]
+
+
+def test_a_test_set_does_not_shrink_unseen():
+    write("a.tsv", "source\ttarget\na\tb\nc\t\n")
+    read = with_columns(TRANSLATION, {}, ["a.tsv"])
+    with pytest.raises(DataError, match=r"a.tsv:3: the target is empty"):
+        list(items(TRANSLATION, ["a.tsv"], read))
+
+
+TURNS = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Hi!"},
+    {"role": "assistant", "content": "Hello."},
+    {"role": "user", "content": "再见"},
+    {"role": "assistant", "content": "再见！"},
+]
+
+
+def test_each_reply_is_an_example_in_the_layout_of_the_plain_template():
+    examples = reply_examples(Record({"messages": TURNS}, "a:1"), ReadConfig(text_field="messages"))
+    plain = ChatFormat(ChatTemplate(BUILT_IN["plain"]), {"bos_token": "", "eos_token": ""})
+    assert [example.prompt for example in examples] == [plain.render(TURNS[:2]).text, plain.render(TURNS[:4]).text]
+    assert [example.target for example in examples] == [" Hello.", " 再见！"]
+
+
+@pytest.mark.parametrize("turns", [["a", "b", "c"], [["X", "a"], ["Y", "b"], ["X", "c"]]])
+def test_where_nobody_says_who_speaks_every_answer_is_a_reply(turns):
+    examples = reply_examples(Record({"turns": turns}, "a:1"), ReadConfig(text_field="turns"))
+    assert examples == [
+        Example("User: a\nAssistant:", " b"),
+        Example("Assistant: a\nUser: b\nAssistant:", " c"),
+    ]
+
+
+def test_replies_of_a_conversation_stay_together():
+    rows = list(
+        Rows(DIALOGUE, [[{"turns": ["a", "b", "c"]}, {"turns": ["a", "b", "d"]}]], ReadConfig(text_field="turns"))
+    )
+    assert [row["group"] for row in rows] == ["Assistant: a\nUser: b\nAssistant:"] * 4
+
+
+@pytest.mark.parametrize(
+    ("turns", "message"),
+    [
+        ([{"role": "boss", "content": "x"}], r"a:1: turn 1 has the role 'boss', expected one of system, user, assist"),
+        ([{"role": "user"}], r"a:1: turn 1 should have a text as its content"),
+        (["a", 7], r"a:1: turn 2 should be a text"),
+        ("a", r"a:1: 'turns' should be a list of turns, got 'a'"),
+    ],
+)
+def test_a_turn_that_is_none_is_named(turns, message):
+    with pytest.raises(DataError, match=message):
+        reply_examples(Record({"turns": turns}, "a:1"), ReadConfig(text_field="turns"))
+
+
+def test_an_unknown_task_is_a_usage_error():
+    with pytest.raises(UsageError, match=r"unknown task 'x'. Known: translation, summarization, dialogue"):
+        task_named("x")
