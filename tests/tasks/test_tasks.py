@@ -9,14 +9,12 @@ from nextword import corpora
 from nextword.decoding.config import GenerationConfig
 from nextword.errors import DataError, UsageError
 from nextword.tasks.base import Rows, items
-from nextword.tasks.dialogue import DIALOGUE, reply_examples
+from nextword.tasks.dialogue import DIALOGUE
 from nextword.tasks.registry import TASKS, task_named
 from nextword.tasks.setup import set_up, with_columns
 from nextword.tasks.summarization import SUMMARIZATION
 from nextword.tasks.translation import TRANSLATION
-from nextword.text.chat import BUILT_IN, ChatFormat
-from nextword.text.records import Example, ReadConfig, Record
-from nextword.text.template import ChatTemplate
+from nextword.text.records import ReadConfig
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +110,6 @@ def test_languages_that_are_given_count():
         (lambda: setup_for("a.tsv", prompt_field="q", target_field="x"), DataError, r"'x'. Columns: q, a.*--target-f"),
         (lambda: setup_for("a.tsv", task="transaltion"), UsageError, r"unknown task 'transaltion'. Did you mean"),
         (lambda: setup_for("-"), UsageError, r"--task reads files, got standard input"),
-        (lambda: setup_for("a.tsv", task="dialogue"), DataError, r"no column for the text of dialogue"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(call, error, message):
@@ -153,50 +150,13 @@ def test_a_test_set_does_not_shrink_unseen():
         list(items(TRANSLATION, ["a.tsv"], read))
 
 
-TURNS = [
-    {"role": "system", "content": "Be kind."},
-    {"role": "user", "content": "Hi!"},
-    {"role": "assistant", "content": "Hello."},
-    {"role": "user", "content": "再见"},
-    {"role": "assistant", "content": "再见！"},
-]
-
-
-def test_each_reply_is_an_example_in_the_layout_of_the_plain_template():
-    examples = reply_examples(Record({"messages": TURNS}, "a:1"), ReadConfig(text_field="messages"))
-    plain = ChatFormat(ChatTemplate(BUILT_IN["plain"]), {"bos_token": "", "eos_token": ""})
-    assert [example.prompt for example in examples] == [plain.render(TURNS[:2]).text, plain.render(TURNS[:4]).text]
-    assert [example.target for example in examples] == [" Hello.", " 再见！"]
-
-
-@pytest.mark.parametrize("turns", [["a", "b", "c"], [["X", "a"], ["Y", "b"], ["X", "c"]]])
-def test_where_nobody_says_who_speaks_every_answer_is_a_reply(turns):
-    examples = reply_examples(Record({"turns": turns}, "a:1"), ReadConfig(text_field="turns"))
-    assert examples == [
-        Example("User: a\nAssistant:", " b"),
-        Example("Assistant: a\nUser: b\nAssistant:", " c"),
+def test_replies_of_a_conversation_are_held_out_together():
+    rows = list(Rows(DIALOGUE, [[{"turns": ["a", "b", "再见"]}]], ReadConfig()))
+    assert [(row["prompt"], row["target"]) for row in rows] == [
+        ("User: a\nAssistant:", " b"),
+        ("Assistant: a\nUser: b\nAssistant:", " 再见"),
     ]
-
-
-def test_replies_of_a_conversation_stay_together():
-    rows = list(
-        Rows(DIALOGUE, [[{"turns": ["a", "b", "c"]}, {"turns": ["a", "b", "d"]}]], ReadConfig(text_field="turns"))
-    )
-    assert [row["group"] for row in rows] == ["Assistant: a\nUser: b\nAssistant:"] * 4
-
-
-@pytest.mark.parametrize(
-    ("turns", "message"),
-    [
-        ([{"role": "boss", "content": "x"}], r"a:1: turn 1 has the role 'boss', expected one of system, user, assist"),
-        ([{"role": "user"}], r"a:1: turn 1 should have a text as its content"),
-        (["a", 7], r"a:1: turn 2 should be a text"),
-        ("a", r"a:1: 'turns' should be a list of turns, got 'a'"),
-    ],
-)
-def test_a_turn_that_is_none_is_named(turns, message):
-    with pytest.raises(DataError, match=message):
-        reply_examples(Record({"turns": turns}, "a:1"), ReadConfig(text_field="turns"))
+    assert [row["group"] for row in rows] == ["Assistant: a\nUser: b\nAssistant:"] * 2
 
 
 def test_an_unknown_task_is_a_usage_error():
