@@ -6,46 +6,13 @@ named. Shares the tables with the generator, not its automaton. Of the patterns 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import regex  # type: ignore[import-untyped]
 
 from nextword.errors import DataError, UsageError
 from nextword.verse.chinese import RhymeBook, rhyme_book
 from nextword.verse.forms import forms
 from nextword.verse.patterns import Form, Pattern
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One breach of the form."""
-
-    line: int
-    """Counted from 1."""
-    place: int
-    """The character in the line, counted from 1; 0: the line as a whole."""
-    rule: str
-    """length, tone, rhyme, 对, 粘, 孤平 or 三平尾."""
-    message: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a poem under the checker."""
-
-    form: str
-    pattern: str
-    rhyme_book: str
-    lines: tuple[str, ...]
-    beats: tuple[str, ...]
-    """The pattern of each line, that alternative which is nearest."""
-    faults: tuple[Fault, ...]
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {**asdict(self), "in_form": not self.faults}
+from nextword.verse.verdict import Fault, Verdict, count_faults
 
 
 def split_lines(text: str) -> list[str]:
@@ -59,7 +26,9 @@ def split_lines(text: str) -> list[str]:
 def check(lines: list[str], form: Form, book: RhymeBook | None = None) -> Verdict:
     """Judge the lines by the nearest pattern of the form. Raises UsageError for a form that is not Chinese."""
     if form.language != "zh":
-        raise UsageError(f"{form.title} is not a Chinese form", hint="Only Chinese verse can be checked so far")
+        raise UsageError(
+            f"{form.title} is not a Chinese form", hint="nextword.verse.check_english judges English verse"
+        )
     book = book or rhyme_book(form.rhyme_book)
     judged = [(against(lines, pattern, book), pattern) for pattern in form.patterns]
     (beats, faults), pattern = min(judged, key=lambda one: len(one[0][1]))
@@ -88,9 +57,7 @@ def guess_form(lines: list[str], book: RhymeBook | None = None) -> Form:
 def against(lines: list[str], pattern: Pattern, book: RhymeBook) -> tuple[list[str], list[Fault]]:
     """The nearest beats of each line, and the faults of length, tone and rhyme."""
     beats: list[str] = []
-    faults: list[Fault] = []
-    if len(lines) != len(pattern.lines):
-        faults.append(Fault(len(lines), 0, "length", f"{len(lines)} lines; the form has {len(pattern.lines)}"))
+    faults = count_faults(len(lines), len(pattern.lines))
     for number, (line, wanted) in enumerate(zip(lines, pattern.lines, strict=False), start=1):
         best, places = min(
             ((option, misfits(line, option, book)) for option in wanted.beats), key=lambda found: len(found[1])

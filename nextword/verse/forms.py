@@ -12,12 +12,13 @@ from nextword.verse.tunes import tune_forms
 
 
 @cache
-def forms(rescues: bool = True) -> tuple[Form, ...]:
-    """All named forms. `rescues`: whether regulated verse may use 拗救."""
-    return (*regulated_forms(rescues), *tune_forms(), *english_forms())
+def forms(rescues: bool = True, feminine: bool = True) -> tuple[Form, ...]:
+    """All named forms. `rescues`: whether regulated verse may use 拗救; `feminine`: whether an English line that ends
+    on a strong beat may have a weak syllable more."""
+    return (*regulated_forms(rescues), *tune_forms(), *english_forms(feminine))
 
 
-def find_form(name: str, rescues: bool = True) -> Form:
+def find_form(name: str, rescues: bool = True, feminine: bool = True) -> Form:
     """The form of this name or alias, or the one that the notation describes. Raises UsageError with the nearest names.
 
     >>> find_form("七律").name
@@ -26,10 +27,10 @@ def find_form(name: str, rescues: bool = True) -> Form:
     8
     """
     wanted = name.strip().lower()
-    for form in forms(rescues):
+    for form in forms(rescues, feminine):
         if wanted in (form.name, form.title.lower(), *form.aliases):
             return form
     if ":" in wanted:
-        return notation_form(wanted)
+        return notation_form(wanted, feminine)
     known = [known for form in forms(rescues) for known in (form.name, *form.aliases)]
     raise UsageError(f"no form is called {name!r}", hint=did_you_mean(name, known))

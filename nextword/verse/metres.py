@@ -17,9 +17,10 @@ KNOWN = {  # name: title, notation, aliases
     "common-metre": ("common metre", "8,6:iambic abab", ("common-meter",)),
     "ballad": ("ballad stanza", "8,6:iambic abcb", ("ballad-stanza",)),
     "shakespearean-sonnet": ("Shakespearean sonnet", "10:iambic ababcdcdefefgg", ("sonnet", "english-sonnet")),
-    "heroic-couplets": ("heroic couplets", "10:iambic aabb", ("heroic-couplet",)),
+    "heroic-couplets": ("heroic couplets", "10:iambic aa", ("heroic-couplet",)),
     "haiku": ("haiku", "5,7,5:free ...", ()),
 }
+STANZAIC = ("common-metre", "ballad", "heroic-couplets")
 # The octave is fixed, the sestet is not: these three are the commonest.
 SESTETS = ("cdecde", "cdcdcd", "cddcdc")
 LIMERICK_LONG = ("-/--/--/", "--/--/--/")
@@ -29,7 +30,7 @@ LIMERICK_SHORT = ("-/--/", "--/--/")
 def english_forms(feminine: bool = True, inversion: bool = True) -> list[Form]:
     """The known forms. `feminine`: a weak syllable may follow the last; `inversion`: an iambic line may begin `/-`."""
     forms = [
-        Form(name, title, "en", (notation_pattern(notation, feminine, inversion),), aliases)
+        Form(name, title, "en", (notation_pattern(notation, feminine, inversion),), aliases, stanzaic=name in STANZAIC)
         for name, (title, notation, aliases) in KNOWN.items()
     ]
     sonnets = tuple(notation_pattern(f"10:iambic abbaabba{end}", feminine, inversion) for end in SESTETS)
@@ -41,9 +42,9 @@ def english_forms(feminine: bool = True, inversion: bool = True) -> list[Form]:
     return forms
 
 
-def notation_form(notation: str) -> Form:
+def notation_form(notation: str, feminine: bool = True) -> Form:
     """A form of one's own. Raises UsageError for what the notation does not say."""
-    return Form(notation, notation, "en", (notation_pattern(notation),))
+    return Form(notation, notation, "en", (notation_pattern(notation, feminine),))
 
 
 def notation_pattern(notation: str, feminine: bool = True, inversion: bool = True) -> Pattern:

@@ -47,8 +47,20 @@ class Form:
     aliases: tuple[str, ...] = ()
     rhyme_book: str = "pingshui"
     """By which its rhymes are judged unless one asks for another; Chinese only."""
+    stanzaic: bool = False
+    """The pattern is one stanza, of which a poem has as many as it likes, each with rhymes of its own."""
     regulated: bool = False
     """近体诗: 粘, 对, 孤平 and 三平尾 are spoken of."""
+
+
+def repeated(pattern: Pattern, times: int) -> Pattern:
+    """The pattern so many times, each with rhymes of its own: ab, then a2 b2."""
+    lines = tuple(
+        replace(line, rhyme=f"{line.rhyme}{number}" if line.rhyme and number > 1 else line.rhyme, stanza=number - 1)
+        for number in range(1, times + 1)
+        for line in pattern.lines
+    )
+    return Pattern(pattern.name, lines)
 
 
 def only(form: Form, start: str = "") -> Form:

@@ -80,5 +80,5 @@ def test_the_command_speaks_and_writes_json(tmp_path: Path, capsys: pytest.Captu
     assert run(["poem", "check", str(file), "--form", "七绝", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["in_form"] is True
     file.write_text("no verse", encoding="utf-8")
-    assert run(["poem", "check", str(file)]) == 1
+    assert run(["poem", "check", str(file), "--form", "qijue"]) == 1
     assert "no Chinese verse" in capsys.readouterr().err

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nextword.verse.english import fits, pronunciations, rhyme, stresses, syllables
+from nextword.verse.english import fits, pronunciations, rhyme, stresses
+from nextword.verse.spoken import guess, guessed, spoken
 
 
 @pytest.mark.parametrize(
@@ -18,9 +19,40 @@ def test_rhymes(one: str, other: str, kind: str) -> None:
     assert rhyme(one, other) == rhyme(other, one) == kind
 
 
-def test_syllables_known_and_guessed() -> None:
-    assert syllables("compare") == (2,)
-    assert [syllables(word) for word in ("glimmerlock", "snarke", "brillow")] == [(3,), (1,), (2,)]
+@pytest.mark.parametrize(
+    ("word", "stress"),
+    [
+        *(("heav'n", "1"), ("ev'ry", "10"), ("wander'd", "10"), ("wand’ring", "10"), ("think'st", "1"), ("o'er", "1")),
+        *(("th'", ""), ("'gainst", "1"), ("'twas", "1"), ("belovèd", "010"), ("unlook'd", "01"), ("where'er", "11")),
+        *(("sunlit", "12"), ("deathless", "10"), ("whereof", "11"), ("honours", "10"), ("plenteous", "100")),
+    ],
+)
+def test_words_of_poems_follow_from_those_of_the_dictionary(word: str, stress: str) -> None:
+    ways = spoken(word, elision=False)
+    assert stress in {stresses(phones) for phones in ways}
+    assert not guessed(ways[0])
+
+
+@pytest.mark.parametrize(
+    ("word", "lengths"),
+    [
+        ("heaven", {1, 2}),
+        ("glorious", {2, 3}),
+        ("despised", {2, 3}),
+        ("spirit", {1, 2}),
+        ("over", {1, 2}),
+        ("day", {1}),
+    ],
+)
+def test_elision_shortens_and_lengthens(word: str, lengths: set[int]) -> None:
+    assert {len(stresses(phones)) for phones in spoken(word)} == lengths
+    assert len({len(stresses(phones)) for phones in spoken(word, elision=False)}) == 1
+
+
+def test_a_guess_is_marked() -> None:
+    assert [guess(word) for word in ("glimmerlock", "snarke", "brillow")] == [3, 1, 2]
+    ((first, *_),) = {spoken("Zorbelak")[0]}
+    assert guessed((first,))
 
 
 def test_stress_must_not_fall_on_a_weak_beat() -> None:
