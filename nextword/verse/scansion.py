@@ -99,7 +99,8 @@ def read(line: str, elision: bool = True) -> tuple[Word, ...]:
         end = match.end()
     words = []
     for i, (text, ways, fresh) in enumerate(found):
-        if elision and i + 1 < len(found) and not found[i + 1][2] and any(is_vowel(after[0]) for after in found[i + 1][1]):
+        _, after, apart = found[i + 1] if i + 1 < len(found) else ("", (), True)
+        if elision and not apart and any(is_vowel(phones[0]) for phones in after):
             ways += tuple(phones[:-1] for phones in ways if opens(phones, text))
         words.append(Word(text, ways, fresh))
     return tuple(words)
@@ -109,75 +110,6 @@ def opens(phones: Phones, text: str) -> bool:
     """Whether the word ends in a vowel that may be lost before another: an unstressed one, or that of the and to."""
     long = len(stresses(phones)) > 1
     return is_vowel(phones[-1]) and (text.lower() in ("the", "to") or (long and phones[-1][-1] == "0"))
-
-
-def amiss(self) -> float:
-        """How many words are stressed against the metre; infinite where the syllables are too many or too few."""
-        return self.costs[-1][-1]
-
-    def faults(self) -> list[int]:
-        """The places, from 1, of the words stressed against the metre."""
-        places, used = [], len(self.beats)
-        for i in range(len(self.words), 0, -1):
-            used, cost, _ = min(self.steps(i, used), key=lambda step: step[1])
-            if cost:
-                places.append(i)
-        return places[::-1]
-
-    def steps(self, i: int, used: int) -> Iterator[tuple[int, int, Phones]]:
-        """How word i (from 1) may have ended at beat `used` at least cost: where it began, its own cost, its phones."""
-        word = self.words[i - 1]
-        for phones in word.ways:
-            stress = stresses(phones)
-            start = used - len(stress)
-            if start >= 0:
-                cost = amiss(stress, self.beats, start, word.fresh and self.inversion)
-                if self.costs[i - 1][start] + cost == self.costs[i][used] < float("inf"):
-                    yield start, cost, phones
-
-    def rhymes(self) -> set[Phones]:
-        """What may have to sound alike at the end: from the last strong beat on, by every reading that fits best."""
-        strong = self.beats.rfind("/")
-        weak = None if strong < 0 else len(self.beats) - 1 - strong
-        if self.amiss == float("inf"):
-            return {rhyme_part(phones) for phones in self.words[-1].ways}
-        return set(self.tails(len(self.words), len(self.beats), weak, ()))
-
-    def tails(self, i: int, used: int, weak: int | None, later: Phones) -> Iterator[Phones]:
-        """The ends of all best readings, as far back as the rhyme goes: `of him` rhymes with `love him`."""
-        for start, _, phones in self.steps(i, used):
-            whole = (*phones, *later)
-            if i == 1 or sum(map(is_vowel, whole)) > (weak or 0):
-                yield rhyme_part(whole, weak)
-            else:
-                yield from self.tails(i - 1, start, weak, whole)
-
-
-def read(line: str, elision: bool = True) -> tuple[Word, ...]:
-    """The words of a line. With elision an open vowel before a vowel may be lost: the expense, many a."""
-    found: list[tuple[str, tuple[Phones, ...], bool]] = []
-    end = 0
-    for match in WORD.finditer(line):
-        text = match[0]
-        ways = spoken(text, elision)
-        if "?2" in ways[0] and (quoted := QUOTED.fullmatch(text)):
-            text = next(filter(None, quoted.groups()), text)
-            ways = spoken(text, elision)
-        if text.lower() in MOVABLE:
-            ways = tuple(tuple(phone.replace("1", "2") for phone in phones) for phones in ways)
-        found.append((text, ways, bool(found and BREAK.search(line[end : match.start()]))))
-        end = match.end()
-    words = []
-    for i, (text, ways, fresh) in enumerate(found):
-        if elision and i + 1 < len(found) and any(is_vowel(after[0]) for after in found[i + 1][1]):
-            ways += tuple(phones[:-1] for phones in ways if len(phones) > 1 and opens(phones, text))
-        words.append(Word(text, ways, fresh))
-    return tuple(words)
-
-
-def opens(phones: Phones, text: str) -> bool:
-    """Whether the word ends in a vowel that may be lost before another: an unstressed one, or that of the and to."""
-    return phones[-1] in ("IY0", "AH0", "OW0", "UW0") or text.lower() in ("the", "to")
 
 
 def amiss(stress: str, beats: str, start: int, inversion: bool) -> int:
