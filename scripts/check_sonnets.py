@@ -51,8 +51,9 @@ def main(path: Path, names: list[str]) -> None:
         tokens = re.findall(r"[^\W\d_][\w'’]*", " ".join(poem))
         words += len(tokens)
         unknown += sum(guessed(spoken(token)[0]) for token in tokens)
+    nearest = ", ".join(f"{form} {count}" for form, count in best.most_common())
     table = [
-        f"{len(poems)} poems of {lines} lines, nearest to {', '.join(f'{form} {count}' for form, count in best.items())}",
+        f"{len(poems)} poems of {lines} lines, nearest to {nearest}",
         f"words guessed: {unknown / words:.1%}",
         f"lines with no fault: {1 - broken_lines / lines:.1%}",
         "| | " + " | ".join((*RULES, "all")) + " |",
@@ -69,7 +70,7 @@ def main(path: Path, names: list[str]) -> None:
 def joined(row: str) -> list[str]:
     """The verses of a row, with `aim 'd`, `do n't` and `o ’ er` made one word again."""
     row = re.sub(r"(?<=\w) ?[’'] ?(?=(?:d|s|st|er|en|ll|re|ve|m|t|ring|ry)\b)", "'", row)
-    row = re.sub(r" n't\b", "n't", row)
+    row = re.sub(r" n't\b", "n't", re.sub(r"\b(th|t) [’']", r"\1'", row))
     return [verse.strip() for verse in row.split("<eos>") if verse.strip()]
 
 

@@ -39,6 +39,7 @@ ENDINGS = {  # spelling -> sounds; the stem is looked up
 }
 FIRST = {"un": "AH0 N", "be": "B IH0", "re": "R IY0", "fore": "F AO0 R", "mis": "M IH0 S", "en": "EH0 N", "a": "AH0"}
 LOST_AT_FRONT = ("a", "be", "it ")  # 'gainst, 'twixt, 'twas
+LONGEST = 40  # letters; a longer one is no word
 PLURAL_AFTER = {"S", "Z", "SH", "ZH", "CH", "JH"}
 VOICELESS = {"P", "T", "K", "F", "TH", "S", "SH", "CH"}
 
@@ -55,7 +56,7 @@ def spoken(word: str, elision: bool = True) -> tuple[Phones, ...]:
     ['IY1 V IH0 N']
     """
     plain = word.lower().replace("’", "'")
-    found = tuple(dict.fromkeys(known(plain)))
+    found = tuple(dict.fromkeys(known(plain))) if len(plain) <= LONGEST else ()
     if not found:
         return ((GUESS,) * guess(plain),)
     if elision:
@@ -140,8 +141,9 @@ def ended(phones: Phones, end: str) -> Phones:
 
 def sounded(word: str) -> Iterator[Phones]:
     """belovèd: the accent gives the e its syllable. On other letters it is taken off."""
-    bare = "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
-    for phones in known(bare):
+    decomposed = unicodedata.normalize("NFD", word.replace("æ", "ae").replace("œ", "oe"))
+    bare = "".join(c for c in decomposed if not unicodedata.combining(c))
+    for phones in known(bare) if bare != word else ():
         yield (*phones[:-1], "IH0", phones[-1]) if word.endswith(("èd", "éd")) and silent_e(phones) else phones
 
 
@@ -194,7 +196,16 @@ def without(phones: Phones, place: int) -> Phones:
 
 def silent_e(phones: Phones) -> bool:
     """Whether a word in -ed ends in its consonant alone, so that a poet may give the ending a syllable."""
-    return len(phones) > 1 and phones[-1] in ("D", "T") and not is_vowel(phones[-2])
+    return len(phones) > 1 and phones[-1] in ("D", "T") and phones[-2] not in ("IH0", "AH0")
+
+
+def lengthened(phones: Phones, word: str) -> Iterator[Phones]:
+    """Endings that had a syllable more: despisèd, grac-i-ous, pass-i-on."""
+    if word.endswith("ed") and silent_e(phones):
+        yield (*phones[:-1], "IH0", phones[-1])
+    if re.search("[cst]i(ous|on|ons|al|ent|ence)$", word):
+        last = max(i for i, phone in enumerate(phones) if is_vowel(phone))
+        yield (*phones[:last], "IY0", *phones[last:])
 
 
 def elided(phones: Phones) -> Iterator[Phones]:
