@@ -103,10 +103,10 @@ def dropped(word: str) -> Iterator[Phones]:
     if word in CONTRACTED:
         yield tuple(CONTRACTED[word][1].split())
         return
-    if word.startswith("'"):
+    if word.startswith("'") and len(word) > 1:
         for lost in LOST_AT_FRONT:
             if lost == "it " and word[1] == "t":
-                yield from (("T", *phones) for phones in known(word[2:]) if word[2:])
+                yield from (("T", *phones) for phones in known(word[2:]))
             for phones in pronunciations(lost + word[1:]):
                 yield phones[next(i for i, phone in enumerate(phones) if is_vowel(phone)) + 1 :]
     head, _, end = word.rpartition("'")
