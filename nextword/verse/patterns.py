@@ -22,7 +22,10 @@ class Line:
     """Lines that bear the same letter rhyme with each other at their ends; "" is free. The last beat says in which
     tone: where 平 and 仄 bear one letter (西江月), they must be of one class, each in its own tone."""
     stanza: int = 0
-    """Lines of one number stand together."""
+    """Lines of one number stand together: a stanza, or a couplet of regulated verse. On paper they share a row where
+    they are Chinese."""
+    mark: str = ""
+    """The punctuation behind it in Chinese, ， or 。."""
 
 
 @dataclass(frozen=True)

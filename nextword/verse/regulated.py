@@ -79,6 +79,8 @@ def patterns(start: str, width: int, height: int, rescues: bool) -> list[Pattern
             Line(
                 beats=tuple(widen(beats, width) for beats in of_kind(kind, rescues, i in crossed)),
                 rhyme="a" if kind in "乙丁" else "",
+                stanza=i // 2,
+                mark="。" if i % 2 else "，",
             )
             for i, kind in enumerate(kinds)
         )
@@ -115,4 +117,5 @@ def couplet(given: str, book: RhymeBook) -> Form:
         levels = {reading.tone == "平" for reading in book.readings(character)}
         strict = (place % 2 == 0 or place == len(given)) and len(levels) == 1
         beats += ("仄" if True in levels else "平") if strict else "中"
-    return Form("duilian", "对联", "zh", (Pattern(f"answer to {given}", (Line((beats,)),)),), rhyme_book=book.name)
+    line = Line((beats,), mark="。")
+    return Form("duilian", "对联", "zh", (Pattern(f"answer to {given}", (line,)),), rhyme_book=book.name)

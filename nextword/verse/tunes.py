@@ -17,14 +17,14 @@ def tune_forms() -> list[Form]:
 def read_tune(row: str) -> Form:
     """One row of the file.
 
-    >>> read_tune("十六字令 苍梧谣 | 平a。中仄平平仄仄平a。").patterns[0].lines
-    (Line(beats=('平',), rhyme='a', stanza=0), Line(beats=('中仄平平仄仄平',), rhyme='a', stanza=0))
+    >>> read_tune("十六字令 苍梧谣 | 平a。中仄平平仄仄平a。").patterns[0].lines[1]
+    Line(beats=('中仄平平仄仄平',), rhyme='a', stanza=0, mark='。')
     """
     names, pattern = row.split(" | ")
     name, *aliases = names.split()
     lines = tuple(
-        Line((beats,), rhyme, number)
+        Line((beats,), rhyme, number, mark)
         for number, stanza in enumerate(pattern.split("/"))
-        for beats, rhyme in re.findall(r"([平仄中]+)([a-z]?)[，。]", stanza)
+        for beats, rhyme, mark in re.findall(r"([平仄中]+)([a-z]?)([，。])", stanza)
     )
     return Form(name, name, "zh", (Pattern("", lines),), tuple(aliases), rhyme_book="cilin")

@@ -1,0 +1,169 @@
+"""What an automaton over characters allows, in tokens: whole characters, several at once, and parts of one.
+
+A token is allowed if its text is a path through the automaton, however the vocabulary cuts it: characters, words, byte
+pairs. Where tokens hold parts of characters (byte-level BPE), a part is allowed if an allowed character begins so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Generic, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nextword.constraints.pieces import Pieces, token_pieces
+from nextword.decoding.constraints import Constraint
+from nextword.poetry.automaton import Automaton, State
+from nextword.tokenizers import Tokenizer
+
+
+def spellable(tokenizer: Tokenizer) -> set[str] | None:
+    """The characters that can be written wherever they are allowed: those with a token of their own. None: all, since
+    each byte has one."""
+    if tokenizer.is_byte_level:
+        return None
+    pieces = token_pieces(tokenizer)
+    singles = ({piece.decode() for piece in ids if is_character(piece)} for ids in pieces.ids_of)
+    return set.intersection(*singles)
+
+
+def is_character(piece: bytes) -> bool:
+    """Whether it is one character in UTF-8."""
+    try:
+        return len(piece.decode()) == 1
+    except UnicodeDecodeError:
+        return False
+
+
+@dataclass
+class Node:
+    """In a tree of tokens of several characters: those that end here, and those that go on."""
+
+    ids: list[int] = field(default_factory=list)
+    parts: list[tuple[int, bytes]] = field(default_factory=list)
+    """Tokens that end inside the next character, with the bytes of it that they hold."""
+    children: dict[str, Node] = field(default_factory=dict)
+
+
+class Spelling:
+    """What each token writes behind some bytes of a character begun: V ids, A characters of the alphabet."""
+
+    def __init__(self, pieces: Pieces, context: int, begun: bytes, alphabet: str) -> None:
+        index = {character: i for i, character in enumerate(alphabet)}
+        self.places = np.full(pieces.size, len(alphabet))
+        """(V,): the character that a token writes; A for all other tokens."""
+        self.tree = Node()
+        """Of the others: those that write several characters, or part of one."""
+        self.plain = True
+        """There are no others."""
+        for id, piece in pieces.rows[context].items():
+            whole, part = cut(begun + piece)
+            if id in pieces.vague or not piece or whole is None or not index.keys() >= set(whole):
+                continue
+            if len(whole) == 1 and not part:
+                self.places[id] = index[whole]
+                continue
+            self.plain = False
+            node = self.tree
+            for character in whole:
+                node = node.children.setdefault(character, Node())
+            if part:
+                node.parts.append((id, part))
+            else:
+                node.ids.append(id)
+
+
+def cut(data: bytes) -> tuple[str | None, bytes]:
+    """The whole characters, and the bytes of one that is begun behind them; None for what is no UTF-8.
+
+    >>> cut("月光".encode()[:5]) == ("月", "光".encode()[:2])
+    True
+    """
+    for end in range(len(data), max(-1, len(data) - 4), -1):
+        try:
+            whole = data[:end].decode()
+        except UnicodeDecodeError:
+            continue
+        return whole, data[end:]
+    return None, b""
+
+
+class Vocabulary(Generic[State]):
+    """The tokens of a tokenizer under an automaton; shared by all poems of a request."""
+
+    def __init__(self, automaton: Automaton[State], tokenizer: Tokenizer) -> None:
+        self.automaton, self.pieces = automaton, token_pieces(tokenizer)
+        self._spellings: dict[tuple[int, bytes], Spelling] = {}
+        self._begins: dict[bytes, np.ndarray] = {}
+
+    def mask(self, state: State, context: int, begun: bytes) -> Tensor:
+        """(V,) bool: the tokens allowed in a state, behind some bytes of a character begun."""
+        if self.automaton.finished(state):
+            mask = np.zeros(self.pieces.size, dtype=bool)
+            mask[self.pieces.eos_id] = True
+            return torch.from_numpy(mask)
+        spelling = self.spelling(context, begun)
+        allowed = self.automaton.allowed(state)
+        mask = np.append(allowed, False)[spelling.places]
+        if not spelling.plain:
+            mask[self._walk(spelling.tree, state, allowed)] = True
+        return torch.from_numpy(mask)
+
+    def _walk(self, node: Node, state: State, allowed: np.ndarray) -> list[int]:
+        """The tokens of a tree that are paths."""
+        found = [*node.ids, *(id for id, part in node.parts if (allowed & self.begins(part)).any())]
+        for character, child in node.children.items():
+            if allowed[self._index[character]]:
+                after = self.automaton.step(state, character)
+                onwards = child.parts or child.children
+                found += self._walk(child, after, self.automaton.allowed(after)) if onwards else child.ids
+        return found
+
+    def begins(self, part: bytes) -> np.ndarray:
+        """(A,) bool: the characters that begin with these bytes."""
+        if part not in self._begins:
+            self._begins[part] = np.array([c.encode().startswith(part) for c in self.automaton.alphabet])
+        return self._begins[part]
+
+    def spelling(self, context: int, begun: bytes) -> Spelling:
+        """What tokens write there."""
+        key = context, begun
+        if key not in self._spellings:
+            self._spellings[key] = Spelling(self.pieces, context, begun, self.automaton.alphabet)
+        return self._spellings[key]
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {character: i for i, character in enumerate(self.automaton.alphabet)}
+
+
+class VerseConstraint(Constraint, Generic[State]):
+    """One poem on its way through an automaton; the text ends where the automaton does."""
+
+    def __init__(self, vocabulary: Vocabulary[State]) -> None:
+        self.vocabulary = vocabulary
+        self.state = vocabulary.automaton.start()
+        self.context, self.begun = 0, b""
+
+    def mask(self, room: int) -> Tensor:
+        """Whatever the room: give a poem as many tokens as it has bytes, and one for `<eos>`."""
+        return self.vocabulary.mask(self.state, self.context, self.begun)
+
+    def accept(self, token: int) -> None:
+        """Write the characters of a token."""
+        pieces = self.vocabulary.pieces
+        if token not in pieces.rows[self.context]:
+            return
+        whole, self.begun = cut(self.begun + pieces.rows[self.context][token])
+        for character in whole or "":
+            self.state = self.vocabulary.automaton.step(self.state, character)
+        self.context = int(pieces.after[token])
+
+    def fork(self) -> Self:
+        """States are not changed, only replaced."""
+        copy = type(self)(self.vocabulary)
+        copy.state, copy.context, copy.begun = self.state, self.context, self.begun
+        return copy
