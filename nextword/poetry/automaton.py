@@ -17,7 +17,8 @@ class Automaton(Protocol[State]):
     """Every way through it ends: what it allows leads to a state that allows something, until the poem is finished."""
 
     alphabet: str
-    """The characters that poems are written in, punctuation and line ends included; A of them, none twice."""
+    """The characters that poems are written in, punctuation and line ends included: A of them, none twice, in the
+    order of their code points."""
 
     def start(self) -> State:
         """Before the first character."""

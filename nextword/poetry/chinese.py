@@ -105,6 +105,7 @@ class ChineseAutomaton:
         self._readings = {c: readings[c] for c in self.alphabet}
         reserved = set() if repeats else marks
         self._tones, self._pools = pools_of({c: readings[c] for c in self.alphabet if c not in reserved})
+        self._classes = set(book.rhymes())
         self._ways: list[tuple[Way, ...]] = []
         self._numbers: dict[tuple[Way, ...], int] = {}
         self._steps: dict[tuple[int, int, tuple[Reading, ...]], int] = {}
@@ -158,12 +159,12 @@ class ChineseAutomaton:
         found: list[tuple[str, ...]] = []
         for letter in range(len(self.letters)):
             wanted = rhymes[letter] if letter < len(rhymes) else ""
-            left = {wanted} if wanted else set(self.book.rhymes())
+            left = {wanted} if wanted else self._classes
             ends = [slot for slot in self.slots if slot.given and self._letter(number, slot) == letter]
             for slot in ends:
                 beat = pattern.lines[slot.line].beats[0][-1]
                 of_slot = {reading.rhyme for reading in self.book.fitting(slot.given, beat)}
-                left &= of_slot or left  # one that the book lacks rhymes with anything
+                left = left & (of_slot or left)  # one that the book lacks rhymes with anything
             if not left:
                 words = "".join(dict.fromkeys(slot.given for slot in ends))
                 what = f"{words} should be of the rhyme {wanted}, and is not" if wanted else f"{words} do not rhyme"
@@ -243,13 +244,15 @@ class ChineseAutomaton:
             return self._array(frozenset(slot.given))
         allowed: np.ndarray | None = None
         for pattern, option, rhymes in self._distinct(state):
+            scarce = self._scarce(state, pattern, rhymes)
+            if scarce is None:
+                continue
             beat, letter = self._beat(pattern, option, slot), self._letter(pattern, slot)
             if letter is not None:
                 found = self._rhyming(state, pattern, rhymes[letter], letter, beat)
             else:
                 found = self._array(self._tones[beat])
-                if scarce := self._scarce(state, pattern, rhymes):
-                    found = found & ~self._array(scarce)
+                found = found & ~self._array(scarce) if scarce else found
             allowed = found if allowed is None else allowed | found
         assert allowed is not None
         if state.used:
@@ -303,8 +306,9 @@ class ChineseAutomaton:
             self._differing[key] = list(found.values())
         return self._differing[key]
 
-    def _scarce(self, state: State, pattern: int, rhymes: tuple[tuple[str, ...], ...]) -> frozenset[str]:
-        """What must not be written outside rhymes, as there are only just enough rhymes left.
+    def _scarce(self, state: State, pattern: int, rhymes: tuple[tuple[str, ...], ...]) -> frozenset[str] | None:
+        """What must not be written outside rhymes, as there are only just enough rhymes left; None where there are
+        not even enough, since another way allowed what this one did not.
 
         Of each letter, one class at least must keep as many unused characters as rhymes are still to come, those of
         the other letters included. Then no set of rhymes lacks characters (Hall's condition), whichever are chosen.
@@ -324,6 +328,8 @@ class ChineseAutomaton:
                     last = frozenset().union(*(pool for pool, left in zip(pools, spare, strict=True) if left == 0))
                     common = last if common is None else common & last
             else:
+                if beats and common is None:
+                    return None
                 scarce |= common or frozenset()
         return scarce
 

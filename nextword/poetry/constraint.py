@@ -6,6 +6,7 @@ pairs. Where tokens hold parts of characters (byte-level BPE), a part is allowed
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, Self
@@ -51,17 +52,19 @@ class Node:
 class Spelling:
     """What each token writes behind some bytes of a character begun: V ids, A characters of the alphabet."""
 
-    def __init__(self, pieces: Pieces, context: int, begun: bytes, alphabet: str) -> None:
-        index = {character: i for i, character in enumerate(alphabet)}
-        self.places = np.full(pieces.size, len(alphabet))
+    def __init__(self, pieces: Pieces, context: int, begun: bytes, index: dict[str, int]) -> None:
+        """`index`: the place of each character in the alphabet."""
+        self.places = np.full(pieces.size, len(index))
         """(V,): the character that a token writes; A for all other tokens."""
         self.tree = Node()
         """Of the others: those that write several characters, or part of one."""
         self.plain = True
         """There are no others."""
         for id, piece in pieces.rows[context].items():
+            if id in pieces.vague or not piece or (begun and not 0x80 <= piece[0] < 0xC0):
+                continue
             whole, part = cut(begun + piece)
-            if id in pieces.vague or not piece or whole is None or not index.keys() >= set(whole):
+            if whole is None or not index.keys() >= set(whole):
                 continue
             if len(whole) == 1 and not part:
                 self.places[id] = index[whole]
@@ -97,7 +100,7 @@ class Vocabulary(Generic[State]):
     def __init__(self, automaton: Automaton[State], tokenizer: Tokenizer) -> None:
         self.automaton, self.pieces = automaton, token_pieces(tokenizer)
         self._spellings: dict[tuple[int, bytes], Spelling] = {}
-        self._begins: dict[bytes, np.ndarray] = {}
+        self._begins: dict[bytes, slice] = {}
 
     def mask(self, state: State, context: int, begun: bytes) -> Tensor:
         """(V,) bool: the tokens allowed in a state, behind some bytes of a character begun."""
@@ -114,7 +117,7 @@ class Vocabulary(Generic[State]):
 
     def _walk(self, node: Node, state: State, allowed: np.ndarray) -> list[int]:
         """The tokens of a tree that are paths."""
-        found = [*node.ids, *(id for id, part in node.parts if (allowed & self.begins(part)).any())]
+        found = [*node.ids, *(id for id, part in node.parts if allowed[self.begins(part)].any())]
         for character, child in node.children.items():
             if allowed[self._index[character]]:
                 after = self.automaton.step(state, character)
@@ -122,18 +125,22 @@ class Vocabulary(Generic[State]):
                 found += self._walk(child, after, self.automaton.allowed(after)) if onwards else child.ids
         return found
 
-    def begins(self, part: bytes) -> np.ndarray:
-        """(A,) bool: the characters that begin with these bytes."""
+    def begins(self, part: bytes) -> slice:
+        """The characters of the alphabet that begin with these bytes: UTF-8 keeps the order of code points."""
         if part not in self._begins:
-            self._begins[part] = np.array([c.encode().startswith(part) for c in self.automaton.alphabet])
+            self._begins[part] = slice(bisect_left(self._bytes, part), bisect_left(self._bytes, part + b"\xff"))
         return self._begins[part]
 
     def spelling(self, context: int, begun: bytes) -> Spelling:
         """What tokens write there."""
         key = context, begun
         if key not in self._spellings:
-            self._spellings[key] = Spelling(self.pieces, context, begun, self.automaton.alphabet)
+            self._spellings[key] = Spelling(self.pieces, context, begun, self._index)
         return self._spellings[key]
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        return [character.encode() for character in self.automaton.alphabet]
 
     @cached_property
     def _index(self) -> dict[str, int]:

@@ -27,7 +27,7 @@ FORMS = ("wujue", "qijue", "wulü", "qilü", "如梦令", "菩萨蛮", "西江�
 def characters() -> str:
     """Those of the embedded Tang poems, the most frequent first."""
     counts: dict[str, int] = {}
-    for poem in poems()[:3000]:
+    for poem in poems()[:2000]:
         for c in "".join(poem["lines"]):
             counts[c] = counts.get(c, 0) + 1
     return "".join(sorted(counts, key=lambda c: (-counts[c], c)))
@@ -50,17 +50,18 @@ def accepts(form: ChineseAutomaton, text: str) -> bool:
 def wander(form: ChineseAutomaton, rng: random.Random, wasteful: float) -> str:
     """A path drawn at random: as often as `wasteful`, by a character of the rhyme that there is least of."""
     state: State = form.start()
+    scarcest = form.pool(form.ways(state)[0].rhymes[0][-1], "中")
     text = ""
     while not form.finished(state):
         allowed = [form.alphabet[i] for i in form.allowed(state).nonzero()[0]]
         assert allowed, f"a dead end after {text!r}"
-        rhyming = [c for c in allowed if any(c in form.pool(rhyme, "中") for rhyme in form.ways(state)[0].rhymes[0])]
+        rhyming = [c for c in allowed if c in scarcest]
         text += rng.choice(rhyming if rhyming and rng.random() < wasteful else allowed)
         state = form.step(state, text[-1])
     return text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(FORMS),
     book=st.sampled_from(["", "xinyun", "cilin"]),
@@ -95,9 +96,9 @@ def test_a_rhyme_with_just_enough_characters_is_kept_for_the_rhymes() -> None:
     rhyme = "东风空红中"
     others = [c for c in characters()[:800] if not any(r.rhyme == "一东" for r in rhyme_book("pingshui").readings(c))]
     form = automaton("qilü", "".join(others) + rhyme, rhymes=["一东"])
-    for seed in range(20):
+    for seed in range(5):
         lines = split_lines(wander(form, random.Random(seed), wasteful=1.0))
-        assert {line[-1] for line in lines} >= set(rhyme[:4]) - set("".join(lines[0][-1]))
+        assert len(set(rhyme) & {line[-1] for line in lines}) == len(rhyme) - (lines[0][-1] not in rhyme)
         assert check(lines, find_form("qilü")).faults == ()
 
 
@@ -105,7 +106,7 @@ def test_a_rhyme_with_just_enough_characters_is_kept_for_the_rhymes() -> None:
 def test_it_accepts_just_the_poems_that_are_in_form(name: str) -> None:
     form = automaton(name, repeats=True)
     found = {True: 0, False: 0}
-    for poem in poems()[:3000:5]:
+    for poem in poems()[:3000:10]:
         if poem["form"] != name or not all(c in form.alphabet for c in "".join(poem["lines"])):
             continue
         a, b, c, d = poem["lines"]
@@ -124,7 +125,7 @@ def test_stanzas_stand_in_rows_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ({"given": {(0, 1): "月", (0, 3): "光"}}, "光 is 平去 in 平水韵, but 五绝"),
+        ({"given": {(1, 1): "月", (1, 3): "色"}}, "is 入 in 平水韵, but 五绝 ("),
         ({"given": {(1, 4): "月"}}, "月 is 入 in 平水韵, but 五绝"),
         ({"given": {(1, 4): "东", (3, 4): "山"}}, "五绝: 东山 do not rhyme in 平水韵"),
         ({"given": {(1, 4): "东"}, "rhymes": ["十五删"]}, "五绝: 东 should be of the rhyme 十五删, and is not"),
