@@ -184,9 +184,10 @@ class TextGenerator:
         self._solos = [solo for solo in self._solos if not solo.over]
 
     def cancel(self, job: Job) -> None:
-        """No more tokens for this job."""
+        """No more tokens for this job: what there is of its texts is all of them."""
         if self._jobs.pop(job.request, None) is not None:
-            self._end(job.request, None, "cancelled")
+            for event in self._end(job.request, None, "cancelled"):
+                job.handle(event)
 
     def _end(self, request: Request, sample: int | None, reason: FinishReason) -> list[Event]:
         events = self.engine.cancel(request, sample, reason)

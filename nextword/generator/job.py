@@ -109,7 +109,7 @@ class Job:
             raise self.error
         config, found = self.request.config, [self.done[sample] for sample in sorted(self.done)]
         if config.best_of:
-            found = [replace(g, score=g.log_prob / len(g.token_ids)) for g in found]
+            found = [replace(g, score=g.log_prob / max(1, len(g.token_ids))) for g in found]
         elif config.mbr:
             found = [replace(g, score=_mean_likeness(g, found, metric)) for g in found]
         else:

@@ -54,6 +54,11 @@ class Conversation:
     quoted: tuple[Span, ...] = ()
     """Where a turn spells a control token: these characters are text, and no token reaches across their ends."""
 
+    def behind(self, place: int) -> Conversation:
+        """What stands behind the first characters, none of which is quoted or a reply's."""
+        shifted = [tuple((start - place, end - place) for start, end in spans) for spans in (self.replies, self.quoted)]
+        return Conversation(self.text[place:], *shifted)
+
 
 @dataclass(frozen=True)
 class ChatFormat:
@@ -84,19 +89,29 @@ class ChatFormat:
 
     def open_end(self, turns: Sequence[Turn], **settings: Any) -> Conversation:
         """The text up to the last word of the last turn, for the model to go on with that turn."""
+        return self.parted(turns, len(turns) - 1, **settings)[0]
+
+    def parted(self, turns: Sequence[Turn], i: int, **settings: Any) -> tuple[Conversation, Conversation]:
+        """The text up to the last word of turn i, and what follows it."""
         quoted = self._quoted(turns)
-        content = quoted[-1].get("content") if quoted and isinstance(quoted[-1], Mapping) else None
+        content = quoted[i].get("content") if quoted and isinstance(quoted[i], Mapping) else None
         if not isinstance(content, str):
             raise DataError("there is no last turn with a text to go on with")
-        whole = self._run([*quoted[:-1], {**quoted[-1], "content": content + HERE}], settings).text
-        if HERE not in whole:
+        marked = [*quoted[:i], {**quoted[i], "content": content + HERE}, *quoted[i:][1:]]
+        before, found, after = self._run(marked, settings).text.rpartition(HERE)
+        if not found:
             raise TemplateError("the chat template leaves out the last turn")
-        return _unquoted(whole[: whole.rindex(HERE)], ())
+        return _unquoted(before, ()), _unquoted(after, ())
 
     def ending(self) -> str:
         """What closes a reply: "<|im_end|>\\n" of ChatML. Where it comes, the reply is over."""
-        whole = self._run([{"role": "user", "content": "?"}, {"role": "assistant", "content": HERE}], {}).text
-        return whole.partition(HERE)[2]
+        return self.parted([{"role": "user", "content": "?"}, {"role": "assistant", "content": ""}], 1)[1].text
+
+    def between(self) -> str:
+        """What stands between a reply and the user's next words: "<|im_end|>\\n<|im_start|>user\\n" of ChatML."""
+        turns = [{"role": role, "content": "?"} for role in ("user", "assistant", "user")]
+        reply, after = self.parted(turns, 1)[0].text, self.parted([*turns[:2], {**turns[2], "content": ""}], 2)[0].text
+        return after.removeprefix(reply)
 
     def _conversation(
         self, turns: Sequence[Turn], wanted: Sequence[int], settings: dict[str, Any], strict: bool

@@ -38,8 +38,11 @@ class ChatTokenizer:
         self._reader.encode_special_tokens = False
 
     @classmethod
-    def load(cls, folder: str | Path, tokenizer: Tokenizer) -> Self:
-        """With the template that lies in the folder of a model. Raises RunError if there is none."""
+    def load(cls, folder: str | Path, tokenizer: Tokenizer, default: str = "") -> Self:
+        """With the template that lies in the folder of a model, or else the `default`.
+
+        Raises RunError if there is neither, TemplateError if it is wrong.
+        """
         file = Path(folder) / CHAT_TEMPLATE
         if file.is_file():
             try:
@@ -48,6 +51,8 @@ class ChatTokenizer:
                 raise RunError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
         template = read_settings(file.with_name(SETTINGS)).get("chat_template")
         if not isinstance(template, str):
+            if default:
+                return cls(tokenizer, default)
             raise RunError(
                 f"{folder} has no chat template",
                 hint=f"Write one to {file}: {' or '.join(BUILT_IN)} of nextword.text.chat, or your own in Jinja",
@@ -63,6 +68,13 @@ class ChatTokenizer:
     ) -> tuple[list[int], list[bool]]:
         """The ids of a whole conversation, and of each whether it belongs to a reply: there falls the loss."""
         return self.encode(self.format.with_replies(turns, last_only, **settings))
+
+    def ends(self) -> tuple[list[str], list[str]]:
+        """The special tokens that close a reply, by name; and if there are none, the text before the user's next."""
+        special = [self.tokenizer.token_text(id) for id in self.tokenizer.special_ids]
+        between = self.format.between()
+        closing = [token for token in special if token in self.format.ending()]
+        return closing, [] if any(token in between for token in special) else [between.rstrip()]
 
     def encode(self, conversation: Conversation) -> tuple[list[int], list[bool]]:
         """The ids of a rendered conversation, and whether each begins within a reply."""

@@ -89,6 +89,27 @@ def test_what_closes_a_reply(name: str, ending: str) -> None:
     assert chat_format(name).ending() == ending
 
 
+@pytest.mark.parametrize(
+    ("name", "between"),
+    [
+        ("chatml", "<|im_end|>\n<|im_start|>user\n"),
+        ("plain", "\nUser: "),
+        ("llama-2", " </s><s>[INST] "),
+        ("gemma", "<end_of_turn>\n<start_of_turn>user\n"),
+    ],
+)
+def test_what_stands_between_a_reply_and_the_next_turn(name: str, between: str) -> None:
+    assert chat_format(name).between() == between
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_a_conversation_parted_within_is_whole_again(name: str) -> None:
+    talk = [{**turn, "content": turn["content"].strip()} for turn in TALK]  # some templates do that
+    before, after = chat_format(name).parted(talk, 1, add_generation_prompt=True)
+    assert before.text + after.text == chat_format(name).render(talk).text
+    assert before.text.endswith("two\n\nlines")
+
+
 def test_the_last_turn_can_be_left_open() -> None:
     talk = [*CONVERSATIONS[0], {"role": "assistant", "content": "I am </s>"}]
     open_end = chat_format("chatml").open_end(talk)

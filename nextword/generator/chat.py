@@ -1,0 +1,234 @@
+"""A conversation with a model: turns, and replies that cost their own tokens only, as what was read before is kept.
+
+What the model has said stays as it said it, token for token; what is new in the text of its chat template is read
+behind that. So a recurrent model goes on from its state, and a Transformer from its keys and values.
+"""
+
+from __future__ import annotations
+
+import secrets
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from nextword.config import parse
+from nextword.decoding.config import GenerationConfig
+from nextword.decoding.requests import Request
+from nextword.errors import UsageError
+from nextword.generator.generator import TextGenerator
+from nextword.generator.job import Generation, Job
+from nextword.generator.request import as_unicode
+from nextword.metrics.overlap import chrf
+from nextword.text.chat import Turn
+from nextword.text.turns import check_turns
+from nextword.tokenizers.chat import ChatTokenizer
+
+
+@dataclass(frozen=True)
+class _Turn:
+    role: str
+    content: str
+    prompt: str = ""
+    """Of a reply of this model: the text it was given,"""
+    ids: tuple[int, ...] = ()
+    """its tokens and those of the reply, but for the one that ended it; none: it was not said here."""
+    beyond: str = ""
+    """What these tokens spell behind the reply: a stop string."""
+
+
+class Chat:
+    """A model to talk with.
+
+    >>> chat = Chat.load("runs/talk", system="You are a sailor.")                                  # doctest: +SKIP
+    >>> chat.say("Where have you been?").text                                                      # doctest: +SKIP
+    >>> for piece in chat.stream("And then?"): print(piece, end="", flush=True)                    # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        generator: TextGenerator,
+        tokenizer: ChatTokenizer,
+        system: str = "",
+        turns: Sequence[Turn] = (),
+        *,
+        trace: bool = False,
+        **settings: Any,
+    ) -> None:
+        """`turns`: what was said before. With `trace`, `last` tells how each of its tokens came about.
+
+        `settings` are fields of GenerationConfig; reply after reply is drawn with the next seed. Raises UsageError for
+        an unknown or impossible setting, DataError for a turn with an unknown role.
+        """
+        self.generator, self.tokenizer, self.trace = generator, tokenizer, trace
+        self._settings = self._complete(settings)
+        self.config = parse(GenerationConfig, generator.config.model_dump() | self._settings)
+        said = check_turns(turns, "turns")
+        if said and said[0]["role"] == "system":
+            system, said = system or said[0]["content"], said[1:]
+        self.system = system
+        """What the model is told before all turns: its persona, say. It may be changed at any time."""
+        self.last: Generation | None = None
+        """The latest reply."""
+        self._turns = [_Turn(turn["role"], turn["content"]) for turn in said]
+        self._seed = secrets.randbits(31) if self.config.seed is None else self.config.seed
+        self._stopped = False
+
+    @classmethod
+    def load(
+        cls, run: str | Path, system: str = "", *, device: str = "cpu", precision: str = "float32", **settings: Any
+    ) -> Self:
+        """From a run folder, with its own chat template; without one, with plain lines: "User: ...".
+
+        Raises RunError if the folder is missing or damaged, TemplateError if its template is.
+        """
+        generator = TextGenerator.load(run, device=device, precision=precision)
+        return cls(generator, ChatTokenizer.load(run, generator.tokenizer, default="plain"), system, **settings)
+
+    @property
+    def turns(self) -> list[Turn]:
+        """All that was said, the system's words first."""
+        return self._seen(self._turns)
+
+    # -- talking ---------------------------------------------------------------------------------------------------
+
+    def say(self, text: str) -> Generation:
+        """The reply to what the user says. Raises UsageError if that is too long for the model."""
+        for _ in self.stream(text):
+            pass
+        assert self.last is not None
+        return self.last
+
+    def stream(self, text: str) -> Iterator[str]:
+        """As `say`, piece by piece.
+
+        The reply becomes a turn as it ends, or as far as it has come when the reader has had enough. Before its first
+        token, and after an error, nothing has been said.
+        """
+        return self._answer(self._turns, text)
+
+    def retry(self) -> Iterator[str]:
+        """Another reply in place of the last. Raises UsageError if there is none."""
+        asked = self._asked()
+        return self._answer(self._turns[:asked], self._turns[asked].content)
+
+    def edit(self, text: str) -> Iterator[str]:
+        """The reply to other words of the user, in place of the last ones. Raises UsageError if there are none."""
+        return self._answer(self._turns[: self._asked()], text)
+
+    def undo(self) -> str:
+        """Take back the last words of the user, and the reply; these words. Raises UsageError if there are none."""
+        asked = self._asked()
+        text = self._turns[asked].content
+        self._turns, self.last = self._turns[:asked], None
+        return text
+
+    def clear(self) -> None:
+        """Begin anew; the system's words stay."""
+        self._turns, self.last = [], None
+
+    def stop(self) -> None:
+        """Let the reply that is being written end with the token at hand. A signal handler may call it."""
+        self._stopped = True
+
+    def _asked(self) -> int:
+        """The last turn of the user."""
+        asked = [i for i, turn in enumerate(self._turns) if turn.role == "user"]
+        if not asked:
+            raise UsageError("nothing has been said yet")
+        return asked[-1]
+
+    # -- the reply -------------------------------------------------------------------------------------------------
+
+    def _answer(self, before: Sequence[_Turn], text: str) -> Iterator[str]:
+        asked = [*before, _Turn("user", as_unicode(text))]
+        prompt, ids = self._prompt(asked)
+        job = self.generator.submit_ids(ids, trace=self.trace, keep=True, **self._for_next(len(ids)))
+        self._seed, self._stopped = self._seed + job.expected, False
+        try:
+            yield from self._pieces(job)
+        finally:
+            self.generator.cancel(job)
+            if job.error is None and (reply := job.results(chrf)[0]).token_ids:
+                self.last = replace(reply, text=reply.text.strip())
+                self._turns = [*asked, self._remembered(self.last, job.request, prompt)]
+        if job.error is not None:
+            raise job.error
+        if job.chooses and self.last is not None:
+            yield self.last.text
+
+    def _pieces(self, job: Job) -> Iterator[str]:
+        """The text as it comes, without white space around it."""
+        held, begun = "", False
+        while not (job.finished or self._stopped):
+            self.generator.step()
+            while job.pieces:
+                piece = held + job.pieces.popleft()[1]
+                piece = piece if begun else piece.lstrip()
+                said = piece.rstrip()
+                begun, held = begun or bool(said), piece[len(said) :]
+                if said:
+                    yield said
+
+    def _remembered(self, reply: Generation, request: Request, prompt: str) -> _Turn:
+        """The reply as a turn, with its tokens."""
+        ids = [*request.prompt, *reply.token_ids]
+        if request.tokens.is_end(ids[-1]):  # the template writes it, if it is to be there
+            del ids[-1]
+        beyond = ""
+        if reply.finish_reason == "stop":
+            read, whole = (self.tokenizer.tokenizer.decode(some) for some in (request.prompt, ids))
+            beyond = whole.removeprefix(read).lstrip().removeprefix(reply.text)
+        return _Turn("assistant", reply.text, prompt, tuple(ids), beyond)
+
+    # -- what the model reads --------------------------------------------------------------------------------------
+
+    def _prompt(self, turns: Sequence[_Turn]) -> tuple[str, list[int]]:
+        """What the model is to answer: all turns, or where its context cannot hold them, the last of them.
+
+        Then they come to half of its context at most, so that it is seldom read anew.
+        """
+        found, limit = self._encoded(turns), self.generator.model.max_seq_len
+        if limit is None or len(found[1]) + min(self.config.max_tokens, limit // 4) <= limit:
+            return found
+        begins = [i for i, turn in enumerate(turns) if turn.role == "user"]
+        fits = bisect_left(begins, True, key=lambda i: len(self._encoded(turns[i:])[1]) <= limit // 2)
+        return self._encoded(turns[begins[min(fits, len(begins) - 1)] :])
+
+    def _encoded(self, turns: Sequence[_Turn]) -> tuple[str, list[int]]:
+        """The text of some turns up to where a reply is to begin, and its tokens.
+
+        What the model has said before it has in the very tokens in which it said it, and behind what it had read.
+        """
+        chat, seen = self.tokenizer, self._seen(turns)
+        said = max((i for i, turn in enumerate(turns) if turn.ids), default=None)
+        if said is not None:
+            reply = turns[said]
+            before, after = chat.format.parted(seen, said - len(turns), add_generation_prompt=True)
+            if before.text.startswith(reply.prompt) and after.text.startswith(reply.beyond):
+                return before.text + after.text, [*reply.ids, *chat.encode(after.behind(len(reply.beyond)))[0]]
+        whole = chat.format.render(seen)
+        return whole.text, chat.encode(whole)[0]
+
+    def _seen(self, turns: Sequence[_Turn]) -> list[Turn]:
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, *({"role": turn.role, "content": turn.content} for turn in turns)]
+
+    # -- settings --------------------------------------------------------------------------------------------------
+
+    def _complete(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings given, and what ends a reply in the chat template."""
+        if settings.get("num_samples", 1) != 1:
+            raise UsageError("a conversation has one reply", hint="Use best_of in place of num_samples")
+        config = parse(GenerationConfig, self.generator.config.model_dump() | settings)
+        tokens, strings = self.tokenizer.ends()
+        ends = {"stop_tokens": [*config.stop_tokens, *tokens], "stop": [*config.stop, *strings]}
+        return {"num_samples": 1} | settings | ends
+
+    def _for_next(self, read: int) -> dict[str, Any]:
+        """The settings of a reply to a prompt of so many tokens."""
+        settings, limit = self._settings | {"seed": self._seed}, self.generator.model.max_seq_len
+        if limit is not None and not self.generator.model.encodes:  # beyond, the context would lose its beginning
+            settings["max_tokens"] = max(1, min(self.config.max_tokens, limit - read))
+        return settings
