@@ -3,6 +3,7 @@
 >>> import nextword                                            # doctest: +SKIP
 >>> generator = nextword.load("runs/poems")                    # doctest: +SKIP
 >>> generator.generate("The moon", temperature=0.8).text       # doctest: +SKIP
+>>> nextword.chat("runs/talk").say("How are you?").text         # doctest: +SKIP
 
 Names load what they need when they are first used: `import nextword` alone loads no torch.
 """
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
 
     from nextword.decoding.config import GenerationConfig
     from nextword.generator import TextGenerator
+    from nextword.generator.chat import Chat
 
     __version__: str
 
-__all__ = ["GenerationConfig", "TextGenerator", "__version__", "load"]
+__all__ = ["Chat", "GenerationConfig", "TextGenerator", "__version__", "chat", "load"]
 
-_HOMES = {"GenerationConfig": "nextword.decoding.config", "TextGenerator": "nextword.generator"}
+_HOMES = {
+    "Chat": "nextword.generator.chat",
+    "GenerationConfig": "nextword.decoding.config",
+    "TextGenerator": "nextword.generator",
+}
 
 
 def load(run: str | Path, device: str = "cpu", precision: str = "float32") -> TextGenerator:
@@ -30,6 +36,18 @@ def load(run: str | Path, device: str = "cpu", precision: str = "float32") -> Te
     from nextword.generator import TextGenerator
 
     return TextGenerator.load(run, device=device, precision=precision)
+
+
+def chat(
+    run: str | Path, system: str = "", *, device: str = "cpu", precision: str = "float32", **settings: Any
+) -> Chat:
+    """A conversation with the run in folder `run`, by its chat template; `settings` are fields of GenerationConfig.
+
+    Raises RunError if it cannot be read, UsageError for an unknown setting.
+    """
+    from nextword.generator.chat import Chat
+
+    return Chat.load(run, system, device=device, precision=precision, **settings)
 
 
 def __getattr__(name: str) -> Any:

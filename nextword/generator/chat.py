@@ -16,7 +16,7 @@ from typing import Any, Self
 from nextword.config import parse
 from nextword.decoding.config import GenerationConfig
 from nextword.decoding.requests import Request
-from nextword.errors import UsageError
+from nextword.errors import TemplateError, UsageError
 from nextword.generator.generator import TextGenerator
 from nextword.generator.job import Generation, Job
 from nextword.generator.request import as_unicode
@@ -27,15 +27,25 @@ from nextword.tokenizers.chat import ChatTokenizer
 
 
 @dataclass(frozen=True)
+class _Said:
+    """How a reply came about."""
+
+    first: int
+    """The first turn that the model had in view,"""
+    prompt: str
+    """the text that it was given,"""
+    ids: tuple[int, ...]
+    """the tokens of that and of the reply, but for the one that ended it,"""
+    beyond: str
+    """and what these tokens spell behind the reply: a stop string."""
+
+
+@dataclass(frozen=True)
 class _Turn:
     role: str
     content: str
-    prompt: str = ""
-    """Of a reply of this model: the text it was given,"""
-    ids: tuple[int, ...] = ()
-    """its tokens and those of the reply, but for the one that ended it; none: it was not said here."""
-    beyond: str = ""
-    """What these tokens spell behind the reply: a stop string."""
+    said: _Said | None = None
+    """Of a reply of this model."""
 
 
 class Chat:
@@ -143,7 +153,7 @@ class Chat:
 
     def _answer(self, before: Sequence[_Turn], text: str) -> Iterator[str]:
         asked = [*before, _Turn("user", as_unicode(text))]
-        prompt, ids = self._prompt(asked)
+        first, prompt, ids = self._prompt(asked)
         job = self.generator.submit_ids(ids, trace=self.trace, keep=True, **self._for_next(len(ids)))
         self._seed, self._stopped = self._seed + job.expected, False
         try:
@@ -152,7 +162,8 @@ class Chat:
             self.generator.cancel(job)
             if job.error is None and (reply := job.results(chrf)[0]).token_ids:
                 self.last = replace(reply, text=reply.text.strip())
-                self._turns = [*asked, self._remembered(self.last, job.request, prompt)]
+                said = self._said(self.last, job.request, first, prompt)
+                self._turns = [*asked, _Turn("assistant", self.last.text, said)]
         if job.error is not None:
             raise job.error
         if job.chooses and self.last is not None:
@@ -171,8 +182,7 @@ class Chat:
                 if said:
                     yield said
 
-    def _remembered(self, reply: Generation, request: Request, prompt: str) -> _Turn:
-        """The reply as a turn, with its tokens."""
+    def _said(self, reply: Generation, request: Request, first: int, prompt: str) -> _Said:
         ids = [*request.prompt, *reply.token_ids]
         if request.tokens.is_end(ids[-1]):  # the template writes it, if it is to be there
             del ids[-1]
@@ -180,36 +190,50 @@ class Chat:
         if reply.finish_reason == "stop":
             read, whole = (self.tokenizer.tokenizer.decode(some) for some in (request.prompt, ids))
             beyond = whole.removeprefix(read).lstrip().removeprefix(reply.text)
-        return _Turn("assistant", reply.text, prompt, tuple(ids), beyond)
+        return _Said(first, prompt, tuple(ids), beyond)
 
     # -- what the model reads --------------------------------------------------------------------------------------
 
-    def _prompt(self, turns: Sequence[_Turn]) -> tuple[str, list[int]]:
-        """What the model is to answer: all turns, or where its context cannot hold them, the last of them.
+    def _prompt(self, turns: Sequence[_Turn]) -> tuple[int, str, list[int]]:
+        """What the model is to answer, as text and tokens; the first turn in it.
 
-        Then they come to half of its context at most, so that it is seldom read anew.
+        Where its context cannot hold all turns, it is the last of them that come to half of it, so that what is left
+        is seldom read anew.
         """
-        found, limit = self._encoded(turns), self.generator.model.max_seq_len
-        if limit is None or len(found[1]) + min(self.config.max_tokens, limit // 4) <= limit:
-            return found
-        begins = [i for i, turn in enumerate(turns) if turn.role == "user"]
-        fits = bisect_left(begins, True, key=lambda i: len(self._encoded(turns[i:])[1]) <= limit // 2)
-        return self._encoded(turns[begins[min(fits, len(begins) - 1)] :])
+        first = next((turn.said.first for turn in reversed(turns) if turn.said), 0)
+        text, ids = self._encoded(turns[first:])
+        limit = self.generator.model.max_seq_len
+        if limit is not None and len(ids) + min(self.config.max_tokens, limit // 4) > limit:
+            begins = [i for i in range(first, len(turns)) if turns[i].role == "user"]
+            fits = bisect_left(begins, True, key=lambda i: len(self._encoded(turns[i:])[1]) <= limit // 2)
+            first = begins[min(fits, len(begins) - 1)]
+            text, ids = self._encoded(turns[first:])
+        return first, text, ids
 
     def _encoded(self, turns: Sequence[_Turn]) -> tuple[str, list[int]]:
         """The text of some turns up to where a reply is to begin, and its tokens.
 
         What the model has said before it has in the very tokens in which it said it, and behind what it had read.
         """
-        chat, seen = self.tokenizer, self._seen(turns)
-        said = max((i for i, turn in enumerate(turns) if turn.ids), default=None)
-        if said is not None:
-            reply = turns[said]
-            before, after = chat.format.parted(seen, said - len(turns), add_generation_prompt=True)
-            if before.text.startswith(reply.prompt) and after.text.startswith(reply.beyond):
-                return before.text + after.text, [*reply.ids, *chat.encode(after.behind(len(reply.beyond)))[0]]
-        whole = chat.format.render(seen)
-        return whole.text, chat.encode(whole)[0]
+        last = max((i for i, turn in enumerate(turns) if turn.said), default=None)
+        if last is not None and (found := self._behind(turns, last)):
+            return found
+        whole = self.tokenizer.format.render(self._seen(turns))
+        return whole.text, self.tokenizer.encode(whole)[0]
+
+    def _behind(self, turns: Sequence[_Turn], last: int) -> tuple[str, list[int]] | None:
+        """The same, from the tokens of a reply on; None if the template now has another text before it."""
+        said, seen = turns[last].said, self._seen(turns)
+        assert said is not None
+        try:
+            before, after = self.tokenizer.format.parted(
+                seen, last + len(seen) - len(turns), add_generation_prompt=True
+            )
+        except TemplateError:  # it leaves out earlier turns
+            return None
+        if not (before.text.startswith(said.prompt) and after.text.startswith(said.beyond)):
+            return None
+        return before.text + after.text, [*said.ids, *self.tokenizer.encode(after.behind(len(said.beyond)))[0]]
 
     def _seen(self, turns: Sequence[_Turn]) -> list[Turn]:
         system = [{"role": "system", "content": self.system}] if self.system else []

@@ -97,7 +97,7 @@ class ChatFormat:
         content = quoted[i].get("content") if quoted and isinstance(quoted[i], Mapping) else None
         if not isinstance(content, str):
             raise DataError("there is no last turn with a text to go on with")
-        marked = [*quoted[:i], {**quoted[i], "content": content + HERE}, *quoted[i:][1:]]
+        marked = [*quoted[:i], {**quoted[i], "content": content + HERE}, *quoted[i + 1 :]]
         before, found, after = self._run(marked, settings).text.rpartition(HERE)
         if not found:
             raise TemplateError("the chat template leaves out the last turn")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from nextword.errors import RunError
+from nextword.errors import RunError, TemplateError
 from nextword.text.chat import BUILT_IN, ChatFormat, Conversation, Turn
 from nextword.text.template import ChatTemplate
 from nextword.tokenizers.base import SETTINGS, Tokenizer, read_settings
@@ -72,8 +72,11 @@ class ChatTokenizer:
     def ends(self) -> tuple[list[str], list[str]]:
         """The special tokens that close a reply, by name; and if there are none, the text before the user's next."""
         special = [self.tokenizer.token_text(id) for id in self.tokenizer.special_ids]
-        between = self.format.between()
-        closing = [token for token in special if token in self.format.ending()]
+        try:
+            ending, between = self.format.ending(), self.format.between()
+        except TemplateError:  # it does not show more turns than one
+            return [], []
+        closing = [token for token in special if token in ending]
         return closing, [] if any(token in between for token in special) else [between.rstrip()]
 
     def encode(self, conversation: Conversation) -> tuple[list[int], list[bool]]:
