@@ -109,19 +109,19 @@ def weights(model: LanguageModel) -> dict[str, torch.Tensor]:
 
 def load_weights(path: Path, model: LanguageModel) -> None:
     """Fill the model from a safetensors file. Raises RunError if it is damaged or made for another model."""
-    tensors = read_weights(path, model)
+    tensors = read_weights(path, weights(model))
     with torch.no_grad():
         for name, parameter in weights(model).items():  # one at a time: the file need not fit beside the model
             parameter.copy_(tensors[name])
 
 
-def read_weights(path: Path, model: LanguageModel) -> SafetensorsFile:
+def read_weights(path: Path, like: Mapping[str, torch.Tensor]) -> SafetensorsFile:
     """The tensors of a safetensors file, on the CPU, each read when it is asked for.
 
-    Raises RunError if it is damaged or made for another model.
+    Raises RunError if it is damaged, or if they are not of the names and shapes of `like`.
     """
     tensors = _open(path)
-    _compare(path, model, _shapes(tensors))
+    _compare(path, like, _shapes(tensors))
     recorded = tensors.metadata.get(SHA256)
     if recorded and path.stat().st_size <= MOST_HASHED and tensors_sha256(tensors) != recorded:
         raise RunError(f"{path} is damaged: its SHA-256 differs from the recorded one", hint=AGAIN)
@@ -140,7 +140,7 @@ def check_weights(path: Path, config: ModelConfig) -> None:
     Raises RunError if the file is damaged or made for another model.
     """
     model = outline(config)
-    _compare(path, model, _shapes(_open(path)))
+    _compare(path, weights(model), _shapes(_open(path)))
     tables = sum(buffer.nbytes for buffer in model.buffers())
     if tables > MOST_TABLES:
         raise RunError(f"{path.with_name(CONFIG)}: the model would need {tables / 2**30:,.0f} GiB of position tables")
@@ -159,8 +159,8 @@ def _shapes(tensors: SafetensorsFile) -> dict[str, list[int]]:
     return {name: list(entry.shape) for name, entry in tensors.entries.items()}
 
 
-def _compare(path: Path, model: LanguageModel, found: dict[str, list[int]]) -> None:
-    expected = {name: list(tensor.shape) for name, tensor in weights(model).items()}
+def _compare(path: Path, like: Mapping[str, torch.Tensor], found: dict[str, list[int]]) -> None:
+    expected = {name: list(tensor.shape) for name, tensor in like.items()}
     if found != expected:
         raise RunError(f"{path} does not fit its {CONFIG}: {_first_difference(expected, found)}")
 
@@ -212,11 +212,12 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
     with torch.random.fork_rng(devices=[]):  # initial values are overwritten at once; leave the user's rng alone
         model = build_model(settings)
     load_weights(folder / WEIGHTS, model)
-    generation = _read_generation(folder / GENERATION)
+    generation = read_generation(folder / GENERATION)
     return Run(folder, config, model.eval().to(place), tokenizer, generation)
 
 
-def _read_generation(path: Path) -> dict[str, Any]:
+def read_generation(path: Path) -> dict[str, Any]:
+    """What a generation_config.json says, nothing if it is not there. Raises RunError if it is damaged."""
     if not path.exists():
         return {}
     try:

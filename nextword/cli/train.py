@@ -74,6 +74,9 @@ def train(
     init_from: Annotated[
         Path | None, typer.Option(help="Run whose weights, tokenizer and model this one begins with.")
     ] = None,
+    adapter: Annotated[
+        str, typer.Option(help="With --init-from: keep its weights, and train small adapters: lora or dora.")
+    ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
@@ -137,6 +140,8 @@ def train(
         for section, key, value in [*flags, *limits]:
             if value is not None:
                 values.setdefault(section, {})[key] = value
+        if adapter:
+            values.setdefault("train", {}).setdefault("adapter", {})["kind"] = adapter
         if mix:
             values.setdefault("mix", {})["corpora"] = _corpora(mix)
         for assignment in set_ or []:
@@ -149,7 +154,7 @@ def train(
         if "task" in values and not resume:
             values, sources = _for_task(values, sources, given)
         if print_config:
-            print(commented(settle(values, sources, size, world.device), given.get("task")), end="")
+            print(commented(settle(values, sources, size, world.device, init_from), given.get("task")), end="")
             return 0
         if not sources and not resume and not mixes(values):
             raise UsageError("DATA is missing", hint="Name text files or folders, or - for standard input")
@@ -234,7 +239,7 @@ def _for_task(values: dict[str, Any], sources: list[Any], given: dict[str, Any])
     for source in sources:
         if isinstance(source, str) and is_prepared(source):
             raise UsageError(f"--task reads pairs, got {source}, which is prepared", hint="Name what it was made from")
-    setup = set_up(values, sources, given["valid"])
+    setup = set_up(values, sources, given["valid"], begun=given["init_from"] is not None)
     given |= {"valid": setup.valid, "task": setup.task, "generation": setup.generation}
     given.setdefault("corpus", setup.corpus)
     return setup.values, list(setup.sources)

@@ -102,7 +102,7 @@ class CrossAttention(nn.Module):
         self.config = config
         H, G, D = config.num_heads, config.G, config.D
         self.q = Linear(config.hidden_size, H * D, bias=config.qkv_bias)
-        self.kv = Linear(config.hidden_size, 2 * G * D, bias=config.qkv_bias)
+        self.kv = Linear(config.hidden_size, 2 * G * D, bias=config.qkv_bias, parts=(G * D, G * D))
         self.out = Linear(H * D, config.hidden_size, bias=config.bias if config.out_bias is None else config.out_bias)
 
     def memory(self, encoded: Tensor, nothing: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,7 +65,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """nn.Linear by `linear`."""
+    """nn.Linear by `linear`. Its outputs may be those of several projections, one after the other."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, parts: tuple[int, ...] = ()) -> None:
+        """`parts`: how many outputs each projection has."""
+        super().__init__(in_features, out_features, bias)
+        self.parts = parts or (out_features,)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)"""

@@ -22,6 +22,13 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 FEW_ROWS = 16  # up to here the int8 kernel is faster than widening the weights to bfloat16 first
 
 
+def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, K) numbers as integers of -127 .. 127, and the (N,) float32 scales that they are to be multiplied by."""
+    weight = weight.float()
+    scales = (weight.abs().amax(1) / 127).clamp(min=1e-12)
+    return (weight / scales[:, None]).round().to(torch.int8), scales
+
+
 class BFloat16Linear(nn.Module):
     """(..., K) -> (..., N) with bfloat16 weights."""
 
@@ -46,9 +53,8 @@ class Int8Linear(nn.Module):
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features
-        weight = layer.weight.detach().float()
-        scale = (weight.abs().amax(1) / 127).clamp(min=1e-12)  # (N,)
-        self.register_buffer("weight", (weight / scale[:, None]).round().to(torch.int8))
+        weight, scale = to_int8(layer.weight.detach())
+        self.register_buffer("weight", weight)
         self.register_buffer("scale", scale.bfloat16())
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach())
 

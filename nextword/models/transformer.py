@@ -162,7 +162,8 @@ class Attention(nn.Module):
         super().__init__()
         self.config, self.window = config, window
         H, G, D = config.num_heads, config.G, config.D
-        self.qkv = Linear(config.hidden_size, (H + 2 * G) * D, bias=config.qkv_bias)
+        parts = (H * D, G * D, G * D)
+        self.qkv = Linear(config.hidden_size, sum(parts), bias=config.qkv_bias, parts=parts)
         self.out = Linear(H * D, config.hidden_size, bias=config.bias if config.out_bias is None else config.out_bias)
         if config.qk_norm:
             heads = (1, 1) if config.qk_norm_over == "head" else (H, G)
@@ -232,8 +233,8 @@ class MLP(nn.Module):
         super().__init__()
         self.gated = config.activation in GATED
         self.activation: Callable[[Tensor], Tensor] = _ACTIVATIONS[config.activation]
-        widths = 2 if self.gated else 1
-        self.up = Linear(config.hidden_size, widths * config.inner_size, bias=config.bias)
+        parts = (config.inner_size,) * (2 if self.gated else 1)
+        self.up = Linear(config.hidden_size, sum(parts), bias=config.bias, parts=parts)
         self.down = Linear(config.inner_size, config.hidden_size, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:

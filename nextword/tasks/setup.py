@@ -44,8 +44,13 @@ class Setup:
     """What the sources are called."""
 
 
-def set_up(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], valid: Sequence[Source] = ()) -> Setup:
-    """Complete a recipe with a section [task] for these sources.
+def set_up(
+    values: Mapping[str, Mapping[str, Any]],
+    sources: Sequence[Source],
+    valid: Sequence[Source] = (),
+    begun: bool = False,
+) -> Setup:
+    """Complete a recipe with a section [task] for these sources; `begun`: model and tokenizer are those of another run.
 
     Raises UsageError for an unknown task or sources it cannot have, DataError for data without the columns it reads.
     """
@@ -57,7 +62,7 @@ def set_up(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], v
         )
     if "-" in (*sources, *valid):
         raise UsageError("--task reads files, got standard input", hint="Write it to a file, such as pairs.tsv")
-    settled = completed(task, values)
+    settled = completed(task, values, begun)
     if not sources:
         return Setup(settled, (), (), config, dict(task.generation), "")
     read = with_columns(task, settled["data"], sources)
@@ -71,13 +76,15 @@ def set_up(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], v
     return Setup(settled, rows, held_out, config, dict(task.generation), corpus)
 
 
-def completed(task: Task, values: Mapping[str, Mapping[str, Any]]) -> Values:
+def completed(task: Task, values: Mapping[str, Mapping[str, Any]], begun: bool = False) -> Values:
     """The sections of a recipe but [task], with what suits the task where they leave something open.
 
     The settings of its model go with the model it chooses, and are not those of another one.
     """
     settled = {name: dict(section) for name, section in values.items() if name != "task"}
     for name, section in task.recipe.items():
+        if begun and name != "data":  # what suits a new model does not suit one that has learned
+            continue
         given = settled.get(name, {})
         if name == "model" and given.get("type", section.get("type")) != section.get("type"):
             continue

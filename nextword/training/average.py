@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nextword.models.base import LanguageModel
+from nextword.training.adapting import trained
 from nextword.training.parallel import local
 
 PREFIX = "average."  # begins the names of its tensors in a checkpoint
@@ -22,13 +23,13 @@ class WeightAverage:
 
     def __init__(self, model: LanguageModel, decay: float) -> None:
         self.decay = decay
-        self.weights: dict[str, Tensor] = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.weights: dict[str, Tensor] = {name: p.detach().clone() for name, p in trained(model).items()}
 
     @torch.no_grad()
     def update(self, model: LanguageModel, step: int) -> None:
         """Take in the weights after the step numbered from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, parameter in model.named_parameters():
+        for name, parameter in trained(model).items():
             local(self.weights[name]).lerp_(local(parameter.detach()), 1 - decay)
 
     @contextmanager
@@ -43,7 +44,7 @@ class WeightAverage:
     @torch.no_grad()
     def _swap(self, model: LanguageModel) -> None:
         """In place: FSDP knows the memory of its parts, not the tensors."""
-        for name, parameter in model.named_parameters():
+        for name, parameter in trained(model).items():
             ours, theirs = local(self.weights[name]), local(parameter.detach())
             kept = theirs.clone()
             theirs.copy_(ours)

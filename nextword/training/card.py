@@ -39,6 +39,9 @@ def model_card(name: str, config: Mapping[str, Any]) -> str:
         f"| arithmetic | {figures.get('precision', 'float32')} |",
         f"| seed | {train['seed']} |",
     ]
+    if adapter := train.get("adapter"):
+        kind = {"lora": "LoRA", "dora": "DoRA"}[adapter["kind"]]
+        lines.append(f"| adapters | {kind} of rank {adapter['rank']}, merged; by themselves in adapter.safetensors |")
     lines += [
         f"| of these, {name} | {read['share']:.1%} of the tokens, {read['epochs']:.2f} epochs |"
         for name, read in figures.get("corpora", {}).items()

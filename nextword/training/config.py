@@ -34,6 +34,25 @@ def parse_duration(value: Any) -> float:
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 
 
+class AdapterConfig(Config):
+    """Small matrices trained beside frozen weights: `models/adapters.py`."""
+
+    kind: Literal["lora", "dora"] = "lora"
+    """LoRA (Hu et al. 2021), or DoRA (Liu et al. 2024): a fifth slower, and often a little better."""
+    rank: int = Field(default=8, ge=1, le=2**12)
+    """Of the matrices of each projection."""
+    alpha: float = Field(default=16.0, gt=0)
+    """What they add is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """On what they read."""
+    targets: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """The linear layers that get one, by name or glob: ["attention.qkv", "blocks.[0-3].mlp"]; empty = all in the
+    layers of the model."""
+    base: Literal["float32", "bfloat16", "int8"] = "float32"
+    """What frozen weights are kept in. bfloat16: all of them, and what flows between the layers too. int8: those of the
+    linear layers in one byte each, a scale a row, and the rest in bfloat16."""
+
+
 class TrainConfig(Config):
     """How a model is trained. One of `budget`, `steps` and `epochs` says how long."""
 
@@ -116,6 +135,9 @@ class TrainConfig(Config):
     freeze: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Parameters that stay as they are, by name or glob: ["embedding", "blocks.[01]", "*.bias"]. The name of a part of
     the model means all that is in it."""
+    adapter: AdapterConfig | None = None
+    """Keep all weights as they are, and train adapters: { kind = "lora", rank = 8, alpha = 16.0 }, with dropout,
+    targets = ["attention.qkv"], and base = "bfloat16" or "int8" to hold the weights in less memory."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Factor of the learning rate from each layer to the one below, the embedding lowest (Howard & Ruder 2018; Clark
     et al. 2020): 0.9 keeps more of what was learned before; 1 = one rate for all."""

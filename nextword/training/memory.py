@@ -13,6 +13,7 @@ from nextword.checkpoint import outline
 from nextword.errors import TrainingError, UsageError
 from nextword.models import LanguageModel, ModelConfig
 from nextword.training import resume
+from nextword.training.adapting import adapt
 from nextword.training.config import TrainConfig
 from nextword.training.distributed import World
 from nextword.training.freezing import freeze
@@ -27,7 +28,7 @@ size 512: Transformers of 4 layers 31 to 40 (bfloat16 least, float32 most), LSTM
 
 def check_memory(config: ModelConfig, train: TrainConfig, world: World) -> None:
     """Raises UsageError if weights, gradients, optimizer and average are more than the memory a process has, or if
-    `train.freeze` does not fit the model."""
+    `train.freeze` or `train.adapter` does not fit the model."""
     model = outline(config)
     needed, present = _needed(model, train, world), _room(world)
     each = f" in each of {world.size} processes" if world.size > 1 else ""
@@ -47,7 +48,8 @@ def check_disk(config: ModelConfig, train: TrainConfig, run: Path) -> None:
     them already is room for them.
     """
     weights, trained = _sizes(outline(config), train)
-    checkpoint = (1 + bool(train.ema)) * weights + MOMENTS[train.optimizer] * trained
+    kept = weights if train.adapter is None else trained
+    checkpoint = (1 + bool(train.ema)) * kept + MOMENTS[train.optimizer] * trained
     needed = (train.keep_checkpoints + train.keep_best + 1) * checkpoint + 2 * weights
     older = sum(path.stat().st_size for path in (run / resume.FOLDER).rglob("*") if path.is_file())
     free = shutil.disk_usage(run).free + older
@@ -70,7 +72,8 @@ def expected_memory(config: ModelConfig, train: TrainConfig, tokens: int, world:
 def _needed(model: LanguageModel, train: TrainConfig, world: World) -> float:
     """Bytes of weights, gradients, optimizer, average and tables in each process."""
     weights, trained = _sizes(model, train)
-    needed = (1 + bool(train.ema)) * weights + (1 + MOMENTS[train.optimizer]) * trained
+    averaged = bool(train.ema) * (weights if train.adapter is None else trained)
+    needed = weights + averaged + (1 + MOMENTS[train.optimizer]) * trained
     shares = world.size if train.parallel == "fsdp" else 1
     return needed / shares + sum(table.nbytes for table in model.buffers())
 
@@ -82,6 +85,7 @@ def _room(world: World) -> float:
 
 def _sizes(model: LanguageModel, train: TrainConfig) -> tuple[int, int]:
     """Bytes of all weights, and of those that are trained."""
+    adapt(model, train.adapter)
     freeze(model, train.freeze)
     return sum(p.nbytes for p in model.parameters()), sum(p.nbytes for p in model.parameters() if p.requires_grad)
 

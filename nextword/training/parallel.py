@@ -12,10 +12,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nextword.checkpoint import weights
+from nextword.errors import UsageError
 from nextword.loss import PLAIN, LossTerms, next_token_loss
 from nextword.models import build_model
 from nextword.models.base import LanguageModel, State
+from nextword.training.adapting import is_adapted, merged, trained
 from nextword.training.distributed import World
 
 
@@ -52,6 +53,8 @@ class Spread:
         parallel: Literal["auto", "ddp", "fsdp"] = "auto",
         precision: Literal["bfloat16", "float32"] = "float32",
     ) -> None:
+        if parallel == "fsdp" and is_adapted(model):
+            raise UsageError("train.parallel: fsdp spreads no adapters", hint="Leave it out: they are small, for ddp")
         self.model, self.world = model, world
         self._sharded = world.size > 1 and parallel == "fsdp"
         self.loss: Any = Loss(model)
@@ -87,13 +90,17 @@ class Spread:
         return complete
 
     def weights(self) -> dict[str, Tensor]:
-        """The model's weights, as `whole` gives them."""
-        return self.whole(weights(self.model))
+        """The model's weights, as `whole` gives them; of adapters, as merged into it."""
+        return self.whole(merged(self.model))
+
+    def trained(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps of them: the adapters' alone, if there are any."""
+        return self.whole(trained(self.model))
 
     @torch.no_grad()
     def fill(self, complete: Mapping[str, Tensor]) -> None:
-        """Give the model these weights; each process takes its parts."""
-        for name, parameter in weights(self.model).items():
+        """Give the model what `trained` gave; each process takes its parts."""
+        for name, parameter in trained(self.model).items():
             local(parameter).copy_(local(like(complete[name], parameter)))
 
     def whole_model(self) -> LanguageModel | None:

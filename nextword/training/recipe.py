@@ -65,6 +65,12 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "recurrent": {"tied": True, "dropout": 0.2},
 }
 
+# For weights that were trained before: small steps, by common practice. Not measured here.
+FINE_TUNING: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 2e-5, "warmup_steps": 10}
+ADAPTING: dict[str, Any] = FINE_TUNING | {"learning_rate": 2e-4}
+LONGEST_ROW = 1024  # tokens, of a model that could read more
+ROWS = {"batch_size": 1, "accumulate": 8}  # a row at a time: what the layers keep of it outweighs the weights
+
 SIZED = frozenset({"num_layers", "hidden_size"})
 """Settings of [model] that make its size."""
 
@@ -109,6 +115,24 @@ def commented(recipe: Recipe, task: Config | None = None) -> str:
             "train": recipe.train,
         }
     )
+
+
+def begun(values: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """`values` for a run that begins with the weights of another one, whose config.json is `config`.
+
+    The model is that of the other run. Weights from elsewhere, and adapters, are trained by other rules than new ones.
+    """
+    check_sections(values)
+    model = {key: value for key, value in config["model"].items() if key != "vocab_size"} | dict(
+        values.get("model", {})
+    )
+    train, defaults = dict(values.get("train", {})), {}
+    if "origin" in config:
+        defaults = FINE_TUNING | {"context": min(LONGEST_ROW, model.get("max_seq_len") or LONGEST_ROW)}
+        defaults |= {} if train.keys() & {"batch_size", "batch_tokens"} else ROWS
+    if train.get("adapter") is not None:
+        defaults |= ADAPTING
+    return dict(values) | {"model": model, "train": defaults | train}
 
 
 def family(model_type: str) -> str:

@@ -1,6 +1,6 @@
 """Checkpoints a run is resumed from: `checkpoints/step-00000100/`, whole or not there: the last few, and the best.
 
-model.safetensors       the weights of that step
+model.safetensors       the weights of that step; of adapters, where only they are trained
 training.safetensors    optimizer, rng, carried state, averages
 training.json           position in the run and in the data
 manifest.json           size and SHA-256 of the other files
@@ -23,7 +23,6 @@ from torch import Tensor
 from nextword import files
 from nextword.checkpoint import WEIGHTS, read_weights, save_tensors, write_weights
 from nextword.errors import RunError, TrainingError
-from nextword.models.base import LanguageModel
 from nextword.tensor_files import read_safetensors
 
 logger = logging.getLogger(__name__)
@@ -134,12 +133,14 @@ def find_flaw(checkpoint: Path) -> str:
     return ""
 
 
-def load(checkpoint: Path, model: LanguageModel) -> tuple[Mapping[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    """Weights for the model, each read when it is asked for, other tensors, and values.
+def load(
+    checkpoint: Path, like: Mapping[str, Tensor]
+) -> tuple[Mapping[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Weights of the names and shapes of `like`, each read when it is asked for, other tensors, and values.
 
     Raises RunError if they are damaged or of another model.
     """
-    weights = read_weights(checkpoint / WEIGHTS, model)
+    weights = read_weights(checkpoint / WEIGHTS, like)
     try:
         tensors = dict(read_safetensors(checkpoint / TENSORS))
     except RunError as error:

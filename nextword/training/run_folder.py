@@ -7,17 +7,20 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from nextword.checkpoint import CONFIG, GENERATION, WEIGHTS, read_config
+from nextword.checkpoint import CONFIG, GENERATION, WEIGHTS, Run, read_config
 from nextword.data.prepare import TOKENIZER_FILES
 from nextword.errors import RunError
 from nextword.files import TEMPORARY
+from nextword.tokenizers.chat import CHAT_TEMPLATE
 from nextword.training import resume
+from nextword.training.adapting import ADAPTER
 from nextword.training.logs import DOCTOR, FINDINGS, METRICS, SAMPLES
 
 DATA, CARD = "data", "README.md"
 OURS = (
-    *(CONFIG, WEIGHTS, GENERATION, *TOKENIZER_FILES, CARD, DATA),
+    *(CONFIG, WEIGHTS, ADAPTER, GENERATION, *TOKENIZER_FILES, CHAT_TEMPLATE, CARD, DATA),
     *(METRICS, SAMPLES, FINDINGS, DOCTOR, resume.FOLDER, "tensorboard", "wandb", "loss.svg", "loss.png"),
 )
 """What a run folder holds: all that overwriting a run removes."""
@@ -64,3 +67,12 @@ def replacing_run(out: Path) -> Iterator[Path]:
         if created:
             with suppress(OSError):  # not empty: the run is there
                 out.rmdir()
+
+
+def inherit(folder: Path, source: Run) -> dict[str, Any]:
+    """Give a run that keeps the tokenizer of `source` how that one generates and chats; returns what its config.json
+    says of where it came from."""
+    for name in (GENERATION, CHAT_TEMPLATE):
+        if (source.folder / name).is_file():
+            shutil.copyfile(source.folder / name, folder / name)
+    return {name: source.config[name] for name in ("origin",) if name in source.config}

@@ -28,7 +28,9 @@ from nextword.checkpoint import (
     check_tokenizer,
     check_weights,
     load_run,
+    outline,
     read_config,
+    read_generation,
     save_config,
 )
 from nextword.config import Config, parse
@@ -38,37 +40,40 @@ from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare,
 from nextword.data.token_files import TokenFiles
 from nextword.data.token_index import read_index
 from nextword.errors import RunError, UsageError
-from nextword.files import write_json, write_text
+from nextword.files import sha256, write_json, write_text
 from nextword.models import LanguageModel, ModelConfig, build_model, model_config
 from nextword.text.records import ReadConfig, Source, sample_text
 from nextword.text.sources import source_bytes
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
+from nextword.training.adapting import adapt
 from nextword.training.budget import measure
 from nextword.training.config import TrainConfig
 from nextword.training.distributed import World
 from nextword.training.environment import environment
 from nextword.training.memory import check_disk, check_memory
 from nextword.training.mixing import mixes, open_mix, prepare_mix, sample_mix
-from nextword.training.recipe import LIMITS, Recipe, check_limit, chooses_by_time, complete
-from nextword.training.run_folder import CARD, DATA, check_free, replacing_run
+from nextword.training.recipe import LIMITS, Recipe, begun, check_limit, chooses_by_time, complete
+from nextword.training.run_folder import CARD, DATA, check_free, inherit, replacing_run
 from nextword.training.trainer import Trainer
-from nextword.training.transplant import transplant
+from nextword.training.transplant import NOTHING, Transplant, transplant
 
 logger = logging.getLogger(__name__)
 
 SAMPLE_CHARACTERS = 1_000_000
 FIXED = (
     *("seed", "rows", "batch_size", "batch_tokens", "context", "carry_state", "optimizer", "ema"),
-    *("freeze", "layer_decay"),
+    *("freeze", "layer_decay", "adapter"),
 )
 """Settings of [train] that a checkpoint is bound to."""
 
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError)
 """What the values of a checkpoint raise that are of another version, or half of them."""
 
-KEPT = ("data", "mix", "split", "task", "corpus", "init", "chosen", "environment")
+KEPT = ("data", "mix", "split", "task", "corpus", "init", "origin", "chosen", "environment")
 """Sections of config.json that a run that goes on keeps."""
+
+GIVE_SOURCE = "Name the run to begin with: --init-from RUN"
 
 Sampler = Callable[[LanguageModel, Tokenizer, str], str]
 """(model, tokenizer, prompt) -> what the model writes after a prompt of the held-out text, "" where there are none."""
@@ -93,7 +98,7 @@ class Session:
         trainer, position = self.trainer, self.trainer.position
         trainer.keep_some_weights()
         figures: dict[str, Any] = {
-            "parameters": trainer.model.num_parameters(),
+            "parameters": outline(trainer.model.config).num_parameters(),
             "steps": position.step,
             "epochs": round(trainer.batches.epoch, 3),
             "tokens": position.tokens,
@@ -153,8 +158,9 @@ def new_run(
         return _join(out, source, sample, started, world)
     check_free(out, overwrite, "Go on with it by --resume, replace it by --overwrite, or give another --out")
     if source is not None:
-        inherited = {key: value for key, value in source.config["model"].items() if key != "vocab_size"}
-        values = dict(values) | {"model": inherited | dict(values.get("model", {}))}
+        values = begun(values, source.config)
+    elif values.get("train", {}).get("adapter") is not None:
+        raise UsageError("train.adapter: only weights that were trained before can be adapted", hint=GIVE_SOURCE)
     try:
         with rereadable([sources, valid]) as (sources, valid), replacing_run(out) as folder:
             taught = None if source is None or "tokenizer" in values else source.tokenizer
@@ -185,13 +191,10 @@ def new_run(
                 )
             _check_rows(recipe.train, world)
             tokenizer = Tokenizer.load(next(iter(folders.values())))
-            torch.manual_seed(recipe.train.seed)
             settings = model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})
             check_memory(settings, recipe.train, world)
             check_disk(settings, recipe.train, out)
-            model = _build(settings)
-            if source is not None:
-                taken = transplant(model, tokenizer, source.model, source.tokenizer)
+            model, taken = _model(settings, tokenizer, recipe.train, source)
             splits = _open(folders, recipe.mix, tokenizer, tell=False)
             # What can fail does so while there is a way back.
             trial = _trainer(model, tokenizer, splits, recipe.train, out, sample, started, World(model.device))
@@ -204,10 +207,14 @@ def new_run(
                 sections["chosen"] = list(recipe.reasons)
             if source is not None:
                 sections["init"] = {"from": str(init_from), "taken": str(taken)}
+                if recipe.train.adapter:  # checkpoints have the adapters only
+                    sections["init"] |= {"folder": str(source.folder.resolve()), "sha256": _digest(source.folder)}
+                if taken.complete:
+                    sections |= inherit(folder, source)
             if task:
                 sections["task"] = task.model_dump(mode="json")
             if generation:
-                write_json(folder / GENERATION, generation)
+                write_json(folder / GENERATION, read_generation(folder / GENERATION) | dict(generation))
             save_config(folder, model, tokenizer, sections)
             del splits, trial  # some systems move no folder while its files are open
         splits = _open({name: out / path for name, path in described.items()}, recipe.mix, tokenizer)
@@ -241,13 +248,15 @@ def resume_run(
     train = _changed(before, changes or {})
     _check_rows(train, world)
     latest = resume.checkpoint_of(out, int(world.first(resume.step_of(resume.latest(out)) if world.leads else 0)))
-    check_weights(latest / WEIGHTS, model_settings)
+    if train.adapter is None:
+        check_weights(latest / WEIGHTS, model_settings)
     check_memory(model_settings, train, world)
     if world.leads:
         check_disk(model_settings, train, out)
     # The arithmetic stays what it was, even if it was chosen on another machine.
     chosen = train.model_copy(update={"precision": resume.read_values(latest).get("precision", "auto")})
-    trainer = _trainer(build_model(model_settings), tokenizer, splits, chosen, out, sample, started, world)
+    model, _ = _model(model_settings, tokenizer, train, _adapted(out, config) if train.adapter else None)
+    trainer = _trainer(model, tokenizer, splits, chosen, out, sample, started, world)
     try:
         trainer.resume(latest)
     except MISFITS as error:
@@ -303,10 +312,7 @@ def _reopen(out: Path) -> tuple[dict[str, Any], Tokenizer, ModelConfig, TrainCon
 def _join(out: Path, source: Run | None, sample: Sampler | None, started: float, world: World) -> Session:
     """The run that the first process has just made, as another one sees it: the same model, from the same seed."""
     _, tokenizer, model_settings, train, splits = _reopen(out)
-    torch.manual_seed(train.seed)
-    model = _build(model_settings)
-    if source is not None:
-        transplant(model, tokenizer, source.model, source.tokenizer)
+    model, _ = _model(model_settings, tokenizer, train, source)
     return Session(out, tokenizer, splits, {}, _trainer(model, tokenizer, splits, train, out, sample, started, world))
 
 
@@ -379,6 +385,42 @@ def settle_prepared(
     return _chosen(dict(values) | settled, sample, size, (), device, characters)
 
 
+def _model(
+    config: ModelConfig, tokenizer: Tokenizer, train: TrainConfig, source: Run | None
+) -> tuple[LanguageModel, Transplant]:
+    """The model as it is before the first step, the same on every process, and what it has of `source`."""
+    torch.manual_seed(train.seed)
+    if (
+        source is not None
+        and source.model.config == config
+        and source.tokenizer.fingerprint() == tokenizer.fingerprint()
+    ):
+        model, taken = source.model, Transplant.whole(source.model)  # in place: there may be no room for two
+    else:
+        model, taken = _build(config), NOTHING
+        if source is not None:
+            taken = transplant(model, tokenizer, source.model, source.tokenizer)
+    adapt(model, train.adapter)
+    return model, taken
+
+
+def _adapted(out: Path, config: Mapping[str, Any]) -> Run:
+    """The run whose weights the adapters in `out` go with. Raises RunError if it is gone, or is no longer what it was."""
+    try:
+        folder, digest = Path(config["init"]["folder"]), config["init"]["sha256"]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{out / CONFIG} is damaged: {error!r}", hint="Restore the file or train again") from None
+    if not (folder / WEIGHTS).is_file():
+        raise RunError(f"{folder}, whose weights {out} adapts, is gone", hint="Put it back to go on")
+    if _digest(folder) != digest:
+        raise RunError(f"{folder} has other weights than those that {out} adapts", hint="Put them back to go on")
+    return load_run(folder)
+
+
+def _digest(run: Path) -> str:
+    return sha256(run / WEIGHTS)
+
+
 def _build(config: ModelConfig) -> LanguageModel:
     try:
         return build_model(config)
@@ -411,8 +453,11 @@ def settle(
     sources: Sequence[Source],
     size: str = "",
     device: torch.device | None = None,
+    init_from: Path | None = None,
 ) -> Recipe:
     """The complete recipe of a run, as `new_run` would choose it for this text; without text, for a small one."""
+    if init_from is not None:
+        values = begun(values, read_config(init_from))
     if mixes(values):
         return _chosen(values, sample_mix(values, SAMPLE_CHARACTERS), size, device=device)
     sample = _peek(values, sources) if sources else ""

@@ -36,6 +36,7 @@ from nextword.models import LanguageModel
 from nextword.tensor_files import read_safetensors
 from nextword.tokenizers import Tokenizer
 from nextword.training import card, resume
+from nextword.training.adapting import ADAPTER
 from nextword.training.average import PREFIX
 from nextword.training.evaluation import Evaluation, evaluate
 from nextword.training.run_folder import CARD, check_free, replacing_run
@@ -185,6 +186,8 @@ def _model(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _checkpoints(run: Path, found: Sequence[Path], needed: int, setting: str, which: str = "") -> list[Ingredient]:
     read_config(run)  # names a folder that is no run
+    if (run / ADAPTER).is_file():
+        raise UsageError(f"the checkpoints of {run} hold adapters, not models", hint="Average the weights of runs")
     if len(found) < needed:
         have = f"{len(resume.checkpoints(run)) if not which else len(found)} checkpoints {which}".rstrip()
         raise RunError(

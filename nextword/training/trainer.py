@@ -25,6 +25,7 @@ from nextword.metrics.copying import Copied
 from nextword.models.base import LanguageModel
 from nextword.tokenizers import IGNORE
 from nextword.training import resume, rng
+from nextword.training.adapting import ADAPTER, is_adapted, trained
 from nextword.training.average import PREFIX, WeightAverage
 from nextword.training.carried import Carried
 from nextword.training.compiling import TRIAL_STEPS, WORTHWHILE, compile_model
@@ -358,6 +359,8 @@ class Trainer:
         with self._best_view():
             weights = self.spread.weights()
             if self.world.leads:
+                if is_adapted(self.model):
+                    self._write_weights(self.folder / ADAPTER, self.spread.trained())
                 self._write_weights(path, weights)
 
     def _write_weights(self, path: Path, weights: dict[str, Tensor]) -> None:
@@ -443,7 +446,7 @@ class Trainer:
         tensors |= rng.states(self.world)
         if self.average:
             tensors |= {PREFIX + name: tensor for name, tensor in self.average.weights.items()}
-        weights, tensors = self.spread.weights(), self.spread.whole(tensors)
+        weights, tensors = self.spread.trained(), self.spread.whole(tensors)
         values = {
             "position": asdict(self.position),
             "optimizer": optimizer_values,
@@ -465,7 +468,7 @@ class Trainer:
 
     def resume(self, checkpoint: Path) -> None:
         """Go on from there, with any number of processes. Raises RunError if it does not fit."""
-        weights, tensors, values = resume.load(checkpoint, self.model)
+        weights, tensors, values = resume.load(checkpoint, trained(self.model))
         self.spread.fill(weights)
         self.optimizers.load_state(resume.strip(tensors, "optimizer."), values["optimizer"])
         if self.carried:

@@ -25,12 +25,24 @@ class Transplant:
     """Tokens of the new vocabulary that the old one has, too."""
     tokens: int
     """Tokens of the new vocabulary."""
+    complete: bool = False
+    """The vocabularies are one and the same."""
+
+    @classmethod
+    def whole(cls, source: LanguageModel) -> Transplant:
+        """All of a model."""
+        V = source.output.out_features
+        return cls(source.num_parameters(), V, V, complete=True)
 
     def __str__(self) -> str:
         if self.known == self.tokens:
             return f"{self.parameters:,} weights, all {self.tokens:,} tokens"
         new = f"{self.tokens - self.known:,} new ones begin as the mean"
         return f"{self.parameters:,} weights, {self.known:,} of {self.tokens:,} tokens; {new}"
+
+
+NOTHING = Transplant(0, 0, 0)
+"""Of a run that begins anew."""
 
 
 @torch.no_grad()
@@ -60,7 +72,7 @@ def transplant(
         else:
             parameter.copy_(given)
             copied += given.numel()
-    return Transplant(copied, len(rows), V)
+    return Transplant(copied, len(rows), V, tokenizer.fingerprint() == source_tokenizer.fingerprint())
 
 
 def _is_by_token(model: LanguageModel, name: str) -> bool:

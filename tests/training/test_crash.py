@@ -48,7 +48,7 @@ def check(folder: Path, reported: int, made: LanguageModel) -> int:
     resume.sweep(folder)
     assert list(folder.rglob(".*")) == [], "something was left over"
     newest = resume.latest(folder)
-    loaded, tensors, values = resume.load(newest, made)
+    loaded, tensors, values = resume.load(newest, weights(made))
     step = values["step"]
     assert newest.name == f"step-{step:08}"
     assert bool((tensors["step"] == step).all())
