@@ -59,7 +59,7 @@ class FrozenLinear(nn.Module):
 
     def _product(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N) by the frozen weight."""
-        return _FrozenProduct.apply(x, self.weight, self.scales)  # type: ignore[no-any-return]
+        return _FrozenProduct.apply(x, self.weight, self.scales)
 
     def _biased(self, y: Tensor) -> Tensor:
         return y if self.bias is None else y + self.bias.to(y.dtype)

@@ -405,7 +405,7 @@ def _model(
 
 
 def _adapted(out: Path, config: Mapping[str, Any]) -> Run:
-    """The run whose weights the adapters in `out` go with. Raises RunError if it is gone, or is no longer what it was."""
+    """The run whose weights the adapters in `out` go with. Raises RunError if it is gone or has changed."""
     try:
         folder, digest = Path(config["init"]["folder"]), config["init"]["sha256"]
     except (KeyError, TypeError) as error:
