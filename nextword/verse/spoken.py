@@ -56,7 +56,7 @@ def spoken(word: str, elision: bool = True) -> tuple[Phones, ...]:
     ['IY1 V IH0 N']
     """
     plain = word.lower().replace("’", "'")
-    found = tuple(dict.fromkeys(known(plain))) if len(plain) <= LONGEST else ()
+    found = tuple(dict.fromkeys(filter(None, known(plain)))) if len(plain) <= LONGEST else ()
     if not found:
         return ((GUESS,) * guess(plain),)
     if elision:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nextword.cli import run
 from nextword.errors import UsageError
@@ -137,3 +139,8 @@ def test_the_command_speaks_and_writes_json(tmp_path: Path, capsys: pytest.Captu
     file.write_text("...", encoding="utf-8")
     assert run(["poem", "check", str(file)]) == 1
     assert "no English verse" in capsys.readouterr().err
+
+
+@given(st.lists(st.text(alphabet="aeiouhtdsr ',-è", min_size=1).map("o{}".format), min_size=1, max_size=5))
+def test_any_lines_get_a_verdict(lines: list[str]) -> None:
+    assert len(check(lines, find_form("limerick")).lines) == len(lines)
