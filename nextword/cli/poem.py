@@ -1,4 +1,4 @@
-"""`nextword poem check`: judge a poem against its form."""
+"""`nextword poem`: judge a poem against its form, and put it on a card."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import typer
 from nextword.cli.inputs import read_text
 from nextword.errors import UsageError
 
-app = typer.Typer(help="Verse: check a poem against a form.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Verse: check a poem against a form, put it on a card.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.callback()
 def root() -> None:
-    """Verse: check a poem against a form."""
+    """Verse: check a poem against a form, put it on a card."""
 
 
 @app.command()
@@ -70,3 +72,30 @@ def check(
     for note in verdict.notes:
         print(note)
     print("in form" if not verdict.faults else f"faults: {len(verdict.faults)}")
+
+
+@app.command()
+def card(
+    file: Annotated[str, typer.Argument(help="One poem, without its title (UTF-8); - reads stdin.")],
+    out: Annotated[Path, typer.Option(help="The card: .svg, .html or .png.")],
+    title: Annotated[str, typer.Option(help="Its title.")] = "",
+    author: Annotated[str, typer.Option(help="Its author.")] = "",
+    seal: Annotated[
+        str | None, typer.Option(help="One to four Chinese characters; by default the author, '' for none.")
+    ] = None,
+    tones: Annotated[bool, typer.Option("--tones", help="Chinese: mark level and oblique tones.")] = False,
+    form: Annotated[
+        str | None, typer.Option(help="By whose rhyme book and pattern tones are read; guessed if not given.")
+    ] = None,
+) -> None:
+    """Typeset a poem as a picture: Chinese in columns with a seal, others in lines. A blank line parts stanzas.
+
+    Example: nextword poem card poem.txt --out card.svg --title 登鹳雀楼 --author 王之涣 --tones
+    """
+    from nextword.verse import card_file, forms
+
+    drawn = card_file.poem_card(read_text(None if file == "-" else Path(file)), title, author, seal)
+    if tones:
+        drawn = card_file.with_tones(drawn, forms.find_form(form) if form else None)
+    card_file.save_card(drawn, out)
+    print(f"Wrote {out}")

@@ -135,8 +135,8 @@ def paper(width: float, height: float) -> str:
 
 
 def edges(columns: Sequence[tuple[str, float]]) -> list[float]:
-    """Where the ruled lines of a Chinese page run, on both sides of each column."""
-    return sorted({at for _, at in columns} | {at + COLUMN for _, at in columns})
+    """Where the ruled lines of a Chinese page run: beside each column, none in the gap between stanzas."""
+    return sorted({at for _, at in columns} | {columns[-1][1] + COLUMN})
 
 
 def rule(x: float, top: float, bottom: float) -> str:

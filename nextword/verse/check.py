@@ -103,6 +103,21 @@ def rhyme_faults(lines: list[str], beats: list[str], pattern: Pattern, book: Rhy
     return faults
 
 
+def tones(line: str, beats: str, book: RhymeBook) -> str:
+    """The tone of each character: 平, 仄, 中 where it is both, a space where the book lacks it. Of several readings
+    those count that fit the beat.
+
+    >>> tones("看", "平", rhyme_book("pingshui"))
+    '平'
+    """
+    found = []
+    for i, character in enumerate(line):
+        readings = (book.fitting(character, beats[i]) if i < len(beats) else ()) or book.readings(character)
+        kinds = {"平" if reading.tone == "平" else "仄" for reading in readings}
+        found.append("中" if len(kinds) == 2 else kinds.pop() if kinds else " ")
+    return "".join(found)
+
+
 def level(character: str, book: RhymeBook) -> bool | None:
     """Whether it is level; None if it can be both, or is unknown."""
     found = {reading.tone == "平" for reading in book.readings(character)}
