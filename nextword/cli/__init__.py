@@ -11,6 +11,7 @@ import typer
 
 from nextword.cli import (
     average,
+    compare,
     data,
     demo,
     doctor,
@@ -62,6 +63,7 @@ app.command(cls=generate.Grouped)(generate.generate)
 app.command()(write.write)
 app.command()(score.score)
 app.command()(evaluate.evaluate)
+app.command()(compare.compare)
 app.command()(average.average)
 app.command("lm-eval", context_settings=lm_eval.CONTEXT)(lm_eval.lm_eval)
 app.command()(doctor.doctor)

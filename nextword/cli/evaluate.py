@@ -1,12 +1,20 @@
-"""`nextword evaluate`: what a run makes of a text it has not seen."""
+"""`nextword evaluate`: what a run makes of a text it has not seen, and for a task, how good its answers are."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from nextword.applied.evaluation import Judged
+    from nextword.checkpoint import Run
+    from nextword.tasks.base import Item, Task
+    from nextword.text.records import ReadConfig, Source
+    from nextword.training.evaluation import Evaluation
 
 
 def evaluate(
@@ -16,27 +24,34 @@ def evaluate(
     text_field: Annotated[str, typer.Option(help="Column that holds the text; left out: as in training.")] = "",
     prompt_field: Annotated[str, typer.Option(help="Column of the prompt; left out: as in training.")] = "",
     target_field: Annotated[str, typer.Option(help="Column of the target; left out: as in training.")] = "",
+    columns: Annotated[str, typer.Option(help="Columns of a table whose first line is a row: source,target.")] = "",
     encoding: Annotated[str, typer.Option(help="Encoding of text files; left out: as in training.")] = "",
     errors: Annotated[str, typer.Option(help="Bytes that are no valid text: strict or replace.")] = "strict",
+    out: Annotated[
+        Path | None, typer.Option(help="Of a run for a task: write its answers to this .jsonl file.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Of a run for a task: how it answers, such as num_beams=1.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Perplexity and bits per byte of a text: every token predicted once, each document's end counted.
 
-    Of a run trained on prompts and targets: of the targets, given their prompts.
+    Of a run trained on prompts and targets: of the targets, given their prompts. A run trained with --task answers the
+    prompts, too, and its answers are measured: BLEU, chrF and TER, or ROUGE beside baselines, or how varied they are.
 
     Example: nextword evaluate runs/ptb ptb/test.txt
     """
-    import tempfile
-
     from nextword.checkpoint import load_run
     from nextword.cli.console import out as console
-    from nextword.cli.console import progress_bars
-    from nextword.config import parse
-    from nextword.data.prepare import SplitConfig, is_prepared, prepare
+    from nextword.config import assign, parse
+    from nextword.data.prepare import is_prepared
     from nextword.errors import UsageError
+    from nextword.tasks.base import Rows, items
+    from nextword.tasks.registry import task_of
+    from nextword.tasks.setup import reading_as
     from nextword.text.records import ReadConfig
-    from nextword.training.evaluation import evaluate as evaluate_files
 
     for source in data:
         if is_prepared(source):
@@ -44,14 +59,57 @@ def evaluate(
     loaded = load_run(run, device)
     given = {
         "documents": documents, "text_field": text_field, "prompt_field": prompt_field, "target_field": target_field,
-        "encoding": encoding, "errors": errors,
+        "columns": columns, "encoding": encoding, "errors": errors,
     }  # fmt: skip
-    plain = {"prompt_field": "", "target_field": ""} if text_field else {}
-    settings = loaded.config.get("data", {}) | plain | {key: value for key, value in given.items() if value}
-    read = parse(ReadConfig, settings, "data")
+    given = {key: value for key, value in given.items() if value}
+    recorded, task = loaded.config.get("data", {}), task_of(loaded.config)
+    if task is None:
+        if out or set_:
+            raise UsageError(f"{run} was trained for no task: it gives no answers", hint="Leave out --out and --set")
+        plain = {"prompt_field": "", "target_field": ""} if text_field else {}
+        read = parse(ReadConfig, recorded | plain | given, "data")
+        result, figures = _predict(loaded, data, read)
+    else:
+        settings: dict[str, Any] = {}
+        for assignment in set_ or []:
+            assign(settings, assignment)
+        read = reading_as(task, recorded, given, data)
+        test = list(items(task, data, read))  # a mistake in the data shows before any work
+        result, figures = _predict(loaded, [Rows(task, data, read)], read)
+        judged = answer(loaded, task, test, settings)
+        figures |= judged.to_dict()
+        if out:
+            _write(out, test, judged.outputs)
+    if as_json:
+        print(json.dumps(figures, ensure_ascii=False, indent=2))
+        return
+    console.print(
+        f"perplexity {result.perplexity:.2f} per token, {result.bits_per_byte:.4f} bits per byte "
+        f"({result.loss:.4f} nats per token)"
+    )
+    console.print(
+        f"{result.tokens:,} tokens, {result.bytes:,} bytes, {figures['num_documents']:,} documents; each document's "
+        f"closing boundary token counts; {result.how}"
+    )
+    if figures["unknown"]:
+        console.print(f"{figures['unknown']:,} tokens are unknown to the tokenizer and scored as <unk>")
+    if task is not None:
+        _print_judged(judged)
+        if out:
+            console.print(f"answers: {out}", markup=False)
+
+
+def _predict(loaded: Run, sources: Sequence[Source], read: ReadConfig) -> tuple[Evaluation, dict[str, Any]]:
+    """The loss over a test set, and its figures."""
+    import tempfile
+
+    from nextword.cli.console import progress_bars
+    from nextword.data.prepare import SplitConfig, prepare
+    from nextword.training.evaluation import evaluate as evaluate_files
+
     with tempfile.TemporaryDirectory(prefix="nextword-") as folder, progress_bars() as progress:
         splits = prepare(
-            data,
+            sources,
             Path(folder) / "data",
             loaded.tokenizer,
             read=read,
@@ -66,17 +124,53 @@ def evaluate(
             1 if loaded.model.max_seq_len is None else 16,
             apart=loaded.config.get("corpus", {}).get("apart") or None,
         )
-    figures = result.to_dict() | {"num_documents": files.counts.examples, "unknown": files.counts.unknown_tokens}
-    if as_json:
-        print(json.dumps(figures, ensure_ascii=False, indent=2))
-        return
-    console.print(
-        f"perplexity {result.perplexity:.2f} per token, {result.bits_per_byte:.4f} bits per byte "
-        f"({result.loss:.4f} nats per token)"
+        counts = files.counts
+    return result, result.to_dict() | {"num_documents": counts.examples, "unknown": counts.unknown_tokens}
+
+
+def answer(loaded: Run, task: Task, test: list[Item], settings: dict[str, Any], label: str = "answering") -> Judged:
+    """The answers of a run to a test set, measured, behind a bar."""
+    from nextword.applied.evaluation import judge
+    from nextword.cli.console import counting
+    from nextword.generator import TextGenerator
+
+    tokenized = bool(loaded.config["task"].get("tokenized"))
+    with counting(label, len(test)) as advance:
+        return judge(TextGenerator.of(loaded), task, test, settings, lambda said: advance(""), tokenized)
+
+
+def _write(out: Path, test: list[Item], outputs: list[str]) -> None:
+    from nextword.files import write_text
+
+    rows = (
+        {"prompt": item.prompt, "references": item.references, "output": output}
+        for item, output in zip(test, outputs, strict=True)
     )
-    console.print(
-        f"{result.tokens:,} tokens, {result.bytes:,} bytes, {files.counts.examples:,} documents; each document's "
-        f"closing boundary token counts; {result.how}"
-    )
-    if files.counts.unknown_tokens:
-        console.print(f"{files.counts.unknown_tokens:,} tokens are unknown to the tokenizer and scored as <unk>")
+    write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _print_judged(judged: Judged) -> None:
+    """The metrics, beside those of the baselines; what makes them comparable; where a baseline is better."""
+    from rich import box
+    from rich.table import Table
+
+    from nextword.cli.console import out as console
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for heading in ("run", *judged.baselines):
+        table.add_column(heading, justify="right")
+    for row in zip(judged.scores, *judged.baselines.values(), strict=True):
+        table.add_row(row[0].name, *(f"{score.value:.2f}" for score in row))
+    console.print(table)
+    signatures: dict[str, list[str]] = {}
+    for score in judged.scores:
+        if score.signature:
+            signatures.setdefault(score.signature, []).append(score.name)
+    for signature, names in signatures.items():
+        console.print(f"{', '.join(names)}: {signature}", markup=False)
+    console.print(f"{len(judged.outputs):,} answers in {judged.seconds:.1f} s: {judged.how}", markup=False)
+    if judged.cut:
+        console.print(f"{judged.cut:,} prompts were longer than the model reads, and cut")
+    for line in judged.beaten_by():
+        console.print(f"Note: {line}", markup=False)

@@ -27,6 +27,7 @@ from nextword.models.quantize import quantize
 from nextword.scoring import TextScore, score_text
 
 if TYPE_CHECKING:
+    from nextword.checkpoint import Run
     from nextword.tokenizers import Tokenizer
 
 
@@ -72,17 +73,21 @@ class TextGenerator:
         from nextword.checkpoint import load_run
 
         loaded = load_run(Path(run), device=device)
-        config = parse(GenerationConfig, loaded.generation, "generation_config.json")
         guesser = None if draft is None else load_run(Path(draft), device=device)
         if guesser is not None and guesser.tokenizer.fingerprint() != loaded.tokenizer.fingerprint():
             raise RunError(f"{draft} cannot guess for {run}: it has another tokenizer", hint="Train both with the same")
         quantize(loaded.model, precision)
-        data = loaded.config.get("data", {})
+        return cls.of(loaded, draft=None if guesser is None else guesser.model)
+
+    @classmethod
+    def of(cls, run: Run, draft: LanguageModel | None = None) -> Self:
+        """From a run in memory. Raises UsageError for settings in its generation_config.json that are none."""
+        data = run.config.get("data", {})
         return cls(
-            loaded.model,
-            loaded.tokenizer,
-            config,
-            draft=None if guesser is None else guesser.model,
+            run.model,
+            run.tokenizer,
+            parse(GenerationConfig, run.generation, "generation_config.json"),
+            draft=draft,
             separator=data.get("separator", "") if data.get("prompt_field") else "",
         )
 

@@ -32,12 +32,16 @@ class Task:
     """Settings of ReadConfig that name a column, each with the names that data in the wild uses for it."""
     examples: Callable[[Record, ReadConfig], list[Example]]
     """What there is to learn in a record. Several targets of one prompt are several examples."""
-    scores: Callable[[Sequence[str], Sequence[Item]], list[Score]]
-    """How good outputs are, one for each item."""
+    scores: Callable[[Sequence[str], Sequence[Item], bool], list[Score]]
+    """How good outputs are, one for each item; true: their texts are tokenized already."""
+    headline: tuple[str, ...]
+    """Those of the scores that say which of two systems is better."""
     recipe: Mapping[str, Mapping[str, Any]]
     """Sections of a recipe, for what the user leaves open."""
     generation: Mapping[str, Any]
     """Settings of GenerationConfig, likewise."""
+    baselines: Callable[[Sequence[Item]], dict[str, list[str]]] = lambda items: {}
+    """Answers that need no model, by the name of how they are made."""
     example: str = ""
     """Name of its data in `nextword.corpora`; "" = there is none."""
     pairs: bool = True

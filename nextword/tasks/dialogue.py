@@ -1,4 +1,4 @@
-"""Dialogue: what to say next. Each reply of a conversation is an example, with all that was said before as its prompt."""
+"""Dialogue: what to say next. Each reply is an example, and all that was said before it is its prompt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _examples(record: Record, read: ReadConfig) -> list[Example]:
     return [turns.example(conversation) for conversation in turns.replies(record)]
 
 
-def _scores(outputs: Sequence[str], items: Sequence[Item]) -> list[Score]:
+def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> list[Score]:
     return reply_scores(outputs, [item.prompt for item in items])
 
 
@@ -24,6 +24,7 @@ DIALOGUE = Task(
     columns={},
     examples=_examples,
     scores=_scores,
+    headline=("distinct-2",),
     recipe={"data": {"separator": "", "prompt_field": "prompt", "target_field": "target", "group_field": GROUP}},
     generation={"temperature": 0.8, "top_p": 0.95, "max_tokens": 100, "stop": ["\nUser:"]},
     pairs=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from nextword.tasks.aligned import are_aligned
 from nextword.tasks.base import Rows, Task, records_of
 from nextword.tasks.languages import is_language, languages_of
 from nextword.tasks.registry import task_named
-from nextword.text.records import ReadConfig, Source
+from nextword.text.records import ReadConfig, Record, Source
 
 Values = dict[str, dict[str, Any]]
 
@@ -27,6 +27,8 @@ class TaskConfig(Config):
     """translation, summarization or dialogue."""
     languages: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Of translation: from which language to which, ["en", "zh"]; left out: as columns, files or their folder say."""
+    tokenized: bool = False
+    """The texts are tokenized already, as much data of the literature is: BLEU takes them as they are."""
 
 
 @dataclass(frozen=True)
@@ -95,35 +97,45 @@ def completed(task: Task, values: Mapping[str, Mapping[str, Any]], begun: bool =
     return settled
 
 
-def with_columns(task: Task, data: Mapping[str, Any], sources: Sequence[Source]) -> ReadConfig:
-    """How to read these sources: settings `data` of ReadConfig, and the columns they have.
+def reading_as(task: Task, run: Mapping[str, Any], given: Mapping[str, Any], sources: Sequence[Source]) -> ReadConfig:
+    """How to read sources for a run of the task: as `run` read its own, section "data" of its config.json, but for what
+    is `given`. The names of its columns count if these sources have them."""
+    others = {key: value for key, value in run.items() if key not in task.columns}
+    usual = {key: str(run[key]) for key in task.columns if run.get(key)}
+    return with_columns(task, others | dict(given), sources, usual)
+
+
+def with_columns(
+    task: Task, data: Mapping[str, Any], sources: Sequence[Source], usual: Mapping[str, str] | None = None
+) -> ReadConfig:
+    """How to read these sources: settings `data` of ReadConfig, and the columns they have, preferably the `usual` ones.
 
     Raises DataError if a column is missing that the task needs.
     """
+    usual = usual or {}
     found = {key: str(data.get(key, "")) for key in task.columns}
     if task.pairs and are_aligned(sources):
         names = languages_of((), sources) or ("source", "target")
-        found = {key: found[key] or name for key, name in zip(found, names, strict=True)}
+        found = {key: found[key] or usual.get(key, name) for key, name in zip(found, names, strict=True)}
         return parse(ReadConfig, dict(data) | found, "data")
     plain = {key: value for key, value in data.items() if key not in ("prompt_field", "target_field")}
     record = next(iter(records_of(task, sources, parse(ReadConfig, plain, "data"))))
-    for key, names in task.columns.items():
-        others = [name for name in found.values() if name]
-        if found[key] in record:
-            continue
-        known = [name for name in names if name in record and name not in others]
-        spoken = [name for name in record if is_language(name) and name not in others]
-        if found[key] and data.get(key):
-            known = []
-        elif not known and task.pairs and len(spoken) == 2 - len(others):
-            known = spoken
-        if not known:
-            option = "--" + key.replace("_", "-")
+    for key in task.columns:
+        found[key] = found[key] or _column(task, key, record, found.values(), usual.get(key, ""))
+        if found[key] not in record:
             wanted = repr(found[key]) if found[key] else f"for the {key.removesuffix('_field')} of {task.name}"
-            columns = ", ".join(map(str, record))
             raise DataError(
-                f"{record.source}: no column {wanted}. Columns: {columns[:200]}",
-                hint=f"Choose one with {option}; if the first line has no names, give them: --columns source,target",
+                f"{record.source}: no column {wanted}. Columns: {', '.join(map(str, record))[:200]}",
+                hint=f"Choose one with --{key.replace('_', '-')}; if the first line has no names, give them: "
+                "--columns source,target",
             )
-        found[key] = known[0]
     return parse(ReadConfig, dict(data) | found, "data")
+
+
+def _column(task: Task, key: str, record: Record, taken: Collection[str], usual: str) -> str:
+    """The column of a record that is likely meant, none of those `taken`; "" if none is."""
+    names = [name for name in (usual, *task.columns[key]) if name in record and name not in taken]
+    if names:
+        return names[0]
+    spoken = [name for name in record if is_language(name)]
+    return next((name for name in spoken if name not in taken), "") if len(spoken) == len(task.columns) else ""

@@ -10,11 +10,11 @@ from nextword.metrics.summaries import rouge_scores, source_scores
 from nextword.tasks.base import Item, Task, pair_examples
 from nextword.text.sentences import sentences
 
-BASELINES: Mapping[str, Callable[[str, int], str]] = {"lead": lead, "longest": longest, "textrank": textrank}
+EXTRACTS: Mapping[str, Callable[[str, int], str]] = {"lead": lead, "longest": longest, "textrank": textrank}
 """Summaries made of k sentences of the text itself."""
 
 
-def _scores(outputs: Sequence[str], items: Sequence[Item]) -> list[Score]:
+def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> list[Score]:
     return [
         *rouge_scores(outputs, [item.references for item in items]),
         *source_scores(outputs, [item.prompt for item in items]),
@@ -27,6 +27,11 @@ def usual_sentences(items: Sequence[Item]) -> int:
     return max(1, max(set(counts), key=lambda k: (counts.count(k), -k)))
 
 
+def _baselines(items: Sequence[Item]) -> dict[str, list[str]]:
+    k = usual_sentences(items)
+    return {f"{name}-{k}": [extract(item.prompt, k) for item in items] for name, extract in EXTRACTS.items()}
+
+
 SUMMARIZATION = Task(
     name="summarization",
     columns={
@@ -35,6 +40,8 @@ SUMMARIZATION = Task(
     },
     examples=pair_examples,
     scores=_scores,
+    headline=("ROUGE-1", "ROUGE-2", "ROUGE-L"),
+    baselines=_baselines,
     recipe={
         "model": {"type": "encoder-decoder", "pointer": True, "max_seq_len": 512},
         "train": {"label_smoothing": 0.1},

@@ -9,8 +9,8 @@ from nextword.metrics.translations import translation_scores
 from nextword.tasks.base import Item, Task, pair_examples
 
 
-def _scores(outputs: Sequence[str], items: Sequence[Item]) -> list[Score]:
-    return translation_scores(outputs, [item.references for item in items])
+def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> list[Score]:
+    return translation_scores(outputs, [item.references for item in items], "none" if tokenized else "")
 
 
 TRANSLATION = Task(
@@ -21,6 +21,7 @@ TRANSLATION = Task(
     },
     examples=pair_examples,
     scores=_scores,
+    headline=("BLEU", "chrF"),
     recipe={"model": {"type": "encoder-decoder"}, "train": {"label_smoothing": 0.1}},
     generation={"num_beams": 5, "length_penalty": 1.0, "max_tokens": 200},
     example="tatoeba-en-fr",

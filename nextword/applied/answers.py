@@ -1,0 +1,80 @@
+"""What a run answers to many prompts, side by side in one batch, however long a prompt is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nextword.errors import NextwordError
+from nextword.generator import Generation, TextGenerator
+from nextword.metrics.overlap import chrf
+from nextword.scoring import boundary_id
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To one prompt."""
+
+    generations: list[Generation]
+    """The best first."""
+    cut: int
+    """Tokens of the prompt that the model's context could not hold, and did not read."""
+
+    @property
+    def text(self) -> str:
+        """The best one, without white space around it."""
+        return self.generations[0].text.strip()
+
+
+def answers(
+    generator: TextGenerator,
+    prompts: Sequence[str],
+    settings: Mapping[str, Any] | Callable[[int], Mapping[str, Any]],
+    told: Callable[[str], object] = lambda said: None,
+) -> list[Answer]:
+    """The answer to each prompt, in order; `settings` of GenerationConfig are those of all, or of the i-th.
+
+    With a seed, prompt i is answered with seed + i. `told` is called after each. Raises UsageError for settings.
+    """
+    cuts = [fitted(generator, prompt) for prompt in prompts]
+    jobs = []
+    try:
+        for i, (ids, _) in enumerate(cuts):
+            chosen = dict(settings(i) if callable(settings) else settings)
+            if chosen.get("seed") is not None:
+                chosen["seed"] += i
+            jobs.append(generator.submit_ids(ids, **chosen))
+        waiting = set(range(len(jobs)))
+        while waiting:
+            generator.step()
+            for i in [i for i in waiting if jobs[i].finished]:
+                waiting.remove(i)
+                told(prompts[i])
+        return [Answer(job.results(chrf), cut) for job, (_, cut) in zip(jobs, cuts, strict=True)]
+    except (NextwordError, KeyboardInterrupt):
+        for job in jobs:
+            generator.cancel(job)
+        raise
+
+
+def fitted(generator: TextGenerator, prompt: str) -> tuple[list[int], int]:
+    """(ids of the prompt from the boundary on, how many tokens of it were cut off).
+
+    As in training: a source loses its end, a prompt its beginning, and half of the context is left to the answer.
+    """
+    tokenizer, model = generator.tokenizer, generator.model
+    ids = tokenizer.encode(generator.as_prompt(prompt))
+    limit = model.max_seq_len
+    if limit is not None and model.encodes:
+        kept = ids[: limit - 1]
+    elif limit is not None and len(ids) >= limit:
+        kept = ids[len(ids) - limit // 2 :]
+    else:
+        kept = ids
+    return [boundary_id(tokenizer), *kept], len(ids) - len(kept)
+
+
+def in_portions(prompts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """So many prompts at a time."""
+    return (prompts[at : at + size] for at in range(0, len(prompts), size))

@@ -1,0 +1,106 @@
+"""How good a run is at its task: its answers to a test set, by the metrics of the task, beside what is free to have."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nextword.applied.answers import answers, fitted
+from nextword.generator import TextGenerator
+from nextword.metrics.score import Rows, Score
+from nextword.scoring import score_text
+from nextword.tasks.base import Item, Task
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A test set answered."""
+
+    outputs: list[str]
+    scores: list[Score]
+    baselines: dict[str, list[Score]]
+    """The same metrics for answers that need no model."""
+    headline: tuple[str, ...]
+    """The metrics that say which of two answers is the better one."""
+    cut: int
+    """How many prompts were longer than the model reads."""
+    seconds: float
+    """Of answering."""
+    how: str
+    """The settings of generation that are not the usual ones."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "metrics": {score.name: score.to_dict() for score in self.scores},
+            "baselines": {
+                name: {score.name: score.to_dict() for score in scores} for name, scores in self.baselines.items()
+            },
+            "num_answers": len(self.outputs),
+            "cut": self.cut,
+            "seconds": round(self.seconds, 2),
+            "generation": self.how,
+        }
+
+    def beaten_by(self) -> list[str]:
+        """A line for each baseline that is better in a metric, saying where."""
+        lines = []
+        for name, others in self.baselines.items():
+            better = [
+                f"{own.name} {other.value:.2f} against {own.value:.2f}"
+                for own, other in zip(self.scores, others, strict=True)
+                if own.name in self.headline and (other.value - own.value) * (1 if own.higher_is_better else -1) > 0
+            ]
+            if better:
+                lines.append(f"{name} is better: {', '.join(better)}")
+        return lines
+
+
+def judge(
+    generator: TextGenerator,
+    task: Task,
+    items: Sequence[Item],
+    settings: Mapping[str, Any],
+    told: Callable[[str], object] = lambda said: None,
+    tokenized: bool = False,
+) -> Judged:
+    """Answer a test set and measure the answers. `settings` of GenerationConfig go before those of the run."""
+    started = time.monotonic()
+    found = answers(generator, [item.prompt for item in items], {"seed": 0, **settings}, told)
+    seconds = time.monotonic() - started
+    outputs = [answer.text for answer in found]
+    baselines = {name: task.scores(texts, items, tokenized) for name, texts in task.baselines(items).items()}
+    scores = task.scores(outputs, items, tokenized)
+    cut = sum(answer.cut > 0 for answer in found)
+    return Judged(outputs, scores, baselines, task.headline, cut, seconds, unusual(generator, settings))
+
+
+def unusual(generator: TextGenerator, settings: Mapping[str, Any]) -> str:
+    """How texts are generated, in words: the settings that are not the defaults."""
+    chosen = generator.config.model_dump(exclude_defaults=True) | dict(settings)
+    return ", ".join(f"{name} {value}" for name, value in chosen.items()) or "sampled"
+
+
+def bits_per_byte(
+    generator: TextGenerator, pairs: Sequence[tuple[str, str]], told: Callable[[str], object] = lambda said: None
+) -> Score:
+    """-log2 P(text | prompt) / bytes of all (prompt, text) together, each read by itself and with its end: a figure
+    that runs of different tokenizers can be compared by."""
+    rows = []
+    for prompt, text in pairs:
+        ids, _ = fitted(generator, prompt)
+        read = generator.tokenizer.decode(ids[1:])
+        score = score_text(generator.model, generator.tokenizer, text, True, read)
+        rows.append((-score.log_prob, score.num_bytes))
+        told(text)
+    values = np.array(rows, np.float64)
+    return Score("bits per byte", _bits(values.sum(0)), "each by itself, its end counted", values, _bits, False)
+
+
+def _bits(total: Rows) -> float:
+    return float(total[0] / math.log(2) / max(total[1], 1))

@@ -1,0 +1,132 @@
+"""`nextword compare`: is one run better than another, and how sure is that?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from nextword.checkpoint import Run
+    from nextword.metrics.score import Difference, Score
+    from nextword.tasks.base import Item
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="Folder written by `nextword train`.")],
+    b: Annotated[Path, typer.Argument(help="Another one, for the same task.")],
+    data: Annotated[list[str], typer.Argument(help="Text, or the test set of a task, as for `nextword evaluate`.")],
+    documents: Annotated[str, typer.Option(help="block, line or file; left out: as in training.")] = "",
+    text_field: Annotated[str, typer.Option(help="Column that holds the text; left out: as in training.")] = "",
+    prompt_field: Annotated[str, typer.Option(help="Column of the prompt; left out: as in training.")] = "",
+    target_field: Annotated[str, typer.Option(help="Column of the target; left out: as in training.")] = "",
+    columns: Annotated[str, typer.Option(help="Columns of a table whose first line is a row: source,target.")] = "",
+    samples: Annotated[int, typer.Option(help="How many test sets are drawn from this one.", min=100)] = 1000,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Of runs for a task: how both answer, such as num_beams=1.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """The difference between two runs, with its 95 % confidence interval, by paired bootstrap (Koehn 2004).
+
+    Both read the same documents, each by itself, and are compared in bits per byte, whatever their tokenizers. Runs
+    trained with --task answer the same prompts and are compared in the metrics of the task, too.
+
+    Example: nextword compare runs/lstm runs/transformer test.txt
+    """
+    from nextword.checkpoint import load_run
+    from nextword.config import assign
+    from nextword.metrics.score import paired_bootstrap
+
+    first, second = load_run(a, device), load_run(b, device)
+    given = {
+        "documents": documents, "text_field": text_field, "prompt_field": prompt_field, "target_field": target_field,
+        "columns": columns,
+    }  # fmt: skip
+    settings: dict[str, Any] = {}
+    for assignment in set_ or []:
+        assign(settings, assignment)
+    pairs, test = _test_set(first, second, data, {key: value for key, value in given.items() if value})
+    found = [
+        paired_bootstrap(one, other, samples)
+        for one, other in zip(
+            _scores(first, pairs, test, settings), _scores(second, pairs, test, settings), strict=True
+        )
+        if one.rows is not None
+    ]
+    if as_json:
+        figures = {"num_documents": len(test or pairs), "samples": samples}
+        print(json.dumps(figures | {"metrics": {one.name: one.to_dict() for one in found}}, indent=2))
+    else:
+        _print(found, a, b, len(test or pairs), samples)
+
+
+def _test_set(
+    first: Run, second: Run, data: list[str], given: dict[str, Any]
+) -> tuple[list[tuple[str, str]], list[Item]]:
+    """The (prompt, text) pairs to predict, and the prompts to answer, if the runs are for a task.
+
+    Raises UsageError if they are not for the same one.
+    """
+    from nextword.config import parse
+    from nextword.errors import UsageError
+    from nextword.tasks.base import items
+    from nextword.tasks.registry import task_of
+    from nextword.tasks.setup import reading_as
+    from nextword.text.records import ReadConfig, read_records, text_of
+
+    task, other = task_of(first.config), task_of(second.config)
+    if task is not other:
+        names = [one.name if one else "no task" for one in (task, other)]
+        raise UsageError(f"{first.folder} is for {names[0]}, {second.folder} for {names[1]}: they cannot be compared")
+    recorded = first.config.get("data", {})
+    if task is not None:
+        test = list(items(task, data, reading_as(task, recorded, given, data)))
+        return [(item.prompt, reference) for item in test for reference in item.references], test
+    read = parse(ReadConfig, recorded | given, "data")
+    records = read_records(data, read)
+    if read.prompt_field:
+        texts = [
+            (text_of(record, read.prompt_field, "--prompt-field"), text_of(record, read.target_field, "--target-field"))
+            for record in records
+        ]
+    else:
+        texts = [("", record[read.text_field]) for record in records]
+    return [(prompt, text) for prompt, text in texts if text.strip()], []
+
+
+def _scores(run: Run, pairs: list[tuple[str, str]], test: list[Item], settings: dict[str, Any]) -> list[Score]:
+    from nextword.applied.evaluation import bits_per_byte
+    from nextword.cli.console import counting
+    from nextword.cli.evaluate import answer
+    from nextword.generator import TextGenerator
+    from nextword.tasks.registry import task_of
+
+    with counting(f"{run.folder} reads", len(pairs)) as advance:
+        found = [bits_per_byte(TextGenerator.of(run), pairs, lambda said: advance(""))]
+    if task := task_of(run.config):
+        found += answer(run, task, test, settings, f"{run.folder} answers").scores
+    return found
+
+
+def _print(found: list[Difference], a: Path, b: Path, number: int, samples: int) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from nextword.cli.console import out
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", Text(f"A {a}"), Text(f"B {b}"), "B - A", "95 % interval", "p"):
+        table.add_column(heading, justify="left" if heading == "" else "right")
+    for one in found:
+        interval = f"{one.low:+.3f} to {one.high:+.3f}"
+        table.add_row(one.name, f"{one.a:.3f}", f"{one.b:.3f}", f"{one.b - one.a:+.3f}", interval, f"{one.p:.3f}")
+    out.print(table)
+    out.print(f"{number:,} documents; paired bootstrap, {samples:,} samples")
+    unsure = [one.name for one in found if one.low <= 0 <= one.high]
+    if unsure:
+        out.print(f"may well be chance: {', '.join(unsure)}")

@@ -1,0 +1,102 @@
+"""`nextword evaluate` and `compare` of runs for a task: figures that others find too, baselines, confidence."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nextword import corpora
+from nextword.cli import run
+
+TINY = ["--set", "model.hidden_size=8", "--set", "model.num_layers=1", "--set", "model.num_heads=2", "--steps", "3"]
+TINY += ["--set", "train.precision='float32'", "--set", "model.max_seq_len=64"]
+PAIRS = corpora.rows("tatoeba-en-fr")[:80]
+DOCS = [row for row in corpora.rows("python-docs") if len(row["document"]) < 400][:40]
+QUICK = ["--set", "num_beams=2", "--set", "max_tokens=12"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs for translation and for summarization, a plain one, and their data."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, rows in (("pairs", PAIRS), ("docs", DOCS)):
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    for side in ("en", "fr"):
+        (folder / f"test.{side}").write_text("".join(row[side] + "\n" for row in PAIRS[:6]), encoding="utf-8")
+    (folder / "text.txt").write_text("\n\n".join(row["fr"] for row in PAIRS), encoding="utf-8")
+    for name, options in (
+        ("translator", ["pairs.jsonl", "--task", "translation"]),
+        ("summarizer", ["docs.jsonl", "--task", "summarization"]),
+        ("plain", ["text.txt"]),
+    ):
+        data, *task = options
+        assert run(["train", str(folder / data), "--out", str(folder / name), *task, *TINY]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(runs)
+
+
+def figures_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
+    capsys.readouterr()
+    assert run([*map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_metrics_of_translations_are_those_of_sacrebleu(tmp_path, capsys):
+    sacrebleu = pytest.importorskip("sacrebleu")
+    out = tmp_path / "answers.jsonl"
+    figures = figures_of(capsys, "evaluate", "translator", "test.en", "test.fr", "--out", out, *QUICK)
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [(row["prompt"], row["references"]) for row in rows] == [(row["en"], [row["fr"]]) for row in PAIRS[:6]]
+    outputs, references = [row["output"] for row in rows], [[row["references"][0] for row in rows]]
+    assert figures["metrics"]["chrF"]["value"] == pytest.approx(sacrebleu.corpus_chrf(outputs, references).score)
+    assert figures["metrics"]["TER"]["value"] == pytest.approx(sacrebleu.corpus_ter(outputs, references).score)
+    assert "tok:13a" in figures["metrics"]["BLEU"]["signature"]
+    assert (figures["num_answers"], figures["num_documents"]) == (6, 6)
+    assert figures["generation"] == "max_tokens 12, num_beams 2"
+
+
+def test_a_summarizer_is_told_what_sentences_of_the_text_would_reach(capsys):
+    pytest.importorskip("rouge_score")
+    assert run(["evaluate", "summarizer", "docs.jsonl", *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert all(f"{name}-1" in out for name in ("lead", "longest", "textrank"))
+    assert "Note: lead-1 is better: ROUGE-1" in out
+    assert "rouge-score|F1|stem:porter" in out
+
+
+def test_a_comparison_of_texts_is_by_document(capsys):
+    figures = figures_of(capsys, "compare", "plain", "plain", "text.txt")
+    assert figures["num_documents"] == len(PAIRS)
+    assert figures["metrics"]["bits per byte"]["difference"] == 0
+    one = figures_of(capsys, "evaluate", "plain", "text.txt")
+    assert figures["metrics"]["bits per byte"]["a"] == pytest.approx(one["bits_per_byte"], rel=0.1)  # windows differ
+
+
+def test_a_comparison_of_translators_is_in_their_metrics(capsys):
+    pytest.importorskip("sacrebleu")
+    figures = figures_of(capsys, "compare", "translator", "translator", "test.en", "test.fr", *QUICK, "--samples", 100)
+    assert list(figures["metrics"]) == ["bits per byte", "BLEU", "chrF", "chrF++", "TER"]
+    one = figures_of(capsys, "evaluate", "translator", "test.en", "test.fr", *QUICK)
+    assert figures["metrics"]["bits per byte"]["a"] == pytest.approx(one["bits_per_byte"], rel=1e-4)
+    assert figures["metrics"]["chrF"]["b"] == pytest.approx(one["metrics"]["chrF"]["value"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "plain", "text.txt", "--set", "num_beams=2"], "plain was trained for no task"),
+        (["compare", "plain", "translator", "text.txt"], "plain is for no task, translator for translation"),
+        (
+            ["evaluate", "translator", "pairs.jsonl", "--set", "num_baems=2"],
+            "num_baems: unknown key. Did you mean num_bea",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, capsys):
+    assert run(arguments) == 2
+    assert message in capsys.readouterr().err
