@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from nextword.interop.convert import Crossing
 
-FORMATS = ("hf", "gguf", "onnx")
+FORMATS = ("hf", "gguf", "onnx", "peft")
 QUANTIZATIONS: dict[str, Literal["F32", "F16", "Q8_0"]] = {"f32": "F32", "f16": "F16", "q8_0": "Q8_0"}
 KEEP = "Keep the result though it is not the same as in transformers."
 CHECK = "Compare with transformers, if it is installed."
@@ -28,6 +28,9 @@ def import_(
     tokenizer: Annotated[
         Path | None, typer.Option(help="tokenizer.json, tokenizer.model, or a folder of one, in place of its own.")
     ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of a LoRA or DoRA that peft wrote, to merge into the weights.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check/--no-check", help=CHECK, show_default=False)] = True,
     keep: Annotated[bool, typer.Option("--keep", help=KEEP)] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
@@ -40,14 +43,20 @@ def import_(
     import tempfile
 
     from nextword.interop.convert import import_model
+    from nextword.interop.peft import with_adapter
     from nextword.interop.sources import read_source
 
     with tempfile.TemporaryDirectory(prefix="nextword-") as scratch, _progress("weights") as progress:
         found = read_source(source, Path(scratch), tokenizer)
+        foreign, name, their_model = found.foreign, found.name, None
+        if adapter:
+            foreign, their_model = with_adapter(foreign, adapter)
+            name = f"{name} with {adapter.resolve().name}"
         crossing = import_model(
-            found.foreign,
+            foreign,
             out,
-            source=found.name,
+            source=name,
+            their_model=their_model,
             licence=found.licence,
             their_tokenizers=found.their_tokenizers,
             check=check,
@@ -60,8 +69,10 @@ def import_(
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder written by nextword train or nextword import.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write (hf, onnx), or file (gguf).")],
-    format: Annotated[str, typer.Option(help="hf: Hugging Face; gguf: llama.cpp; onnx: onnxruntime.")] = "hf",
+    out: Annotated[Path, typer.Argument(help="Folder to write, or file (gguf).")],
+    format: Annotated[
+        str, typer.Option(help="hf: Hugging Face; gguf: llama.cpp; onnx: onnxruntime; peft: the adapters alone.")
+    ] = "hf",
     quantization: Annotated[str, typer.Option(help="Of GGUF: f32, f16 or q8_0.")] = "f16",
     licence: Annotated[str, typer.Option(help="For the model card, such as apache-2.0.")] = "",
     check: Annotated[bool, typer.Option("--check/--no-check", help=CHECK, show_default=False)] = True,
@@ -69,7 +80,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> int:
-    """Write a run for other programs: transformers, llama.cpp or onnxruntime.
+    """Write a run for other programs: transformers, llama.cpp, onnxruntime or peft.
 
     Example: nextword export runs/poems poems-hf --licence cc0-1.0
     """
@@ -86,6 +97,11 @@ def export(
             crossing = export_huggingface(
                 run, out, licence=licence, check=check, keep=keep, overwrite=overwrite, progress=progress
             )
+        return _conclude(crossing, as_json, "")
+    if format == "peft":
+        from nextword.interop.peft_export import export_peft
+
+        crossing = export_peft(run, out, check=check, keep=keep, overwrite=overwrite)
         return _conclude(crossing, as_json, "")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists already", hint="Choose another name, or replace it with --overwrite")

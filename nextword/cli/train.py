@@ -239,7 +239,7 @@ def _for_task(values: dict[str, Any], sources: list[Any], given: dict[str, Any])
     for source in sources:
         if isinstance(source, str) and is_prepared(source):
             raise UsageError(f"--task reads pairs, got {source}, which is prepared", hint="Name what it was made from")
-    setup = set_up(values, sources, given["valid"], begun=given["init_from"] is not None)
+    setup = set_up(values, sources, given["valid"], init_from=given["init_from"])
     given |= {"valid": setup.valid, "task": setup.task, "generation": setup.generation}
     given.setdefault("corpus", setup.corpus)
     return setup.values, list(setup.sources)

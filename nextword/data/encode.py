@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
+from nextword.data.conversations import Reply, encode_reply
 from nextword.data.token_files import TokenWriter
 from nextword.text.records import Example
 
 if TYPE_CHECKING:
     from nextword.tokenizers import Tokenizer
+    from nextword.tokenizers.chat import ChatTokenizer
 
 BATCH_CHARACTERS = 2**19
 PIECE_CHARACTERS = 2**15  # a longer text is encoded in pieces: the library keeps some 100 bytes for each token
@@ -27,23 +29,40 @@ class _Piece(NamedTuple):
     is_prompt: bool
     ends: bool
     """The last piece of its example."""
+    reply: Reply | None = None
+    """A whole example, which `chat` encodes."""
 
 
-def encode(examples: Iterable[tuple[str, Example]], tokenizer: Tokenizer, writers: Mapping[str, TokenWriter]) -> None:
-    """Write each (split, example) to the writer of that split, in order. Targets must not be empty."""
+def encode(
+    examples: Iterable[tuple[str, Example]],
+    tokenizer: Tokenizer,
+    writers: Mapping[str, TokenWriter],
+    chat: ChatTokenizer | None = None,
+) -> None:
+    """Write each (split, example) to the writer of that split, in order. Targets must not be empty.
+
+    `chat` encodes the examples that are replies in a conversation.
+    """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode") as pool:
         running: Future[None] | None = None
         for batch in _batches(_pieces(examples, writers)):
             if running:
                 running.result()
-            running = pool.submit(_write, batch, tokenizer)
+            running = pool.submit(_write, batch, tokenizer, chat)
         if running:
             running.result()
 
 
-def _write(pieces: list[_Piece], tokenizer: Tokenizer) -> None:
-    encoded = tokenizer.encode_batch([piece.text for piece in pieces])
-    for (writer, text, is_prompt, ends), ids in zip(pieces, encoded, strict=True):
+def _write(pieces: list[_Piece], tokenizer: Tokenizer, chat: ChatTokenizer | None) -> None:
+    encoded = tokenizer.encode_batch([piece.text for piece in pieces if piece.reply is None])
+    following = iter(encoded)
+    for writer, text, is_prompt, ends, reply in pieces:
+        if reply is not None:
+            assert chat is not None
+            prompt, ids = encode_reply(reply, chat)
+            writer.prompt(prompt)
+        else:
+            ids = next(following)
         if is_prompt:
             writer.prompt(ids)
         else:
@@ -54,6 +73,9 @@ def _write(pieces: list[_Piece], tokenizer: Tokenizer) -> None:
 
 def _pieces(examples: Iterable[tuple[str, Example]], writers: Mapping[str, TokenWriter]) -> Iterator[_Piece]:
     for name, example in examples:
+        if isinstance(example, Reply):
+            yield _Piece(writers[name], example.target, is_prompt=False, ends=True, reply=example)
+            continue
         for text in split_long(example.prompt, PIECE_CHARACTERS):
             yield _Piece(writers[name], text, is_prompt=True, ends=False)
         rest = split_long(example.target, PIECE_CHARACTERS)
@@ -68,7 +90,9 @@ def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
     batch, size = [], 0
     for piece in pieces:
         batch.append(piece)
-        size += len(piece.text) + 16  # so that many tiny texts do not make a huge batch
+        size += (
+            len(piece.text) + 16 + (len(piece.reply.prompt) if piece.reply else 0)
+        )  # so that many tiny texts do not make a huge batch
         if size >= BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0

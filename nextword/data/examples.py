@@ -184,6 +184,8 @@ def _batch(files: TokenFiles, rows: Sequence[Ids], packed: tuple[int, int] | Non
         for start, length, silent in row.tolist():
             ids = files.window(start - 1, length + 1)
             inputs[i, at : at + length] = ids[:-1]
+            if ids[0] == files.eos_id:
+                inputs[i, at] = files.bos_id
             targets[i, at + silent : at + length] = ids[1 + silent :]
             starts[i, at] = True
             at += length

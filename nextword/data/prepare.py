@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from nextword.config import Config
+from nextword.data.conversations import replies
 from nextword.data.encode import encode
 from nextword.data.token_files import SHARD_TOKENS, TokenFiles, TokenWriter
 from nextword.data.token_index import INDEX, source
 from nextword.data.token_index import Source as SourceFile
-from nextword.errors import DataError, RunError
+from nextword.errors import DataError, RunError, UsageError
 from nextword.files import replacing_folder
 from nextword.text.records import Example, ReadConfig, Record, Source, example_of, read_records
 from nextword.text.sources import find_files, source_bytes
@@ -37,12 +38,14 @@ from nextword.text.split import split_of
 
 if TYPE_CHECKING:
     from nextword.tokenizers import Tokenizer, TokenizerConfig
+    from nextword.tokenizers.chat import ChatTokenizer
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 TOKENIZER = "tokenizer.json"
 TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json")
+TRAIN = "Train on them as they are: nextword train DATA --init-from RUN --set data.conversations=true"
 HASHED_CHARACTERS = 2**20  # normalising a longer document only to choose its split would cost gigabytes
 
 Progress = Callable[[str, int, int | None], object]
@@ -77,6 +80,7 @@ def prepare(
     read: ReadConfig | None = None,
     split: SplitConfig | None = None,
     example: Callable[[Record], Example] | None = None,
+    chat: ChatTokenizer | None = None,
     progress: Progress | None = None,
     shard_tokens: int = SHARD_TOKENS,
 ) -> dict[str, TokenFiles]:
@@ -84,12 +88,14 @@ def prepare(
 
     A `TokenizerConfig` has a tokenizer trained on the training split. `valid_sources` and `test_sources` are held
     out whole, in place of that share of `sources`. `example` makes of a record what is learned of it (default: what
-    `read` says: the text field, or prompt and target).
+    `read` says: the text field, or prompt and target). `chat` makes them of conversations, with the tokenizer given.
 
     Raises DataError (sources that cannot be read, or too small to split) and RunError (`out` holds other things,
     or cannot be written).
     """
     out = Path(out).resolve()
+    if read and read.conversations and chat is None:
+        raise UsageError("data.conversations: a chat template says how they are read", hint=TRAIN)
     read, split = read or ReadConfig(), split or SplitConfig()
     if valid_sources:
         split = split.model_copy(update={"valid": 0.0})
@@ -107,13 +113,14 @@ def prepare(
         "read": read.model_dump(mode="json"),
         "split": split.model_dump(mode="json"),
         "example": _describe(example),
+        **({"chat": chat.fingerprint()} if chat else {}),
         "files": [len(group) for group in paths],
         "repeatable": all(isinstance(one, str | Path) and not _is_stream(one) for group in groups for one in group),
     }
     if (current := _current(out, files, settings)) is not None:
         return current
     with rereadable(groups) as groups:
-        corpus = _Corpus(groups, read, split, example)
+        corpus = _Corpus(groups, read, split, example, chat)
         corpus.survey(progress)
         if isinstance(tokenizer, Config):
             tokenizer = _train_tokenizer(tokenizer, corpus, progress)
@@ -121,7 +128,7 @@ def prepare(
             with replacing_folder(out) as folder:
                 tokenizer.save(folder)
                 writers = {name: TokenWriter(folder / name, tokenizer, shard_tokens) for name in corpus.splits}
-                encode(corpus.routed("encoding", progress), tokenizer, writers)
+                encode(corpus.routed("encoding", progress), tokenizer, writers, chat)
                 if corpus.empty:
                     logger.warning("%d without a target left out, the first at %s", len(corpus.empty), corpus.empty[0])
                 for name, writer in writers.items():
@@ -172,9 +179,10 @@ class _Corpus:
         read: ReadConfig,
         split: SplitConfig,
         example: Callable[[Record], Example] | None,
+        chat: ChatTokenizer | None = None,
     ) -> None:
         self.groups = groups  # the sources of each of SPLITS
-        self.read, self.split, self.example = read, split, example
+        self.read, self.split, self.example, self.chat = read, split, example, chat
         shares = (1.0, split.valid, split.test)
         self.splits = [name for name, group, share in zip(SPLITS, groups, shares, strict=True) if group or share]
         self.empty: list[str] = []  # where the prompts without a target stand
@@ -222,7 +230,10 @@ class _Corpus:
         if self.split.by == "tail" or not self.split.valid + self.split.test:
             return "train"
         # Of a prompt with several targets, none may lie on another side than the rest.
-        text = str(record[self.read.group_field]) if self.read.group_field else example.prompt or example.target
+        if self.read.conversations:
+            text = str(dict(record))
+        else:
+            text = str(record[self.read.group_field]) if self.read.group_field else example.prompt or example.target
         return split_of(text[:HASHED_CHARACTERS], valid=self.split.valid, test=self.split.test)
 
     def _by_tail(self, examples: Iterator[Example]) -> Iterator[tuple[str, Example]]:
@@ -254,6 +265,12 @@ class _Corpus:
                 progress(stage, count, self.total_bytes)
 
         for record in read_records(group, self.read, advance):
+            if self.read.conversations:
+                assert self.chat is not None
+                for reply in replies(record, self.chat):
+                    _check_unicode(reply, record)
+                    yield record, reply
+                continue
             if self.example is None:
                 example = example_of(record, self.read)
             else:

@@ -98,6 +98,12 @@ class TokenFiles:
         return self.index.tokenizer.eos_id
 
     @property
+    def bos_id(self) -> int:
+        """Id of the token that a text is read from: mostly `<eos>`."""
+        info = self.index.tokenizer
+        return info.eos_id if info.bos_id is None else info.bos_id
+
+    @property
     def digest(self) -> str:
         """Names the content: equal for equal tokens, examples and shards."""
         parts = [shard.tokens_sha256 + shard.examples_sha256 for shard in self.index.shards]
@@ -211,6 +217,7 @@ class TokenWriter:
             vocab_size=tokenizer.vocab_size,
             eos_id=tokenizer.eos_id,
             unk_id=tokenizer.unk_id,
+            bos_id=getattr(tokenizer, "bos_id", None),
         )
         self.dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
         self.shard_tokens = shard_tokens

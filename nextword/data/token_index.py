@@ -40,6 +40,8 @@ class TokenizerInfo(Config):
     vocab_size: int = Field(ge=1)
     eos_id: int = Field(ge=0)
     unk_id: int | None
+    bos_id: int | None = None
+    """The token that a text is read from, where that is not <eos>: of a tokenizer from elsewhere."""
 
 
 class Source(Config):

@@ -55,6 +55,7 @@ def import_model(
     source: str,
     licence: str = "",
     their_tokenizers: Sequence[Callable[[], Encode]] = (),
+    their_model: Callable[[], Any] | None = None,
     check: bool = True,
     keep: bool = False,
     overwrite: bool = False,
@@ -62,11 +63,12 @@ def import_model(
 ) -> Crossing:
     """Write a run folder and compare it with `transformers`, if that is installed and `check` is set.
 
-    `source` is what errors and the model card call it.
+    `source` is what errors and the model card call it; `their_model` makes what ours is compared with, if not the
+    model of `transformers` with these weights.
     Raises RunError if the model is of no supported family, damaged, or not the same as there; then nothing is kept,
     unless `keep` is set and only the comparison failed.
     """
-    _check_free(out, overwrite)
+    check_free(out, overwrite)
     try:
         reading = families.read_config(foreign.config)
         settings = reading.settings
@@ -95,9 +97,9 @@ def import_model(
             found, failure = None, None
             if check and parity.available():
                 text = foreign.tokenizer
-                found, failure = _compared(
+                found, failure = compared(
                     lambda: _load(folder),
-                    lambda: parity.their_model_of(foreign),
+                    their_model or (lambda: parity.their_model_of(foreign)),
                     their_tokenizers or [lambda: parity.their_tokenizer_from(text)],
                     keep,
                 )
@@ -122,7 +124,7 @@ def export_huggingface(
     Raises UsageError if no family is like this model (a recurrent network, say), RunError if the run is damaged, or if
     what `transformers` loads is not the same; then nothing is kept, unless `keep` is set.
     """
-    _check_free(out, overwrite)
+    check_free(out, overwrite)
     foreign, config, dtype = run_as_foreign(run)
     settings = model_config(config["model"])
     assert isinstance(settings, TransformerConfig)
@@ -142,7 +144,7 @@ def export_huggingface(
             write_text(folder / huggingface.TEMPLATE, foreign.chat_template)
         found, failure = None, None
         if check and parity.available():
-            found, failure = _compared(lambda: _load(run), *parity.load_folder(folder), keep)
+            found, failure = compared(lambda: _load(run), *parity.load_folder(folder), keep)
         write_text(folder / "README.md", export_card(out.name, config, family.architecture, licence, str(found)))
     return Crossing(out, foreign.config["model_type"], outline.num_parameters(), dtype, found, failure)
 
@@ -195,9 +197,10 @@ def _load(folder: Path) -> tuple[Any, Tokenizer]:
     return run.model, run.tokenizer
 
 
-def _compared(
+def compared(
     ours: Callable[[], Any], model: Callable[[], Any], tokenizers: Sequence[Callable[[], Encode]], keep: bool
 ) -> tuple[Parity | None, ParityError | None]:
+    """The comparison, and why it failed if the result is kept all the same. Raises ParityError otherwise."""
     found = None
     try:
         found = parity.compare(ours, model, tokenizers)
@@ -239,8 +242,9 @@ def _generation(run: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _check_free(out: Path, overwrite: bool) -> None:
-    """Make sure that nothing is lost by writing `out`: the whole folder is replaced, so it may hold a model only."""
+def check_free(out: Path, overwrite: bool, config: str = checkpoint.CONFIG) -> None:
+    """Make sure that nothing is lost by writing `out`: the whole folder is replaced, so it may hold a model only, as
+    its file `config` shows."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
@@ -248,6 +252,6 @@ def _check_free(out: Path, overwrite: bool) -> None:
     if not out.is_dir():
         raise UsageError(f"{out} is a file, expected a folder to write", hint="Choose another name")
     lost = [path.name for path in out.iterdir() if path.is_dir() or not any(map(path.match, huggingface.FILES))]
-    if lost or not (out / checkpoint.CONFIG).is_file():
+    if lost or not (out / config).is_file():
         what = f" ({lost[0]})" if lost else ", and no model"
         raise UsageError(f"{out} holds other things{what}, which would be lost", hint="Choose another name")

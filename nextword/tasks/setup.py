@@ -16,6 +16,7 @@ from nextword.tasks.base import Rows, Task, records_of
 from nextword.tasks.languages import is_language, languages_of
 from nextword.tasks.registry import task_named
 from nextword.text.records import ReadConfig, Record, Source
+from nextword.tokenizers.chat import CHAT_TEMPLATE
 
 Values = dict[str, dict[str, Any]]
 
@@ -50,9 +51,11 @@ def set_up(
     values: Mapping[str, Mapping[str, Any]],
     sources: Sequence[Source],
     valid: Sequence[Source] = (),
-    begun: bool = False,
+    init_from: Path | None = None,
 ) -> Setup:
-    """Complete a recipe with a section [task] for these sources; `begun`: model and tokenizer are those of another run.
+    """Complete a recipe with a section [task] for these sources; model and tokenizer are those of a run `init_from`.
+
+    If that has a chat template, conversations are learned as it writes them.
 
     Raises UsageError for an unknown task or sources it cannot have, DataError for data without the columns it reads.
     """
@@ -64,7 +67,10 @@ def set_up(
         )
     if "-" in (*sources, *valid):
         raise UsageError("--task reads files, got standard input", hint="Write it to a file, such as pairs.tsv")
-    settled = completed(task, values, begun)
+    settled = completed(task, values, begun=init_from is not None)
+    if task.name == "dialogue" and init_from is not None and (init_from / CHAT_TEMPLATE).is_file():
+        settled["data"] = dict(values.get("data", {})) | {"conversations": True}
+        return Setup(settled, sources, valid, config, {}, "")
     if not sources:
         return Setup(settled, (), (), config, dict(task.generation), "")
     read = with_columns(task, settled["data"], sources)

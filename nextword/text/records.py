@@ -89,6 +89,9 @@ class ReadConfig(Config):
     """In place of text_field: the column that is read before target_field, but not learned."""
     target_field: str = ""
     """In place of text_field: the column that is learned, given the prompt."""
+    conversations: bool = False
+    """In place of text_field: a row is a conversation, as `nextword/text/turns.py` reads them, and each reply in it is
+    learned, given the turns before it, as the chat template of the model has it that training begins with."""
     separator: str = "\n"
     """What stands between prompt and target; a part of the prompt."""
     group_field: str = ""
@@ -173,7 +176,7 @@ def _checked(streams: Iterable[Iterator[Record]], config: ReadConfig, names: str
     record = None
     for records in streams:
         for record in records:
-            if not config.prompt_field and (field := config.text_field):
+            if not (config.prompt_field or config.conversations) and (field := config.text_field):
                 record[field] = _encodable(text_of(record, field), record.source, config.errors)
             yield record
     if record is None:

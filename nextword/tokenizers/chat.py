@@ -6,6 +6,7 @@ text, and complete: the boundary token stands at the start if the template puts 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -32,7 +33,7 @@ class ChatTokenizer:
         ids = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id, "unk_token": tokenizer.unk_id}
         tokens = {name: tokenizer.token_text(id) for name, id in ids.items() if id is not None}
         control = {*tokens.values(), *map(tokenizer.token_text, tokenizer.special_ids)}
-        self.tokenizer = tokenizer
+        self.tokenizer, self.template = tokenizer, template
         self.format = ChatFormat(ChatTemplate(BUILT_IN.get(template, template)), tokens, control)
         self._reader = Backend.from_str(tokenizer.backend.to_str())  # of its own: the setting is the backend's
         self._reader.encode_special_tokens = False
@@ -58,6 +59,10 @@ class ChatTokenizer:
                 hint=f"Write one to {file}: {' or '.join(BUILT_IN)} of nextword.text.chat, or your own in Jinja",
             )
         return cls(tokenizer, template)
+
+    def fingerprint(self) -> str:
+        """A hash of template and tokenizer: equal fingerprints give equal ids."""
+        return hashlib.sha256(f"{self.tokenizer.fingerprint()} {self.template}".encode()).hexdigest()
 
     def prompt(self, turns: Sequence[Turn], **settings: Any) -> list[int]:
         """The ids to which the model writes its reply."""

@@ -45,6 +45,7 @@ from nextword.models import LanguageModel, ModelConfig, build_model, model_confi
 from nextword.text.records import ReadConfig, Source, sample_text
 from nextword.text.sources import source_bytes
 from nextword.tokenizers import Tokenizer
+from nextword.tokenizers.chat import ChatTokenizer
 from nextword.training import card, resume
 from nextword.training.adapting import adapt
 from nextword.training.budget import measure
@@ -159,11 +160,14 @@ def new_run(
     check_free(out, overwrite, "Go on with it by --resume, replace it by --overwrite, or give another --out")
     if source is not None:
         values = begun(values, source.config)
+    elif parse(ReadConfig, values.get("data", {}), "data").conversations:
+        raise UsageError("data.conversations: they are read as a model that chats has them", hint=GIVE_SOURCE)
     elif values.get("train", {}).get("adapter") is not None:
         raise UsageError("train.adapter: only weights that were trained before can be adapted", hint=GIVE_SOURCE)
     try:
         with rereadable([sources, valid]) as (sources, valid), replacing_run(out) as folder:
             taught = None if source is None or "tokenizer" in values else source.tokenizer
+            chat = None if source is None or taught is None else _chat(values, source)
             if mixes(values):
                 if sources or valid:
                     raise UsageError("DATA beside [mix]", hint="Name all text in [mix], held-out text too")
@@ -187,6 +191,7 @@ def new_run(
                     valid_sources=valid,
                     read=recipe.data,
                     split=recipe.split,
+                    chat=chat,
                     progress=progress,
                 )
             _check_rows(recipe.train, world)
@@ -255,7 +260,7 @@ def resume_run(
         check_disk(model_settings, train, out)
     # The arithmetic stays what it was, even if it was chosen on another machine.
     chosen = train.model_copy(update={"precision": resume.read_values(latest).get("precision", "auto")})
-    model, _ = _model(model_settings, tokenizer, train, _adapted(out, config) if train.adapter else None)
+    model, _ = _model(model_settings, tokenizer, train, adapted_source(out, config) if train.adapter else None)
     trainer = _trainer(model, tokenizer, splits, chosen, out, sample, started, world)
     try:
         trainer.resume(latest)
@@ -404,7 +409,14 @@ def _model(
     return model, taken
 
 
-def _adapted(out: Path, config: Mapping[str, Any]) -> Run:
+def _chat(values: Mapping[str, Mapping[str, Any]], source: Run) -> ChatTokenizer | None:
+    """How `source` chats, where the data are conversations. Raises RunError if it does not."""
+    if not parse(ReadConfig, values.get("data", {}), "data").conversations:
+        return None
+    return ChatTokenizer.load(source.folder, source.tokenizer)
+
+
+def adapted_source(out: Path, config: Mapping[str, Any]) -> Run:
     """The run whose weights the adapters in `out` go with. Raises RunError if it is gone or has changed."""
     try:
         folder, digest = Path(config["init"]["folder"]), config["init"]["sha256"]
@@ -483,7 +495,10 @@ def _chosen(
 
 def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) -> str:
     """Some of the text, to choose a tokenizer and a size by."""
-    return sample_text(sources, parse(ReadConfig, values.get("data", {}), "data"), SAMPLE_CHARACTERS)
+    read = parse(ReadConfig, values.get("data", {}), "data")
+    if read.conversations:  # both are those of the model that chats
+        return ""
+    return sample_text(sources, read, SAMPLE_CHARACTERS)
 
 
 def _link(source: str, target: str) -> None:
@@ -494,4 +509,4 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-__all__ = ["Session", "data_of", "new_run", "resume_run", "settle", "settle_prepared"]
+__all__ = ["Session", "adapted_source", "data_of", "new_run", "resume_run", "settle", "settle_prepared"]

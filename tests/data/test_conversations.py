@@ -1,0 +1,142 @@
+"""Conversations as a chat model is asked: training reads what generating will, and loss falls on replies."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nextword.checkpoint import load_run
+from nextword.data.batches import IGNORE
+from nextword.data.examples import ExampleBatches
+from nextword.data.prepare import SplitConfig, prepare
+from nextword.errors import DataError, RunError, UsageError
+from nextword.text.chat import CHATML
+from nextword.text.records import ReadConfig
+from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
+from nextword.tokenizers.chat import ChatTokenizer
+from nextword.training.session import new_run
+
+READ = ReadConfig(conversations=True)
+TURNS = [
+    {"role": "user", "content": "你好!"},
+    {"role": "assistant", "content": "Hello."},
+    {"role": "user", "content": "Say <|im_end|>"},
+    {"role": "assistant", "content": "No <|im_end|>, thanks"},
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    """As SmolLM2's: <|im_start|> begins a text, and <|im_end|> ends it."""
+    settings = TokenizerConfig(type="byte", special_tokens=("<|im_start|>", "<|im_end|>"))
+    backend = train_tokenizer(settings, ["any"]).backend
+    return Tokenizer(backend, "byte", "<|im_end|>", "<|im_start|>")
+
+
+@pytest.fixture(scope="module")
+def chat(tokenizer) -> ChatTokenizer:
+    return ChatTokenizer(tokenizer, CHATML.replace("{{ bos_token }}\n", ""))
+
+
+def write(folder, *conversations):
+    path = folder / "talk.jsonl"
+    path.write_text("".join(json.dumps({"messages": one}) + "\n" for one in conversations), encoding="utf-8")
+    return path
+
+
+def test_a_row_is_what_the_model_is_asked_and_what_it_is_to_say(chat, tokenizer, tmp_path):
+    files = prepare(
+        [write(tmp_path, TURNS)], tmp_path / "out", tokenizer, read=READ, split=SplitConfig(valid=0), chat=chat
+    )
+    batches = ExampleBatches(files["train"], tokens=10, context=500)
+    rows = {}
+    for _ in range(2):
+        batch = next(batches)
+        (kept,) = (batch.targets[0] != IGNORE).nonzero(as_tuple=True)
+        rows[batch.inputs[0, : kept[0] + 1]] = batch.targets[0][kept].tolist()
+    for (asked, said), end in zip(sorted(rows.items(), key=lambda row: len(row[0])), (1, 3), strict=True):
+        assert asked.tolist() == chat.prompt(TURNS[:end])
+        assert said == [*tokenizer.encode(TURNS[end]["content"]), tokenizer.eos_id]
+
+
+def test_what_ends_a_turn_is_learned_where_it_does_not_end_a_text(tmp_path):
+    """As with Llama 3, whose turns end with <|eot_id|>."""
+    backend = train_tokenizer(
+        TokenizerConfig(type="byte", special_tokens=("<|im_start|>", "<|im_end|>")), ["any"]
+    ).backend
+    other = Tokenizer(backend, "byte", "<eos>", "<eos>")
+    chat = ChatTokenizer(other, CHATML)
+    files = prepare(
+        [write(tmp_path, TURNS[:2])], tmp_path / "out", other, read=READ, split=SplitConfig(valid=0), chat=chat
+    )
+    ids, prompt = next(files["train"].examples())
+    assert ids[prompt:].tolist() == [*other.encode("Hello."), backend.token_to_id("<|im_end|>"), 10, other.eos_id]
+
+
+def test_the_replies_of_a_conversation_are_held_out_together(chat, tokenizer, tmp_path):
+    talks = [[{**turn, "content": f"{turn['content']} {i}"} for turn in TURNS] for i in range(60)]
+    split = SplitConfig(valid=0.5)
+    files = prepare([write(tmp_path, *talks)], tmp_path / "out", tokenizer, read=READ, split=split, chat=chat)
+    seen = {
+        name: {tokenizer.decode(ids.tolist()).split("\n")[1].split()[-1] for ids, _ in files[name].examples()}
+        for name in files
+    }
+    assert not seen["train"] & seen["valid"]
+    assert all(files[name].counts.examples == 2 * len(seen[name]) > 20 for name in files)
+
+
+def test_done_again_with_another_template_it_is_done_anew(chat, tokenizer, tmp_path):
+    path = write(tmp_path, TURNS)
+    split = SplitConfig(valid=0)
+    other = ChatTokenizer(
+        tokenizer,
+        "{% for m in messages %}{{ '>' if m.role == 'assistant' }}{{ m.content }};{% endfor %}"
+        "{{ '>' if add_generation_prompt }}",
+    )
+    lengths = [
+        prepare([path], tmp_path / "out", tokenizer, read=READ, split=split, chat=one)["train"].len_tokens
+        for one in (chat, chat, other)
+    ]
+    assert lengths[0] == lengths[1] > lengths[2]
+
+
+def test_mistakes_name_the_line(chat, tokenizer, tmp_path):
+    path = write(tmp_path, TURNS, [{"role": "user"}, {"role": "assistant", "content": "?"}])
+    with pytest.raises(DataError, match=r"talk.jsonl:2: turn 1"):
+        prepare([path], tmp_path / "out", tokenizer, read=READ, chat=chat)
+    refuses = ChatTokenizer(tokenizer, "{{ raise_exception('no such talk') }}")
+    with pytest.raises(DataError, match=r"talk.jsonl:1: .*no such talk"):
+        prepare([write(tmp_path, TURNS)], tmp_path / "out", tokenizer, read=READ, chat=refuses)
+    with pytest.raises(UsageError, match="chat template"):
+        prepare([path], tmp_path / "out", tokenizer, read=READ)
+
+
+def test_a_tuned_model_has_learned_to_reply(chat, tokenizer, tmp_path):
+    """From conversations to a run that chats: the template goes with it."""
+    from nextword.checkpoint import save_config, save_weights
+    from nextword.models import build_model, model_config
+
+    source, model = tmp_path / "source", {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "max_seq_len": 256}
+    torch.manual_seed(0)
+    built = build_model(model_config({"type": "transformer", "vocab_size": tokenizer.vocab_size, **model}))
+    save_config(source, built, tokenizer, {"origin": {"source": "elsewhere"}})
+    save_weights(source / "model.safetensors", built)
+    talk = write(tmp_path, *[TURNS[:2]] * 4)
+    values = {
+        "data": {"conversations": True},
+        "split": {"valid": 0.0},
+        "train": {"steps": 3, "batch_size": 1, "learning_rate": 0.1, "precision": "float32", "adapter": {"rank": 2}},
+    }
+    with pytest.raises(RunError, match="no chat template"):
+        new_run(values, [talk], tmp_path / "run", init_from=source)
+    (source / "chat_template.jinja").write_text(chat.template, encoding="utf-8")
+    session = new_run(values, [talk], tmp_path / "run", init_from=source)
+    losses = [event.loss for event in session.trainer.run() if hasattr(event, "grad_norm")]
+    session.finish()
+    assert losses[-1] < losses[0]
+    assert load_run(tmp_path / "run").tokenizer.fingerprint() == tokenizer.fingerprint()
+    assert ChatTokenizer.load(tmp_path / "run", tokenizer).template == chat.template
+    assert load_file(tmp_path / "run" / "adapter.safetensors")
+    with pytest.raises(UsageError, match="--init-from"):
+        new_run(values, [talk], tmp_path / "new")
