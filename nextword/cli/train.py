@@ -30,7 +30,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     task: Annotated[
         str,
-        typer.Option(help="translation, summarization or dialogue: DATA is a table, for pairs also two aligned files."),
+        typer.Option(
+            help="translation, summarization, dialogue or poetry: DATA is a table, for pairs also two aligned files."
+        ),
     ] = "",
     example: Annotated[
         bool, typer.Option("--example", help="In place of DATA: the embedded data of the task.")

@@ -1,1 +1,1 @@
-"""Applications of language models, each a value of `Task`: translation, summarization, dialogue. Knows no torch."""
+"""Applications of language models, each a value of `Task`: translation, summarization, dialogue, poetry. No torch."""

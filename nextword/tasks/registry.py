@@ -8,10 +8,11 @@ from typing import Any
 from nextword.errors import UsageError, did_you_mean
 from nextword.tasks.base import Task
 from nextword.tasks.dialogue import DIALOGUE
+from nextword.tasks.poetry import POETRY
 from nextword.tasks.summarization import SUMMARIZATION
 from nextword.tasks.translation import TRANSLATION
 
-TASKS = {task.name: task for task in (TRANSLATION, SUMMARIZATION, DIALOGUE)}
+TASKS = {task.name: task for task in (TRANSLATION, SUMMARIZATION, DIALOGUE, POETRY)}
 
 
 def task_named(name: str) -> Task:

@@ -25,7 +25,7 @@ class TaskConfig(Config):
     """Section [task] of a recipe."""
 
     name: str
-    """translation, summarization or dialogue."""
+    """translation, summarization, dialogue or poetry."""
     languages: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Of translation: from which language to which, ["en", "zh"]; left out: as columns, files or their folder say."""
     tokenized: bool = False

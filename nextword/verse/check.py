@@ -118,6 +118,22 @@ def tones(line: str, beats: str, book: RhymeBook) -> str:
     return "".join(found)
 
 
+def rhyme_of(lines: list[str], form: Form, book: RhymeBook | None = None) -> str:
+    """The class that a Chinese poem rhymes on; the first of them where the form has several, "" where the ends do not
+    rhyme or the shape is another."""
+    book = book or rhyme_book(form.rhyme_book)
+    pattern = form.patterns[0]
+    letter = next((line.rhyme for line in pattern.lines if line.rhyme), "")
+    if len(lines) != len(pattern.lines):
+        return ""
+    ends = [
+        {reading.rhyme for reading in book.fitting(line[-1], wanted.beats[0][-1])}
+        for line, wanted in zip(lines, pattern.lines, strict=True)
+        if wanted.rhyme == letter
+    ]
+    return min(set.intersection(*ends), default="") if ends else ""
+
+
 def level(character: str, book: RhymeBook) -> bool | None:
     """Whether it is level; None if it can be both, or is unknown."""
     found = {reading.tone == "平" for reading in book.readings(character)}

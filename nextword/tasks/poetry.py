@@ -1,0 +1,56 @@
+"""Chinese poetry: a poem by its form, rhyme, author and title."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from nextword.errors import DataError, UsageError
+from nextword.metrics.score import Score
+from nextword.metrics.verse import verse_scores
+from nextword.tasks.base import Item, Task
+from nextword.text.records import Example, ReadConfig, Record
+from nextword.verse.check import guess_form, rhyme_of, split_lines
+from nextword.verse.forms import find_form
+from nextword.verse.layout import header, layout
+from nextword.verse.patterns import Form
+
+
+def _examples(record: Record, read: ReadConfig) -> list[Example]:
+    """The poem, after a row that says what it is. Of each in two, by its hash, the rhyme is left out of that row, also
+    the author, and of each in eight the title: so a model learns to do without them."""
+    lines = record.get("lines") or split_lines(str(record.get("text", "")))
+    if not all(isinstance(line, str) and line for line in lines):
+        raise DataError(f"{record.source}: 'lines' are to be the lines of a poem, got {lines!r:.80}")
+    form = _form_of(record, lines)
+    dice = sha256("".join(lines).encode()).digest()
+    said = {
+        "rhyme": rhyme_of(lines, form) if form and dice[0] % 2 else "",
+        "author": str(record.get("author", "")) if dice[1] % 2 else "",
+        "title": str(record.get("title", "")) if dice[2] % 8 else "",
+    }
+    return [Example(header(form.title if form else "", **said), layout(lines, form))]
+
+
+def _form_of(record: Record, lines: list[str]) -> Form | None:
+    """The form of these line lengths, whether its tones are kept or not; None for other shapes."""
+    try:
+        return find_form(str(record["form"])) if record.get("form") else guess_form(lines)
+    except (UsageError, DataError):
+        return None
+
+
+def _scores(outputs: Sequence[str], items: Sequence[Item]) -> list[Score]:
+    return verse_scores(outputs, [item.prompt.split("|")[0] for item in items])
+
+
+POETRY = Task(
+    name="poetry",
+    columns={},
+    examples=_examples,
+    scores=_scores,
+    recipe={"data": {"prompt_field": "prompt", "target_field": "target"}, "tokenizer": {"type": "char"}},
+    generation={"max_tokens": 200},
+    example="tang",
+    pairs=False,
+)

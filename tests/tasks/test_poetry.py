@@ -1,0 +1,53 @@
+"""Poems as examples, and how they are judged."""
+
+from __future__ import annotations
+
+from nextword.metrics.verse import verse_scores
+from nextword.tasks import poetry
+from nextword.tasks.base import Item
+from nextword.text.records import ReadConfig, Record
+from nextword.verse.layout import header, layout
+
+STORK = ["白日依山尽", "黄河入海流", "欲穷千里目", "更上一层楼"]
+TEXT = "白日依山尽，黄河入海流。\n欲穷千里目，更上一层楼。"
+
+
+def prompts(**fields) -> set[str]:
+    """Of the same poem with other words at one place, so that all dice are thrown."""
+    lines = [["白日依山尽", "黄河入海流", "欲穷千里目", f"更上{c}层楼"] for c in "一二三四五六七八九十百千万"]
+    records = [Record({"lines": of_one} | fields, "x:1") for of_one in lines]
+    return {poetry.POETRY.examples(record, ReadConfig())[0].prompt for record in records}
+
+
+def test_a_poem_follows_the_row_that_says_what_it_is() -> None:
+    (example,) = poetry.POETRY.examples(Record({"lines": STORK, "form": "五言绝句"}, "x:1"), ReadConfig())
+    assert example.target == TEXT
+    assert example.prompt in ("五绝|尤||", "五绝|||")
+    (same,) = poetry.POETRY.examples(Record({"text": TEXT}, "x:1"), ReadConfig())
+    assert same == example
+    (odd,) = poetry.POETRY.examples(Record({"lines": ["山中", "月上"]}, "x:1"), ReadConfig())
+    assert (odd.target, odd.prompt) == ("山中，月上。", "|||")
+
+
+def test_what_is_said_is_at_times_left_out() -> None:
+    found = prompts(author="王之涣", title="登鹳雀楼")
+    assert {"五绝|尤|王之涣|登鹳雀楼", "五绝|||登鹳雀楼", "五绝|尤||登鹳雀楼"} <= found
+    assert all(prompt.startswith("五绝|") for prompt in found)
+
+
+def test_a_row_is_a_row() -> None:
+    assert header("七绝", "一东", "李|白", "秋\n思 ") == "七绝|东|李 白|秋 思"
+    assert header("菩萨蛮", "第一部") == "菩萨蛮|第一部||"
+    assert layout(STORK) == TEXT
+
+
+def test_scores_tell_shape_tones_and_rhymes_apart() -> None:
+    wrong_tone = TEXT.replace("白日", "白云")
+    outputs = [TEXT, wrong_tone, TEXT.replace("楼", "山"), "白日依山尽", "no verse"]
+    items = [Item("五绝|||", ("",), "x:1")] * len(outputs)
+    scores = {score.name: score.value for score in poetry.POETRY.scores(outputs, items)}
+    assert (scores["in-form"], scores["shape"]) == (20, 60)
+    assert scores["tones"] == (100 + 95 + 100) / 5
+    assert scores["rhymes"] == (100 + 100 + 75) / 5
+    assert 0 < scores["distinct-1"] < 100
+    assert verse_scores(["白白"], ["五绝"])[4].value == 50
