@@ -1,25 +1,38 @@
-"""`nextword poem`: judge a poem against its form, and put it on a card."""
+"""`nextword poem`: write a poem in a form, judge one against its form, put it on a card."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from nextword.cli.inputs import read_text
+from nextword.cli.verse import write
 from nextword.errors import UsageError
 
-app = typer.Typer(
-    help="Verse: check a poem against a form, put it on a card.", no_args_is_help=True, rich_markup_mode=None
-)
+HELP = "Verse: write poems in a form, check a poem against a form, put it on a card. `nextword poem RUN` is write."
+
+
+class WithRun(TyperGroup):
+    """A group in which what is no command is the run to write with."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `write` before it."""
+        known = (*self.commands, *ctx.help_option_names)
+        return super().parse_args(ctx, args if not args or args[0] in known else ["write", *args])
+
+
+app = typer.Typer(cls=WithRun, help=HELP, no_args_is_help=True, rich_markup_mode=None)
+app.command()(write)
 
 
 @app.callback()
 def root() -> None:
-    """Verse: check a poem against a form, put it on a card."""
+    """Verse: write poems in a form, check a poem against a form, put it on a card."""
 
 
 @app.command()

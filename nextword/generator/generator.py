@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nextword.config import parse
 from nextword.decoding.config import SAMPLING, GenerationConfig
+from nextword.decoding.constraints import Constraint
 from nextword.decoding.engine import Engine
 from nextword.decoding.requests import Event, FinishReason, Request
 from nextword.decoding.solo import Solo
@@ -149,21 +150,39 @@ class TextGenerator:
 
     # -- many at a time --------------------------------------------------------------------------------------------
 
-    def submit(self, prompt: str = "", *, trace: bool = False, keep: bool = False, **settings: Any) -> Job:
+    def submit(
+        self,
+        prompt: str = "",
+        *,
+        trace: bool = False,
+        keep: bool = False,
+        constraint: Constraint | None = None,
+        **settings: Any,
+    ) -> Job:
         """Take on a request; `step` brings it and all others on. Raises UsageError if it cannot be met.
 
-        `keep`: remember what the model knows at its end, as the next prompt will go on from there.
+        `keep`: remember what the model knows at its end, as the next prompt will go on from there. `constraint`: what
+        may be generated, beside what the settings say; it is forked, and stays as it is.
         """
-        return self._submit(self.as_prompt(prompt), settings, trace, keep)
+        return self._submit(self.as_prompt(prompt), settings, trace, keep, constraint)
 
     def submit_ids(self, prompt: Sequence[int], *, trace: bool = False, keep: bool = False, **settings: Any) -> Job:
         """As `submit`, for a prompt in ids. It is complete: a boundary token stands in it or is not read."""
         return self._submit(prompt, settings, trace, keep)
 
-    def _submit(self, prompt: str | Sequence[int], settings: dict[str, Any], trace: bool, keep: bool) -> Job:
+    def _submit(
+        self,
+        prompt: str | Sequence[int],
+        settings: dict[str, Any],
+        trace: bool,
+        keep: bool,
+        constraint: Constraint | None = None,
+    ) -> Job:
         config = self._config(settings)
         seed = secrets.randbits(31) if config.seed is None else config.seed
-        request = text_request(self.model, self.tokenizer, prompt, config, seed=seed, trace=trace, keep=keep)
+        request = text_request(
+            self.model, self.tokenizer, prompt, config, seed=seed, trace=trace, keep=keep, constraint=constraint
+        )
         if config.speculate:
             self._solos += [Solo(self.model, request, sample, self.draft) for sample in range(config.num_samples)]
         else:

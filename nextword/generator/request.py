@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nextword.constraints import constraint_for
 from nextword.decoding.config import GenerationConfig, TokenSettings
+from nextword.decoding.constraints import All, Constraint
 from nextword.decoding.requests import Request
 from nextword.errors import UsageError, did_you_mean
 from nextword.scoring import boundary_id
@@ -25,8 +26,10 @@ def text_request(
     seed: int,
     trace: bool = False,
     keep: bool = False,
+    constraint: Constraint | None = None,
 ) -> Request:
-    """The request that continues `prompt`: a text, or ids from the boundary on.
+    """The request that continues `prompt`: a text, or ids from the boundary on. `constraint` holds beside those that
+    the settings name.
 
     Raises UsageError for what the model or the tokenizer cannot do.
     """
@@ -35,13 +38,14 @@ def text_request(
         raise UsageError("speculate: a model with an encoder cannot guess ahead", hint="Leave it out")
     if not isinstance(prompt, str) and not prompt:
         raise UsageError("the prompt has no token", hint="Begin it with the boundary token")
+    named = constraint_for(config, tokenizer)
     negative = read_prompt(model, tokenizer, config.negative_prompt) if config.guidance_scale != 1 else []
     return Request(
         prompt=[boundary, *read_prompt(model, tokenizer, prompt)] if isinstance(prompt, str) else list(prompt),
         config=config,
         seed=seed,
         tokens=token_settings(tokenizer, config),
-        constraint=constraint_for(config, tokenizer),
+        constraint=All([named, constraint]) if named and constraint else named or constraint,
         negative=[boundary, *negative],
         ends=_ends_with(tokenizer, config.stop) if config.stop and config.num_beams > 1 else None,
         trace=trace,

@@ -20,6 +20,9 @@ class Automaton(Protocol[State]):
     """The characters that poems are written in, punctuation and line ends included: A of them, none twice, in the
     order of their code points."""
 
+    longest: int
+    """Characters of the longest poem."""
+
     def start(self) -> State:
         """Before the first character."""
 

@@ -18,6 +18,7 @@ import regex  # type: ignore[import-untyped]
 
 from nextword.errors import UsageError
 from nextword.verse.chinese import Reading, RhymeBook
+from nextword.verse.layout import behind
 from nextword.verse.patterns import Form, Pattern
 
 HAN = regex.compile(r"[\p{Han}〇]")
@@ -95,6 +96,7 @@ class ChineseAutomaton:
         known = set(characters)
         self.form, self.book, self.repeats = form, book, repeats
         self.slots = slots_of(form, given)
+        self.longest = len(self.slots)
         if missing := sorted({slot.given for slot in self.slots if slot.given} - known):
             raise UsageError(f"the model's tokenizer has no {' '.join(map(repr, missing))}", hint="Ask for others")
         self.letters = [*dict.fromkeys(line.rhyme for p in form.patterns for line in p.lines if line.rhyme)]
@@ -399,10 +401,9 @@ def slots_of(form: Form, given: Given) -> list[Slot]:
     """
     lines = form.patterns[0].lines
     slots: list[Slot] = []
-    for i, line in enumerate(lines):
+    for i, (line, marks) in enumerate(zip(lines, behind(form), strict=True)):
         slots += [Slot(i, place, given.get((i, place), "")) for place in range(len(line.beats[0]))]
-        ends_row = i + 1 < len(lines) and lines[i + 1].stanza != line.stanza
-        slots += [Slot(i, -1, mark) for mark in line.mark + "\n" * ends_row]
+        slots += [Slot(i, -1, mark) for mark in marks]
     places = {(slot.line, slot.place) for slot in slots}
     for line_number, place in sorted(given):
         if (line_number, place) not in places:

@@ -110,12 +110,13 @@ def widen(beats: str, width: int) -> str:
 
 
 def couplet(given: str, book: RhymeBook) -> Form:
-    """对联: the form of an answer to the given line, of one line. Every second character and the last are of the
-    opposite tone; where the given one can be read both ways, or the book lacks it, either will do."""
+    """对联: the form of the given line, whatever its tones, and one that answers it. Every second character and the
+    last of that are of the opposite tone; where the given one can be read both ways, or the book lacks it, either
+    will do."""
     beats = ""
     for place, character in enumerate(given, start=1):
         levels = {reading.tone == "平" for reading in book.readings(character)}
         strict = (place % 2 == 0 or place == len(given)) and len(levels) == 1
         beats += ("仄" if True in levels else "平") if strict else "中"
-    line = Line((beats,), mark="。")
-    return Form("duilian", "对联", "zh", (Pattern(f"answer to {given}", (line,)),), rhyme_book=book.name)
+    lines = (Line(("中" * len(given),), mark="，"), Line((beats,), mark="。"))
+    return Form("duilian", "对联", "zh", (Pattern("", lines),), rhyme_book=book.name)

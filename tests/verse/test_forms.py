@@ -77,7 +77,7 @@ def test_first_lines_are_named_as_they_begin() -> None:
 
 def test_the_answer_to_a_line_has_its_tones_opposed() -> None:
     (pattern,) = couplet("海内存知己", rhyme_book("pingshui")).patterns
-    assert pattern.lines[0].beats == ("中平中仄平",)
+    assert [line.beats for line in pattern.lines] == [("中中中中中",), ("中平中仄平",)]
 
 
 def test_names_and_notation() -> None:

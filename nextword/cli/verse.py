@@ -1,0 +1,180 @@
+"""`nextword poem RUN`: poems by a run, in a form."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from nextword.cli.inputs import read_text, warn_unknown
+from nextword.errors import UsageError
+
+if TYPE_CHECKING:
+    from nextword.poetry.writer import Poem, Wish
+
+
+def write(
+    run: Annotated[Path, typer.Argument(help="Folder written by nextword train.", show_default=False)],
+    form: Annotated[str | None, typer.Option(help="qijue, wulü, 浣溪沙, duilian, ...; left out: of the draft.")] = None,
+    theme: Annotated[str, typer.Option(help="What it is about, as a title.")] = "",
+    author: Annotated[str, typer.Option(help="In whose manner; for runs of --task poetry.")] = "",
+    rhyme: Annotated[list[str] | None, typer.Option(help="Rhyme class, such as 东; repeat for a second rhyme.")] = None,
+    rhyme_book: Annotated[str | None, typer.Option(help="pingshui, cilin or xinyun; left out: of the form.")] = None,
+    pattern: Annotated[str, typer.Option(help="Which of a form's patterns: 平起, 首句入韵, ...")] = "",
+    acrostic: Annotated[str | None, typer.Option(help="藏头: the first characters of the lines.")] = None,
+    begin: Annotated[str | None, typer.Option(help="The first lines; of duilian, the line to answer.")] = None,
+    word: Annotated[list[str] | None, typer.Option(help="To stand anywhere in it. Repeatable.")] = None,
+    polish: Annotated[
+        Path | None,
+        typer.Option(help="A draft in which what stays is in brackets: [白日]依山尽. The rest is rewritten."),
+    ] = None,
+    repeats: Annotated[bool, typer.Option("--repeats", help="A character may be written twice.")] = False,
+    rescues: Annotated[bool, typer.Option(help="Whether 拗救 is allowed.")] = True,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many poems, the best first.")] = 1,
+    temperature: Annotated[float | None, typer.Option(help="Below 1 safer, above 1 wilder, 0 = greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="From the likeliest characters of this probability.")] = None,
+    num_beams: Annotated[int | None, typer.Option(help="Beam search with so many hypotheses.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same poems.")] = None,
+    show: Annotated[
+        Literal["text", "form"], typer.Option(help="form: tones, rhymes and what the form cost, line by line.")
+    ] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
+) -> None:
+    """Write poems in a form: none breaks it, and what cannot be written is refused at once, with the reason.
+
+    Example: nextword poem runs/tang --form qijue --theme 秋思 --rhyme 东 --acrostic 春夏秋冬 -n 8
+    """
+    wish = _wish(form, theme, author, rhyme, rhyme_book, pattern, acrostic, begin, word, polish, repeats, rescues)
+    given = {"temperature": temperature, "top_p": top_p, "num_beams": num_beams, "seed": seed}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    from nextword.generator import TextGenerator
+    from nextword.poetry import writer
+
+    generator = TextGenerator.load(run, device=device)
+    warn_unknown(generator.tokenizer, theme + author)
+    if number == 1 and show == "text" and not as_json:
+        for piece in writer.stream_poem(generator, wish, **settings):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        print()
+        return
+    poems = writer.write_poems(generator, wish, number, **settings)
+    if as_json:
+        print(
+            json.dumps({"form": wish.form.title, "poems": [_as_dict(p) for p in poems]}, ensure_ascii=False, indent=2)
+        )
+        return
+    for place, poem in enumerate(poems):
+        if place:
+            print()
+        print(poem.text if show == "text" else _shown(poem, wish))
+
+
+def _wish(
+    form: str | None,
+    theme: str,
+    author: str,
+    rhymes: list[str] | None,
+    book_name: str | None,
+    pattern: str,
+    heads: str | None,
+    begin: str | None,
+    words: list[str] | None,
+    polish: Path | None,
+    repeats: bool,
+    rescues: bool,
+) -> Wish:
+    """What is asked, checked as far as it can be without the run."""
+    from nextword.poetry import given as asked
+    from nextword.poetry.writer import Wish
+    from nextword.verse.check import guess_form, split_lines
+    from nextword.verse.chinese import rhyme_book
+    from nextword.verse.forms import find_form
+    from nextword.verse.patterns import only
+    from nextword.verse.regulated import couplet
+
+    first = split_lines(begin) if begin is not None else []
+    drafted, kept = asked.draft(read_text(polish)) if polish is not None else ([], {})
+    if form in ("duilian", "对联"):
+        if len(first) != 1:
+            raise UsageError("duilian answers one line", hint="Give it: --form duilian --begin 春风入喜财入户")
+        wanted = couplet(first[0], rhyme_book(book_name or "pingshui"))
+    elif form:
+        wanted = find_form(form, rescues)
+    elif drafted:
+        wanted = guess_form(drafted)
+    else:
+        raise UsageError("in which form?", hint="Give --form, such as qijue, wulü or 浣溪沙")
+    if wanted.language != "zh":
+        raise UsageError(f"{wanted.title} cannot be written yet", hint="Chinese forms can: --form qijue")
+    if drafted and [len(line) for line in drafted] != [len(line.beats[0]) for line in wanted.patterns[0].lines]:
+        shape = " ".join(str(len(line.beats[0])) for line in wanted.patterns[0].lines)
+        raise UsageError(f"{polish}: not in the shape of {wanted.title}", hint=f"Its lines have {shape} characters")
+    book = rhyme_book(book_name) if book_name else None
+    parts = [asked.acrostic(heads) if heads is not None else {}, asked.beginning(first), kept]
+    return Wish(
+        form=only(wanted, pattern) if pattern else wanted,
+        book=book,
+        theme=theme.strip(),
+        author=author.strip(),
+        rhymes=tuple((book or rhyme_book(wanted.rhyme_book)).find_rhyme(name) for name in rhymes or ()),
+        given=asked.together(parts),
+        words=tuple(words or ()),
+        repeats=repeats,
+    )
+
+
+def _shown(poem: Poem, wish: Wish) -> str:
+    """A poem with its tones, rhymes and costs."""
+    from nextword.verse.check import rhyme_of
+
+    verdict = poem.verdict
+    costs = _costs(poem)
+    rhyme = rhyme_of(list(verdict.lines), wish.form, wish.rhyme_book)
+    rows = [f"{wish.form.title}  {verdict.pattern}  {rhyme} ({wish.rhyme_book.title})"]
+    for i, (line, beats) in enumerate(zip(verdict.lines, verdict.beats, strict=True)):
+        rhymes = "韵" if wish.form.patterns[0].lines[i].rhyme else "  "
+        rows.append(f"{line}  {beats}  {rhymes}  {costs[i]:5.1f} nats" if costs else f"{line}  {beats}  {rhymes}")
+    if chosen := [f"{character} {tone}" for character, tone in _readings(poem, wish)]:
+        rows.append(f"read as: {', '.join(chosen)}")
+    rows += verdict.notes
+    told = [f"{poem.log_prob:.2f} nats a token", f"the form cost {poem.cost:.1f} nats" if costs else ""]
+    told += [f"parallelism {poem.parallelism:.2f}"] if poem.parallelism is not None else []
+    return "\n".join([*rows, ", ".join(filter(None, told))])
+
+
+def _readings(poem: Poem, wish: Wish) -> list[tuple[str, str]]:
+    """Characters that can be level and oblique, each with what its place takes it for."""
+    found = {}
+    for line, beats in zip(poem.verdict.lines, poem.verdict.beats, strict=True):
+        for character, beat in zip(line, beats, strict=True):
+            tones = {reading.tone == "平" for reading in wish.rhyme_book.readings(character)}
+            if len(tones) == 2 and beat != "中":
+                found[character] = beat
+    return list(found.items())
+
+
+def _costs(poem: Poem) -> list[float]:
+    """Of each line, in nats; [] where they are not known."""
+    costs = [0.0] * len(poem.verdict.lines)
+    for step in poem.steps:
+        costs[step.line] += step.cost
+    return costs if poem.steps else []
+
+
+def _as_dict(poem: Poem) -> dict[str, Any]:
+    return {
+        "text": poem.text,
+        "score": poem.score,
+        "log_prob": poem.log_prob,
+        "cost": poem.cost,
+        "parallelism": poem.parallelism,
+        "seed": poem.seed,
+        "steps": [asdict(step) for step in poem.steps],
+        "verdict": poem.verdict.to_dict(),
+    }

@@ -1,0 +1,210 @@
+"""Poems by a run, in a form: many at once, ranked, and what the form cost at each step.
+
+>>> generator = TextGenerator.load("runs/tang")                                       # doctest: +SKIP
+>>> poems = write_poems(generator, Wish(find_form("qijue"), theme="秋思"), number=8)    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from nextword.errors import UsageError
+from nextword.generator import Generation, Job, TextGenerator
+from nextword.metrics.parallel import parallelism
+from nextword.poetry.chinese import HAN, ChineseAutomaton, Given
+from nextword.poetry.constraint import VerseConstraint, Vocabulary, spellable
+from nextword.poetry.given import placements
+from nextword.verse.check import Verdict, check, split_lines
+from nextword.verse.chinese import RhymeBook, rhyme_book
+from nextword.verse.layout import LONGEST, header
+from nextword.verse.patterns import Form
+
+MOST_TOKENS = 4
+"""For one character: its bytes."""
+MARKS = "，。\n"
+SETTINGS = {"stop": (), "stop_tokens": (), "min_tokens": 0, "ignore_eos": False, "force_eos": False}
+"""The form says where a poem ends."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of a Chinese poem."""
+
+    form: Form
+    book: RhymeBook | None = None
+    """None: the one of the form."""
+    theme: str = ""
+    author: str = ""
+    rhymes: tuple[str, ...] = ()
+    """Classes of the book, for the first rhymes of the form."""
+    given: Given = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    """To stand anywhere in the poem."""
+    repeats: bool = False
+    """A character may be written twice."""
+
+    @property
+    def rhyme_book(self) -> RhymeBook:
+        """By which it rhymes."""
+        return self.book or rhyme_book(self.form.rhyme_book)
+
+
+@dataclass(frozen=True)
+class Written:
+    """One token of a poem."""
+
+    text: str
+    line: int
+    """Where it ends, from 0; punctuation belongs to the line before it."""
+    log_prob: float
+    """ln P by the model alone, in nats."""
+    cost: float
+    """What the form took: -ln of the probability that the model gave to all that the form allows, in nats."""
+
+
+@dataclass(frozen=True)
+class Poem:
+    """One poem."""
+
+    text: str
+    verdict: Verdict
+    steps: tuple[Written, ...]
+    """Its tokens, without the closing `<eos>`; () of a beam search."""
+    log_prob: float
+    """Mean ln P of a token, by the model alone."""
+    parallelism: float | None
+    """Of the middle couplets, 0 to 1; None where there are none."""
+    seed: int
+
+    @property
+    def score(self) -> float:
+        """What poems are ranked by: their log-probability, and half of their parallelism."""
+        return self.log_prob + (self.parallelism or 0) / 2
+
+    @property
+    def cost(self) -> float:
+        """What the form cost in all, in nats."""
+        return math.fsum(step.cost for step in self.steps)
+
+
+def write_poems(generator: TextGenerator, wish: Wish, number: int = 1, **settings: Any) -> list[Poem]:
+    """So many poems, the best first. Raises UsageError, before the first token, for what cannot be written."""
+    jobs = submit(generator, wish, number, **settings)
+    while not all(job.finished for job in jobs):
+        generator.step()
+    poems = [finished(generator, job, wish) for job in jobs]
+    return sorted(poems, key=lambda poem: poem.score, reverse=True)
+
+
+def stream_poem(generator: TextGenerator, wish: Wish, **settings: Any) -> Iterator[str]:
+    """One poem as it is written."""
+    (job,) = submit(generator, wish, 1, **settings)
+    return pieces(generator, job)
+
+
+def pieces(generator: TextGenerator, job: Job) -> Iterator[str]:
+    """What comes of a job."""
+    while not job.finished:
+        generator.step()
+        while job.pieces:
+            yield job.pieces.popleft()[1]
+
+
+def submit(generator: TextGenerator, wish: Wish, number: int, **settings: Any) -> list[Job]:
+    """A request for each poem; the i-th draws with seed + i, and has its words at places of its own."""
+    prompt = prompt_for(generator, wish)
+    base = settings.pop("seed", None)
+    base = secrets.randbits(31) if base is None else base
+    jobs = []
+    for i, constraint in enumerate(islice(constraints_for(generator, wish, base), number)):
+        room = MOST_TOKENS * constraint.vocabulary.automaton.longest + 1
+        asked: dict[str, Any] = SETTINGS | settings | {"max_tokens": room, "seed": base + i, "num_samples": 1}
+        jobs.append(generator.submit(prompt, constraint=constraint, trace=True, **asked))
+    return jobs
+
+
+def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator[VerseConstraint[Any]]:
+    """One for each poem, without end. Raises UsageError, with the reason, if there is none."""
+    known = spellable(generator.tokenizer)
+    book = wish.rhyme_book
+    characters = {*book.table, *book.variants, *MARKS} if known is None else known
+
+    def constraint(given: Given) -> VerseConstraint[Any]:
+        automaton = ChineseAutomaton(wish.form, book, characters, given=given, rhymes=wish.rhymes, repeats=wish.repeats)
+        return VerseConstraint(Vocabulary(automaton, generator.tokenizer))
+
+    if not wish.words:
+        same = constraint(wish.given)
+        while True:
+            yield same
+    while True:
+        reason: UsageError | None = None
+        for given in placements(wish.form, wish.words, wish.given, seed):
+            try:
+                found = constraint(given)
+            except UsageError as error:
+                reason = error
+                continue
+            yield found
+            break
+        else:
+            raise reason or UsageError(f"{' '.join(wish.words)}: no room for them beside what else is given")
+        seed += 1
+
+
+def prompt_for(generator: TextGenerator, wish: Wish) -> str:
+    """What the model reads first: the row of `nextword.verse.layout` if it was trained on prompts, else the theme.
+
+    Raises UsageError for a theme or author that the row cannot hold, and for an author where there is no such row.
+    """
+    for name, text in (("theme", wish.theme), ("author", wish.author)):
+        if len(text) > LONGEST:
+            raise UsageError(f"the {name} has {len(text)} characters", hint=f"Give at most {LONGEST}, as titles have")
+    if generator.separator or generator.model.encodes:
+        rhyme = wish.rhymes[0] if wish.rhymes else ""
+        return header(wish.form.title, rhyme, wish.author, wish.theme)
+    if wish.author:
+        raise UsageError(
+            "this run was not trained on prompts, and knows no authors",
+            hint="Train one with --task poetry, or leave the author out",
+        )
+    return f"{wish.theme}\n" if wish.theme else ""
+
+
+def finished(generator: TextGenerator, job: Job, wish: Wish) -> Poem:
+    """The poem that a job has written."""
+    (generation,) = job.results(lambda text, reference: 0.0)
+    lines = split_lines(generation.text)
+    steps = steps_of(generator, generation, lines)
+    tokens = len(generation.token_ids) - 1
+    log_prob = math.fsum(step.log_prob for step in steps) if steps else generation.log_prob
+    return Poem(
+        generation.text,
+        check(lines, wish.form, wish.rhyme_book),
+        steps,
+        log_prob / tokens,
+        parallelism(lines) if len(lines) == 8 and wish.form.regulated else None,
+        generation.seed,
+    )
+
+
+def steps_of(generator: TextGenerator, generation: Generation, lines: Sequence[str]) -> tuple[Written, ...]:
+    """Its tokens with what each cost."""
+    if generation.trace is None or not generation.trace.steps:
+        return ()
+    ends = [sum(map(len, lines[: i + 1])) for i in range(len(lines))]
+    stream = generator.tokenizer.stream()
+    found, written = [], 0
+    for step in generation.trace.steps[:-1]:
+        text = stream.step(step.token)
+        written += len(HAN.findall(text))
+        removed = math.fsum(stage.removed for stage in step.stages if stage.name == "constraint")
+        cost = -math.log1p(-min(removed, 1 - 1e-16))
+        found.append(Written(text, bisect_left(ends, max(written, 1)), step.log_prob, cost))
+    return tuple(found)
