@@ -77,7 +77,7 @@ class Poem:
     steps: tuple[Written, ...]
     """Its tokens, without the closing `<eos>`; () of a beam search."""
     log_prob: float
-    """Mean ln P of a token, by the model alone."""
+    """Mean ln P of a token, `<eos>` included, by the model alone."""
     parallelism: float | None
     """Of the middle couplets, 0 to 1; None where there are none."""
     seed: int
@@ -182,13 +182,11 @@ def finished(generator: TextGenerator, job: Job, wish: Wish) -> Poem:
     (generation,) = job.results(lambda text, reference: 0.0)
     lines = split_lines(generation.text)
     steps = steps_of(generator, generation, lines)
-    tokens = len(generation.token_ids) - 1
-    log_prob = math.fsum(step.log_prob for step in steps) if steps else generation.log_prob
     return Poem(
         generation.text,
         check(lines, wish.form, wish.rhyme_book),
         steps,
-        log_prob / tokens,
+        generation.log_prob / len(generation.token_ids),
         parallelism(lines) if len(lines) == 8 and wish.form.regulated else None,
         generation.seed,
     )
