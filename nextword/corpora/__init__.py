@@ -9,12 +9,16 @@ from __future__ import annotations
 import gzip
 import json
 from importlib.resources import files
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from nextword.errors import UsageError, did_you_mean
 
 _FILES = {"moby-dick": "moby-dick.txt.gz", "tang": "tang.jsonl.gz"}
-_ROWS = {"tatoeba-en-fr": "tatoeba-en-fr.jsonl.gz", "python-docs": "python-docs.jsonl.gz"}
+_ROWS = {
+    "tatoeba-en-fr": "tatoeba-en-fr.jsonl.gz",
+    "python-docs": "python-docs.jsonl.gz",
+    "tang": "tang.jsonl.gz",
+}
 TITLES = {
     "moby-dick": "Moby Dick",
     "tang": "Tang poems",
@@ -51,11 +55,12 @@ def titled(name: str) -> str:
     return f"{TITLES[name]} (embedded, {LICENCES[name]})"
 
 
-def rows(name: str) -> list[dict[str, str]]:
+def rows(name: str) -> list[dict[str, Any]]:
     """The rows of an embedded table. Raises UsageError for an unknown name.
 
     - "tatoeba-en-fr": sentence pairs with columns en, fr and attribution.
     - "python-docs": functions and classes of Python, with columns name, document and summary.
+    - "tang": the poems of `poems`.
     """
     if name not in _ROWS:
         raise UsageError(f"no embedded table is called {name!r}", hint=did_you_mean(name, _ROWS))
