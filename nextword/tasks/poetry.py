@@ -40,7 +40,7 @@ def _form_of(record: Record, lines: list[str]) -> Form | None:
         return None
 
 
-def _scores(outputs: Sequence[str], items: Sequence[Item]) -> list[Score]:
+def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> list[Score]:
     return verse_scores(outputs, [item.prompt.split("|")[0] for item in items])
 
 
@@ -49,8 +49,9 @@ POETRY = Task(
     columns={},
     examples=_examples,
     scores=_scores,
+    headline=("in-form",),
     recipe={"data": {"prompt_field": "prompt", "target_field": "target"}, "tokenizer": {"type": "char"}},
-    generation={"max_tokens": 200},
+    generation={"temperature": 0.8, "top_p": 0.95, "max_tokens": 200},
     example="tang",
     pairs=False,
 )

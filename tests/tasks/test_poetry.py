@@ -45,7 +45,7 @@ def test_scores_tell_shape_tones_and_rhymes_apart() -> None:
     wrong_tone = TEXT.replace("白日", "白云")
     outputs = [TEXT, wrong_tone, TEXT.replace("楼", "山"), "白日依山尽", "no verse"]
     items = [Item("五绝|||", ("",), "x:1")] * len(outputs)
-    scores = {score.name: score.value for score in poetry.POETRY.scores(outputs, items)}
+    scores = {score.name: score.value for score in poetry.POETRY.scores(outputs, items, False)}
     assert (scores["in-form"], scores["shape"]) == (20, 60)
     assert scores["tones"] == (100 + 95 + 100) / 5
     assert scores["rhymes"] == (100 + 100 + 75) / 5
