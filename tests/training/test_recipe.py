@@ -8,6 +8,7 @@ from nextword import corpora
 from nextword.config import read_toml
 from nextword.errors import UsageError
 from nextword.models import MODELS, build_model, model_config
+from nextword.tasks.setup import set_up
 from nextword.tokenizers import train_tokenizer
 from nextword.training.recipe import DEFAULT_BUDGET, SIZES, complete, family
 from nextword.training.session import new_run
@@ -29,7 +30,12 @@ def test_our_recipes_are_complete_and_train(path, tmp_path):
     values.get("model", {}).pop("max_seq_len", None)
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat\na <unk> sat on N mats\n" * 20)
-    session = new_run(values, [text], tmp_path / "run")
+    sources: list = [text]
+    if "task" in values:
+        pair = {"source": "Tom: hi Ann\nAnn: hi", "target": "Tom and Ann meet."}
+        setup = set_up(values, [[pair | {"source": f"{pair['source']} {n}"} for n in range(40)]])
+        values, sources = setup.values, list(setup.sources)
+    session = new_run(values, sources, tmp_path / "run")
     (*_, finished) = session.trainer.run()
     assert (finished.step, finished.reason) == (1, "completed")
     assert session.finish()["validation"]["perplexity"] > 1
