@@ -24,6 +24,7 @@ from nextword.cli import (
     runs,
     score,
     train,
+    translate,
     write,
 )
 from nextword.errors import NextwordError, did_you_mean
@@ -60,6 +61,7 @@ def root(
 app.command()(demo.demo)
 app.command()(train.train)
 app.command(cls=generate.Grouped)(generate.generate)
+app.command()(translate.translate)
 app.command()(write.write)
 app.command()(score.score)
 app.command()(evaluate.evaluate)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.metrics.summaries import words
-from nextword.text.sentences import sentences
+from nextword.text.sentences import joined, sentences
 
 DAMPING = 0.85  # of PageRank
 MOST = 200  # sentences that TextRank compares: its matrix grows with their square
@@ -20,7 +20,7 @@ def lead(text: str, k: int) -> str:
     >>> lead("One. Two. Three.", 2)
     'One. Two.'
     """
-    return _joined(sentences(text)[:k])
+    return joined(sentences(text)[:k])
 
 
 def longest(text: str, k: int) -> str:
@@ -57,12 +57,4 @@ def textrank(text: str, k: int) -> str:
 
 def _chosen(found: list[str], value: NDArray[np.float64], k: int) -> str:
     best = sorted(np.argsort(-value, kind="stable")[:k].tolist())
-    return _joined([found[i] for i in best])
-
-
-def _joined(found: list[str]) -> str:
-    """Sentences as one text: with spaces, where the script has them."""
-    text = ""
-    for sentence in found:
-        text += (" " if text and text[-1].isascii() else "") + sentence
-    return text
+    return joined([found[i] for i in best])

@@ -7,6 +7,8 @@ parser: of a title or an abbreviation that it does not know it makes two sentenc
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Sequence
 
 _ABBREVIATIONS = frozenset(
     {
@@ -26,6 +28,18 @@ def sentences(text: str) -> list[str]:
     ['Dr. Li paid 3.50.', 'Why?', '他走了。', '她没走！']
     """
     return [sentence for line in text.splitlines() for sentence in _of_line(line)]
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Sentences as one text: with spaces between them, where the script has them.
+
+    >>> joined(["Un.", "Deux."]), joined(["他走了。", "她没走。"])
+    ('Un. Deux.', '他走了。她没走。')
+    """
+    text = ""
+    for part in parts:
+        text += (" " if text and part and unicodedata.east_asian_width(text[-1]) not in "WF" else "") + part
+    return text
 
 
 def _of_line(line: str) -> list[str]:

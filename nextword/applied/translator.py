@@ -1,0 +1,201 @@
+"""Translation by a trained run: documents by sentences, many at a time, with terms that must occur and a guard.
+
+>>> translator = Translator.load(["runs/enfr"])                                    # doctest: +SKIP
+>>> translator.translate(["Where is my book? It was here."])[0].text               # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from nextword.applied.answers import Answer, answers
+from nextword.applied.guard import faults
+from nextword.checkpoint import load_run
+from nextword.constraints import MOST_REQUIRED
+from nextword.decoding.engine import Engine
+from nextword.errors import UsageError
+from nextword.generator import TextGenerator
+from nextword.tasks.registry import task_of
+from nextword.text.sentences import joined, sentences
+from nextword.text.terms import lost_numbers, unmarked, wanted_terms
+
+PORTION = 512
+"""Sentences taken on at a time: enough to fill batches, few enough that results come as they are made."""
+ROWS = 256
+"""Hypotheses in a batch: sentences are short, and a decoder's step costs little more for many than for few."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence and its translation."""
+
+    source: str
+    text: str
+    score: float
+    """Log-probability over length ** length_penalty, as the search ranks by it."""
+    alternatives: list[tuple[str, float]] = field(default_factory=list)
+    """(text, score) of all that were asked for, the best first."""
+    faults: list[str] = field(default_factory=list)
+    """What is suspicious about it; see `guard`."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One text and its translation."""
+
+    source: str
+    sentences: list[Sentence]
+
+    @property
+    def text(self) -> str:
+        """The translation."""
+        return joined([sentence.text for sentence in self.sentences])
+
+    @property
+    def faults(self) -> list[str]:
+        """What is suspicious about it."""
+        return [fault for sentence in self.sentences for fault in sentence.faults]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "source": self.source,
+            "translation": self.text,
+            "sentences": [
+                {
+                    "source": sentence.source,
+                    "translation": sentence.text,
+                    "score": sentence.score,
+                    "alternatives": [{"text": text, "score": score} for text, score in sentence.alternatives],
+                    "faults": sentence.faults,
+                }
+                for sentence in self.sentences
+            ],
+        }
+
+
+class Translator:
+    """A generator that translates, and its languages."""
+
+    def __init__(self, generator: TextGenerator, languages: Sequence[str] = ()) -> None:
+        """`languages` are (from, to), or () where that is not known."""
+        self.generator, self.languages = generator, tuple(languages)
+        generator.engine = Engine(generator.model, max_rows=ROWS)
+
+    @classmethod
+    def load(cls, run: str | Path, device: str = "cpu") -> Self:
+        """From a run folder. Raises RunError if it cannot be read, UsageError if it is none for translation."""
+        loaded = load_run(Path(run), device)
+        task = task_of(loaded.config)
+        if task is None or task.name != "translation":
+            what = f"for {task.name}" if task else "for no task"
+            raise UsageError(f"{run} was trained {what}: it does not translate", hint="Train with --task translation")
+        return cls(TextGenerator.of(loaded), loaded.config["task"].get("languages", ()))
+
+    def check_languages(self, source: str, target: str) -> None:
+        """Raises UsageError unless these are its languages, as far as both are known; "" = any."""
+        for given, known, way in zip((source, target), self.languages, ("from", "to"), strict=False):
+            if given and given.lower() != known.lower():
+                raise UsageError(
+                    f"this run translates from {self.languages[0]} to {self.languages[1]}, not {way} {given}",
+                    hint="Use a run that was trained for it",
+                )
+        if (source or target) and not self.languages:
+            raise UsageError(
+                "this run does not know its languages", hint='Train with --set task.languages=\'["en", "fr"]\''
+            )
+
+    def translate(
+        self,
+        texts: Sequence[str],
+        *,
+        num_best: int = 1,
+        split: bool = True,
+        glossary: Mapping[str, str] | None = None,
+        told: Callable[[str], object] = lambda said: None,
+        **settings: Any,
+    ) -> list[Translation]:
+        """The translations of some texts; `settings` of GenerationConfig go before those of the run.
+
+        A text is translated by sentences unless `split` is off. What `glossary` translates must occur so, and so must
+        addresses, longer numbers and what stands between <keep> and </keep>: a sentence without one is searched for
+        again with it required. Of a search's hypotheses the best without a fault counts, as far as there is one.
+        Raises UsageError for settings.
+        """
+        parts = [(sentences(text) if split else [text.strip()] if text.strip() else []) for text in texts]
+        flat = [sentence for some in parts for sentence in some]
+        done = iter(self._translated(flat, num_best, glossary or {}, settings, told))
+        return [Translation(text, [next(done) for _ in some]) for text, some in zip(texts, parts, strict=True)]
+
+    def _translated(
+        self,
+        texts: Sequence[str],
+        num_best: int,
+        glossary: Mapping[str, str],
+        settings: Mapping[str, Any],
+        told: Callable[[str], object],
+    ) -> list[Sentence]:
+        plain = [unmarked(text) for text in texts]
+        sources = [text for text, _ in plain]
+        wanted = [kept + wanted_terms(text, glossary) for text, kept in plain]
+        chosen = self.generator.config.model_dump(exclude_defaults=True) | dict(settings)
+        if chosen.get("num_beams", 1) > 1:
+            chosen["num_samples"] = chosen["num_beams"]
+        if num_best > chosen.get("num_samples", 1):
+            raise UsageError(
+                f"{num_best} translations of {chosen.get('num_beams', 1)} beams", hint="Give more --num-beams"
+            )
+
+        def within(i: int) -> dict[str, Any]:
+            """No translation is many times as long as its source."""
+            length = 2 * len(self.generator.tokenizer.encode(sources[i])) + 20
+            return chosen | {"max_tokens": min(chosen.get("max_tokens", length), length)}
+
+        found = answers(self.generator, sources, within, told)
+        again: dict[int, list[str]] = {}
+        for i, answer in enumerate(found):
+            text = self._best(sources[i], answer)
+            missing = [term for term in wanted[i] if term not in text]
+            missing += lost_numbers(sources[i], text)
+            if missing:
+                again[i] = self._spellable(list(dict.fromkeys([*missing, *wanted[i]])))
+        redo = [i for i, terms in again.items() if terms]
+
+        def requiring(k: int) -> dict[str, Any]:
+            terms = again[redo[k]]
+            room = sum(len(term.encode()) for term in terms)  # a token is a byte at least
+            limits = within(redo[k])
+            return limits | {"required_words": terms, "max_tokens": limits["max_tokens"] + room}
+
+        second = answers(self.generator, [sources[i] for i in redo], requiring)
+        for i, answer in zip(redo, second, strict=True):
+            found[i] = answer
+        return [
+            self._sentence(source, answer, wanted[i], num_best)
+            for i, (source, answer) in enumerate(zip(sources, found, strict=True))
+        ]
+
+    def _spellable(self, terms: Sequence[str]) -> list[str]:
+        """Those that the tokenizer can say, and not more than can be required."""
+        return [term for term in terms if not self.generator.tokenizer.unknown(term)][:MOST_REQUIRED]
+
+    def _best(self, source: str, answer: Answer) -> str:
+        return self._ranked(source, answer)[0][0]
+
+    def _ranked(self, source: str, answer: Answer) -> list[tuple[str, float, list[str]]]:
+        """(text, score, faults) of its hypotheses: those without a fault first, else as the search has them."""
+        found = [(g.text.strip(), g.score, g.finish_reason != "length") for g in answer.generations]
+        return sorted(
+            ((text, score, faults(source, text, ended)) for text, score, ended in found), key=lambda one: bool(one[2])
+        )
+
+    def _sentence(self, source: str, answer: Answer, wanted: Sequence[str], num_best: int) -> Sentence:
+        ranked = self._ranked(source, answer)
+        text, score, wrong = ranked[0]
+        wrong = wrong + [f"lacks {term!r}" for term in [*wanted, *lost_numbers(source, text)] if term not in text]
+        if answer.cut:
+            wrong.append(f"the last {answer.cut} tokens of the source were not read")
+        return Sentence(source, text, score, [(one[0], one[1]) for one in ranked[:num_best]], wrong)

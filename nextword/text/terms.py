@@ -1,0 +1,82 @@
+"""What a translation must say in just these words: terms of a glossary, addresses and long numbers, marked spans."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from nextword.errors import DataError
+
+_ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>\"'，。）)]*[^\s<>\"'，。）).,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_NUMBER = re.compile(r"\d[\d.,]*\d")
+_MARKED = re.compile(r"<keep>(.*?)</keep>")
+
+
+def read_glossary(path: Path) -> dict[str, str]:
+    """Term -> its translation, from a .tsv file of two columns without a header.
+
+    Raises DataError for a line that is no pair, and for a term given twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8: {error}") from None
+    terms: dict[str, str] = {}
+    for number, row in enumerate(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
+        fields = [field.strip() for field in row]
+        if not any(fields):
+            continue
+        if len(fields) != 2 or not all(fields):
+            raise DataError(
+                f"{path}:{number}: expected a term, a tab and its translation, got {chr(9).join(row)[:60]!r}"
+            )
+        term, translation = fields
+        if terms.setdefault(term, translation) != translation:
+            raise DataError(f"{path}:{number}: {term!r} is {terms[term]!r} already, now {translation!r}")
+    return terms
+
+
+def unmarked(text: str) -> tuple[str, list[str]]:
+    """The text without its <keep> marks, and what stood between them.
+
+    >>> unmarked("Press <keep>Ctrl+C</keep> now.")
+    ('Press Ctrl+C now.', ['Ctrl+C'])
+    """
+    return _MARKED.sub(r"\1", text), [span for span in _MARKED.findall(text) if span.strip()]
+
+
+def wanted_terms(text: str, glossary: Mapping[str, str]) -> list[str]:
+    """What a translation of `text` has to have in it: the translations of its terms, whole words in any case, of
+    overlapping ones the longest; and its addresses.
+
+    >>> wanted_terms("The bank at http://a.b/c opened.", {"bank": "banque"})
+    ['banque', 'http://a.b/c']
+    """
+    found: dict[str, None] = {}
+    if glossary:
+        longest_first = sorted(glossary, key=len, reverse=True)
+        lower = {term.lower(): translation for term, translation in glossary.items()}
+        for match in re.finditer("|".join(map(_whole, longest_first)), text, re.IGNORECASE):
+            found[lower[match[0].lower()]] = None
+    found.update(dict.fromkeys(_ADDRESS.findall(text)))
+    return list(found)
+
+
+def lost_numbers(text: str, translation: str) -> list[str]:
+    """Numbers of two digits or more whose digits the translation does not have; 1,000 may have become 1 000.
+
+    >>> lost_numbers("In 1984, 2,500 came.", "En 1984, 2 500 sont venus."), lost_numbers("In 1984", "En 1948")
+    ([], ['1984'])
+    """
+    digits = re.sub(r"(?<=\d)[\s.,\u00a0\u202f’'](?=\d)", "", translation)
+    numbers = _NUMBER.findall(_ADDRESS.sub(" ", text))
+    return [number for number in dict.fromkeys(numbers) if re.sub(r"\D", "", number) not in digits]
+
+
+def _whole(term: str) -> str:
+    """A pattern for the term that is no part of a longer word; in scripts without spaces every place will do."""
+    start = r"(?<![^\W\u2e80-\u9fff])" if term[0].isalnum() and term[0] < "\u2e80" else ""
+    end = r"(?![^\W\u2e80-\u9fff])" if term[-1].isalnum() and term[-1] < "\u2e80" else ""
+    return f"{start}{re.escape(term)}{end}"

@@ -1,0 +1,163 @@
+"""A translator keeps lines and terms, prefers hypotheses without faults, and says what looks wrong."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from toys import CharTokenizer
+
+from nextword.applied import translator as module
+from nextword.applied.answers import Answer
+from nextword.applied.guard import faults
+from nextword.applied.translator import Translator
+from nextword.errors import DataError, UsageError
+from nextword.generator import TextGenerator
+from nextword.models import build_model, model_config
+from nextword.text.sentences import joined
+from nextword.text.terms import lost_numbers, read_glossary, unmarked, wanted_terms
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What the model would say: source -> its hypotheses. With required words, those of (source, words)."""
+    book: dict = {}
+
+    def answers(generator, prompts, settings, told=lambda said: None):
+        found = []
+        for i, prompt in enumerate(prompts):
+            required = tuple(settings(i).get("required_words", ()))
+            hypotheses = book[(prompt, required) if required else prompt]
+            generations = [
+                SimpleNamespace(text=f" {text}", score=-float(n), finish_reason="eos")
+                for n, text in enumerate(hypotheses)
+            ]
+            found.append(Answer(generations, 0))
+            told(prompt)
+        return found
+
+    monkeypatch.setattr(module, "answers", answers)
+    return book
+
+
+@pytest.fixture
+def translator():
+    tokenizer = CharTokenizer("abcdefghijklmnopqrstuvwxyz .,0123456789:/éà")
+    torch.manual_seed(0)
+    settings = {"type": "gru", "hidden_size": 8, "vocab_size": tokenizer.vocab_size}
+    return Translator(TextGenerator(build_model(model_config(settings)).eval(), tokenizer), ("en", "fr"))
+
+
+def test_a_text_is_translated_by_sentences(translator, said):
+    said |= {"One.": ["Un."], "Two.": ["Deux."], "One. Two.": ["Un deux."]}
+    found = translator.translate(["One. Two.", "", "Two."])
+    assert [one.text for one in found] == ["Un. Deux.", "", "Deux."]
+    assert [one.text for one in translator.translate(["One. Two."], split=False)] == ["Un deux."]
+
+
+def test_the_best_hypothesis_without_a_fault_counts(translator, said):
+    loop = "va va va va va va va va"
+    said["go"] = [loop, "allez", "vas-y"]
+    (found,) = translator.translate(["go"], num_best=2, num_beams=3)
+    assert (found.text, found.faults) == ("allez", [])
+    assert found.sentences[0].alternatives == [("allez", -1.0), ("vas-y", -2.0)]
+    said["go"] = [loop]
+    (found,) = translator.translate(["go"])
+    assert found.text == loop
+    assert found.faults == ['says "va va va" 6 times']
+
+
+def test_what_must_be_said_is_asked_for_again(translator, said):
+    said["the bank at a.b in 1984"] = ["la rive en 1948"]
+    said["the bank at a.b in 1984", ("banque", "1984")] = ["la banque en 1984"]
+    (found,) = translator.translate(["the bank at a.b in 1984"], glossary={"bank": "banque"})
+    assert (found.text, found.faults) == ("la banque en 1984", [])
+
+
+def test_what_is_still_missing_is_told(translator, said):
+    said |= {"bank": ["rive"], ("bank", ("banque",)): ["rive"]}
+    (found,) = translator.translate(["bank"], glossary={"bank": "banque"})
+    assert found.faults == ["lacks 'banque'"]
+    said["the 漢"] = ["le"]  # no token for it, so it cannot be required
+    (found,) = translator.translate(["the <keep>漢</keep>"])
+    assert found.faults == ["lacks '漢'"]
+
+
+def test_no_translation_is_many_times_as_long_as_its_source(translator):
+    (found,) = translator.translate(["abc"], ignore_eos=True, temperature=0)
+    assert 0 < len(found.text) <= 2 * 3 + 20
+    assert "has no end" in found.faults
+
+
+def test_more_is_not_asked_for_than_is_searched(translator, said):
+    with pytest.raises(UsageError, match=r"6 translations of 5 beams"):
+        translator.translate(["go"], num_best=6, num_beams=5)
+
+
+def test_languages(translator):
+    translator.check_languages("en", "fr")
+    translator.check_languages("", "FR")
+    with pytest.raises(UsageError, match=r"translates from en to fr, not to de. Use a run"):
+        translator.check_languages("en", "de")
+    with pytest.raises(UsageError, match=r"does not know its languages"):
+        Translator(translator.generator).check_languages("en", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "glossary", "expected"),
+    [
+        ("A bank, the banks; Bank!", {"bank": "banque"}, ["banque"]),
+        ("the bank account", {"bank": "banque", "bank account": "compte"}, ["compte"]),
+        ("embankment", {"bank": "banque"}, []),
+        ("我在银行工作", {"银行": "bank"}, ["bank"]),
+        ("C++ and C", {"c++": "C++"}, ["C++"]),
+        ("see (https://a.b/c?d=1), or x@y.org.", {}, ["https://a.b/c?d=1", "x@y.org"]),
+    ],
+)
+def test_terms_are_whole_words(text, glossary, expected):
+    assert wanted_terms(text, glossary) == expected
+
+
+def test_numbers_may_be_written_otherwise():
+    assert lost_numbers("2,500.50 and 7", "2 500,50 et sept") == []
+    assert lost_numbers("http://a.b/12345", "x") == []
+    assert lost_numbers("共1984人", "1948 people") == ["1984"]
+    assert unmarked("a <keep>b c</keep><keep> </keep>") == ("a b c ", ["b c"])
+
+
+def test_a_glossary_is_pairs(tmp_path):
+    path = tmp_path / "g.tsv"
+    path.write_text("\ufeffbank\tbanque\n\n银行\tbank\n", encoding="utf-8")
+    assert read_glossary(path) == {"bank": "banque", "银行": "bank"}
+    for text, message in (
+        ("a\n", r"g.tsv:1: expected a term, a tab"),
+        ("a\tb\na\tc\n", r"g.tsv:2: 'a' is 'b' already"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=message):
+            read_glossary(path)
+    with pytest.raises(DataError, match=r"none.tsv: cannot be read"):
+        read_glossary(tmp_path / "none.tsv")
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "ended", "expected"),
+    [
+        ("缓缓走来", "Come on, come on, come on, come on, come on, come on.", True, ['says "come on come" 5 times']),
+        ("He came.", "Il est venu.", True, []),
+        ("no no no no no no", "non non non non non non", True, []),
+        ("one two three four", "one two three four", True, ["is the source"]),
+        ("Tom Mary", "Tom Mary", True, []),
+        ("Go", "", True, ["empty"]),
+        ("...", "...", True, []),
+        ("Go", "Va", False, ["has no end"]),
+        ("word " * 40, "mot", True, ["much shorter: 1 words for 40"]),
+        ("Go", "a b c d e f g h i j k l m", True, ["much longer: 13 words for 1"]),
+    ],
+)
+def test_faults(source, translation, ended, expected):
+    assert faults(source, translation, ended) == expected
+
+
+def test_sentences_are_joined_as_their_script_is():
+    assert joined(["Il dit « non ».", "Bien…", "Oui."]) == "Il dit « non ». Bien… Oui."
+    assert joined(["走。", "Go.", "走。"]) == "走。Go. 走。"
