@@ -11,6 +11,7 @@ import typer
 
 from nextword.cli import (
     average,
+    chat,
     compare,
     data,
     demo,
@@ -62,6 +63,7 @@ app.command()(demo.demo)
 app.command()(train.train)
 app.command(cls=generate.Grouped)(generate.generate)
 app.command()(translate.translate)
+app.command(cls=generate.Grouped)(chat.chat)
 app.command()(write.write)
 app.command()(score.score)
 app.command()(evaluate.evaluate)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from nextword.cli.inputs import read_text, warn_unknown
+from nextword.cli.inputs import chosen, newlines, read_text, warn_unknown
 from nextword.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Grouped(TyperCommand):
                 formatter.write_dl(records)
 
 
-def _option(panel: str, help: str, *names: str) -> Any:
+def option(panel: str, help: str, *names: str) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel)
 
 
@@ -49,29 +49,29 @@ def generate(
             help="Text to continue; - reads stdin. Without: what is piped in, else the start of a new text."
         ),
     ] = None,
-    temperature: Annotated[float | None, _option(DRAWING, "Below 1 safer, above 1 wilder, 0 = greedy.")] = None,
-    top_k: Annotated[int | None, _option(DRAWING, "From the k likeliest tokens; 0 = off.")] = None,
-    top_p: Annotated[float | None, _option(DRAWING, "From the likeliest that make up this probability.")] = None,
-    min_p: Annotated[float | None, _option(DRAWING, "From tokens this fraction as likely as the best.")] = None,
-    repetition_penalty: Annotated[float | None, _option(DRAWING, "Above 1: what was said becomes less likely.")] = None,
-    seed: Annotated[int | None, _option(DRAWING, "Same seed, same text. Sample i has seed + i.")] = None,
-    prefix: Annotated[str | None, _option(CONTENT, "It begins with this text.")] = None,
-    require: Annotated[list[str] | None, _option(CONTENT, "It has this text in it. Repeatable.")] = None,
-    ban: Annotated[list[str] | None, _option(CONTENT, "It does not have this text in it. Repeatable.")] = None,
-    choice: Annotated[list[str] | None, _option(CONTENT, "It is one of these texts. Repeatable.")] = None,
-    regex: Annotated[str | None, _option(CONTENT, "All of it matches this regular expression.")] = None,
-    json_schema: Annotated[Path | None, _option(CONTENT, "It is JSON that the schema in this file accepts.")] = None,
-    grammar: Annotated[Path | None, _option(CONTENT, "It follows the grammar in this file (Lark notation).")] = None,
-    num_samples: Annotated[int | None, _option(SEARCHING, "How many continuations.", "--num-samples", "-n")] = None,
-    best_of: Annotated[int | None, _option(SEARCHING, "Draw so many, print the likeliest.")] = None,
-    mbr: Annotated[int | None, _option(SEARCHING, "Draw so many, print the one most like the others.")] = None,
-    num_beams: Annotated[int | None, _option(SEARCHING, "Beam search with so many hypotheses.")] = None,
-    length_penalty: Annotated[float | None, _option(SEARCHING, "Of beam search: above 0 favours longer texts.")] = None,
-    speculate: Annotated[int | None, _option(SEARCHING, "Guess so many tokens ahead: the same, faster.")] = None,
-    draft: Annotated[Path | None, _option(SEARCHING, "Run that guesses; without: earlier text does.")] = None,
-    max_tokens: Annotated[int | None, _option(ENDING, "Most tokens to generate.")] = None,
-    stop: Annotated[list[str] | None, _option(ENDING, r"Before this text; \n is a newline. Repeatable.")] = None,
-    ignore_eos: Annotated[bool | None, _option(ENDING, "Go on to --max-tokens.", "--ignore-eos")] = None,
+    temperature: Annotated[float | None, option(DRAWING, "Below 1 safer, above 1 wilder, 0 = greedy.")] = None,
+    top_k: Annotated[int | None, option(DRAWING, "From the k likeliest tokens; 0 = off.")] = None,
+    top_p: Annotated[float | None, option(DRAWING, "From the likeliest that make up this probability.")] = None,
+    min_p: Annotated[float | None, option(DRAWING, "From tokens this fraction as likely as the best.")] = None,
+    repetition_penalty: Annotated[float | None, option(DRAWING, "Above 1: what was said becomes less likely.")] = None,
+    seed: Annotated[int | None, option(DRAWING, "Same seed, same text. Sample i has seed + i.")] = None,
+    prefix: Annotated[str | None, option(CONTENT, "It begins with this text.")] = None,
+    require: Annotated[list[str] | None, option(CONTENT, "It has this text in it. Repeatable.")] = None,
+    ban: Annotated[list[str] | None, option(CONTENT, "It does not have this text in it. Repeatable.")] = None,
+    choice: Annotated[list[str] | None, option(CONTENT, "It is one of these texts. Repeatable.")] = None,
+    regex: Annotated[str | None, option(CONTENT, "All of it matches this regular expression.")] = None,
+    json_schema: Annotated[Path | None, option(CONTENT, "It is JSON that the schema in this file accepts.")] = None,
+    grammar: Annotated[Path | None, option(CONTENT, "It follows the grammar in this file (Lark notation).")] = None,
+    num_samples: Annotated[int | None, option(SEARCHING, "How many continuations.", "--num-samples", "-n")] = None,
+    best_of: Annotated[int | None, option(SEARCHING, "Draw so many, print the likeliest.")] = None,
+    mbr: Annotated[int | None, option(SEARCHING, "Draw so many, print the one most like the others.")] = None,
+    num_beams: Annotated[int | None, option(SEARCHING, "Beam search with so many hypotheses.")] = None,
+    length_penalty: Annotated[float | None, option(SEARCHING, "Of beam search: above 0 favours longer texts.")] = None,
+    speculate: Annotated[int | None, option(SEARCHING, "Guess so many tokens ahead: the same, faster.")] = None,
+    draft: Annotated[Path | None, option(SEARCHING, "Run that guesses; without: earlier text does.")] = None,
+    max_tokens: Annotated[int | None, option(ENDING, "Most tokens to generate.")] = None,
+    stop: Annotated[list[str] | None, option(ENDING, r"Before this text; \n is a newline. Repeatable.")] = None,
+    ignore_eos: Annotated[bool | None, option(ENDING, "Go on to --max-tokens.", "--ignore-eos")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any setting of generation, such as typical_p=0.9. Repeatable."),
@@ -90,7 +90,7 @@ def generate(
 
     Example: nextword generate runs/poems "床前明月光，" --temperature 0.8 --seed 1
     """
-    from nextword.config import assign, parse, read_json
+    from nextword.config import parse, read_json
 
     given = {
         "temperature": temperature,
@@ -113,14 +113,10 @@ def generate(
         "length_penalty": length_penalty,
         "speculate": speculate,
         "max_tokens": max_tokens,
-        "stop": [s.replace("\\n", "\n") for s in stop] if stop else None,
+        "stop": newlines(stop),
         "ignore_eos": ignore_eos,
     }
-    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    for assignment in set_ or []:
-        if "=" not in assignment:
-            raise UsageError(f"--set {assignment!r}: expected key=value, such as typical_p=0.9")
-        assign(settings, assignment)
+    settings = chosen(given, set_ or [])
     if explain and as_json:
         raise UsageError("--explain is for people, --json for programs", hint="Give one of them, or --trace FILE")
     if trace is not None and not trace.parent.is_dir():

@@ -1,12 +1,13 @@
-"""What commands that take a text share: reading it, and telling of what the model has never seen."""
+"""What commands that take a text share: reading it, its settings, telling of what the model has never seen, saving."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nextword.errors import DataError
+from nextword.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from nextword.tokenizers import Tokenizer
@@ -31,6 +32,41 @@ def read_text(source: str | Path | None) -> str:
             hint=f"Convert it first: iconv -f GB18030 -t UTF-8 {'' if source is None else name}".rstrip(),
         ) from None
     return text.replace("\r\n", "\n").removesuffix("\n")
+
+
+def chosen(given: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """The settings of generation that the user gave: as options, None being those left out, and by `--set key=value`.
+
+    Raises UsageError for an assignment that is none.
+    """
+    from nextword.config import assign
+
+    settings = {name: value for name, value in given.items() if value is not None}
+    for assignment in assignments:
+        if "=" not in assignment:
+            raise UsageError(f"--set {assignment!r}: expected key=value, such as typical_p=0.9")
+        assign(settings, assignment)
+    return settings
+
+
+def newlines(strings: Iterable[str] | None) -> list[str] | None:
+    r"""The strings of an option, in which \n stands for a newline; None for none at all."""
+    return [string.replace("\\n", "\n") for string in strings] if strings else None
+
+
+def save(text: str, name: str) -> str:
+    """Write a text to the file that somebody named at a prompt; what came of it, in words."""
+    from nextword.files import write_text
+
+    if not name:
+        return "not saved"
+    if not Path(name).parent.is_dir():  # a typing mistake must not make folders
+        return f"not saved: there is no folder {Path(name).parent}"
+    try:
+        write_text(Path(name), text)
+    except OSError as error:
+        return f"not saved: {error.strerror}"
+    return f"saved to {name}"
 
 
 def warn_unknown(tokenizer: Tokenizer, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from nextword.cli.inputs import warn_unknown
+from nextword.cli.inputs import save, warn_unknown
 from nextword.errors import NextwordError, UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def act(draft: Draft, key: str, screen: Screen) -> str:
     elif key == "r":
         return "" if draft.redraw() else "the model drew nothing in the last step"
     elif key == "s":
-        return save(draft, screen.ask("save to: "))
+        return save(draft.text + "\n", screen.ask("save to: "))
     elif draft.ended:
         return "the text has ended: u takes that back, q quits"
     elif key in ("\r", "\n", " "):
@@ -96,21 +96,6 @@ def act(draft: Draft, key: str, screen: Screen) -> str:
         if chosen:
             draft.pick(chosen[0].token)
     return ""
-
-
-def save(draft: Draft, name: str) -> str:
-    """Write the text to a file; what came of it, in words."""
-    from nextword.files import write_text
-
-    if not name:
-        return "not saved"
-    if not Path(name).parent.is_dir():  # a typing mistake must not make folders
-        return f"not saved: there is no folder {Path(name).parent}"
-    try:
-        write_text(Path(name), draft.text + "\n")
-    except OSError as error:
-        return f"not saved: {error.strerror}"
-    return f"saved to {name}"
 
 
 def page(draft: Draft, note: str, console: Console) -> Group:

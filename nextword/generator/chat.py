@@ -62,16 +62,14 @@ class Chat:
         tokenizer: ChatTokenizer,
         system: str = "",
         turns: Sequence[Turn] = (),
-        *,
-        trace: bool = False,
         **settings: Any,
     ) -> None:
-        """`turns`: what was said before. With `trace`, `last` tells how each of its tokens came about.
+        """`turns`: what was said before.
 
         `settings` are fields of GenerationConfig; reply after reply is drawn with the next seed. Raises UsageError for
         an unknown or impossible setting, DataError for a turn with an unknown role.
         """
-        self.generator, self.tokenizer, self.trace = generator, tokenizer, trace
+        self.generator, self.tokenizer = generator, tokenizer
         self._settings = self._complete(settings)
         self.config = parse(GenerationConfig, generator.config.model_dump() | self._settings)
         said = check_turns(turns, "turns")
@@ -81,6 +79,7 @@ class Chat:
         """What the model is told before all turns: its persona, say. It may be changed at any time."""
         self.last: Generation | None = None
         """The latest reply."""
+        self._request: Request | None = None  # that it answers
         self._turns = [_Turn(turn["role"], turn["content"]) for turn in said]
         self._seed = secrets.randbits(31) if self.config.seed is None else self.config.seed
         self._stopped = False
@@ -134,6 +133,20 @@ class Chat:
         self._turns, self.last = self._turns[:asked], None
         return text
 
+    def why(self) -> Generation:
+        """The latest reply drawn again, with the trace of how each of its tokens came about.
+
+        Raises UsageError if there is none.
+        """
+        if self.last is None or self._request is None:
+            raise UsageError("nothing has been said yet")
+        alone = {"best_of": 0, "mbr": 0, "seed": self.last.seed}
+        settings = self._settings | alone | {"max_tokens": len(self.last.token_ids)}
+        job = self.generator.submit_ids(self._request.prompt, trace=True, **settings)
+        while not job.finished:
+            self.generator.step()
+        return job.results(chrf)[0]
+
     def clear(self) -> None:
         """Begin anew; the system's words stay."""
         self._turns, self.last = [], None
@@ -154,14 +167,14 @@ class Chat:
     def _answer(self, before: Sequence[_Turn], text: str) -> Iterator[str]:
         asked = [*before, _Turn("user", as_unicode(text))]
         first, prompt, ids = self._prompt(asked)
-        job = self.generator.submit_ids(ids, trace=self.trace, keep=True, **self._for_next(len(ids)))
+        job = self.generator.submit_ids(ids, keep=True, **self._for_next(len(ids)))
         self._seed, self._stopped = self._seed + job.expected, False
         try:
             yield from self._pieces(job)
         finally:
             self.generator.cancel(job)
             if job.error is None and (reply := job.results(chrf)[0]).token_ids:
-                self.last = replace(reply, text=reply.text.strip())
+                self.last, self._request = replace(reply, text=reply.text.strip()), job.request
                 said = self._said(self.last, job.request, first, prompt)
                 self._turns = [*asked, _Turn("assistant", self.last.text, said)]
         if job.error is not None:
