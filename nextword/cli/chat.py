@@ -15,7 +15,7 @@ import typer
 
 from nextword.cli.generate import CONTENT, DRAWING, ENDING, SEARCHING, option
 from nextword.cli.inputs import chosen, newlines, save, warn_unknown
-from nextword.cli.prompt import Lines, bold, history
+from nextword.cli.prompt import Lines
 from nextword.errors import DataError, NextwordError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def chat(
     if lines.on_terminal:
         kind, size = generator.model.config.type, generator.model.num_parameters()
         print(f"{run}: {kind}, {size:,} parameters. /help lists what you can do, /quit leaves.", file=sys.stderr)
-    with history("chat_history"):
+    with lines.history("chat_history"):
         session.run()
     if as_json:
         from nextword.cli.explain import as_dict
@@ -119,7 +119,7 @@ class Session:
         """Until there is no more to say. A second Ctrl-C in a row leaves as an interrupted command does."""
         while True:
             try:
-                text = self.lines.read(bold(PROMPT))
+                text = self.lines.read(self.lines.bold(PROMPT))
             except KeyboardInterrupt:
                 if self._interrupted:
                     raise
@@ -191,7 +191,7 @@ class Session:
             last = next((turn["content"] for turn in reversed(self.chat.turns) if turn["role"] == "user"), "")
             if not last or not self.lines.on_terminal or "\n" in last:
                 raise UsageError("/edit needs the new text", hint="Such as: /edit How are you?")
-            text = self.lines.read(bold(PROMPT), last) or ""
+            text = self.lines.read(self.lines.bold(PROMPT), last) or ""
         if text:
             self.reply(self.chat.edit(text), text)
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from nextword.errors import DataError, UsageError
-
-try:
-    import readline
-except ImportError:  # Windows
-    readline = None  # type: ignore[assignment]
 
 BLOCK = '"""'
 MORE = "… "  # before a line that belongs to the one before
@@ -25,6 +22,10 @@ class Lines:
 
     def __init__(self) -> None:
         self.on_terminal = sys.stdin.isatty()
+        self._readline: Any = None  # edits lines, and remembers them
+        if self.on_terminal:
+            with suppress(ImportError):  # Windows has none
+                self._readline = import_module("readline")
         self._number = 0
 
     def read(self, prompt: str, draft: str = "") -> str | None:
@@ -61,17 +62,17 @@ class Lines:
             print(prompt, end="", flush=True, file=sys.stderr)
             prompt = ""
         if draft:
-            if readline is None:
+            if self._readline is None:
                 raise UsageError("this terminal cannot edit a line", hint="Give the new text with the command")
-            readline.set_startup_hook(lambda: readline.insert_text(draft))
+            self._readline.set_startup_hook(lambda: self._readline.insert_text(draft))
         try:
             return input(prompt)
         except EOFError:
             print(file=sys.stderr)
             return None
         finally:
-            if draft and readline is not None:
-                readline.set_startup_hook()
+            if draft:
+                self._readline.set_startup_hook()
 
     def _piped(self) -> str | None:
         line = sys.stdin.buffer.readline()
@@ -83,33 +84,28 @@ class Lines:
                 f"stdin: line {self._number} is not UTF-8", hint="Convert it first: iconv -f GB18030 -t UTF-8"
             ) from None
 
+    def bold(self, prompt: str) -> str:
+        """A prompt in bold where the terminal has it, marked so that readline does not count what makes it bold."""
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
+        return prompt if plain or self._readline is None else f"\001\033[1m\002{prompt}\001\033[0m\002"
 
-def bold(prompt: str) -> str:
-    """A prompt in bold where the terminal has it, marked so that readline does not count what makes it bold."""
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or readline is None:
-        return prompt
-    return f"\001\033[1m\002{prompt}\001\033[0m\002"
-
-
-@contextmanager
-def history(name: str) -> Iterator[None]:
-    """Lines typed in earlier sessions come back with the arrow keys, and those of this one will."""
-    if readline is None or not sys.stdin.isatty():
-        yield
-        return
-    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "nextword"
-    file = folder / name
-    try:
-        readline.read_history_file(file)
-    except OSError:  # there is none yet
-        readline.clear_history()
-    try:
-        yield
-    finally:
-        readline.set_history_length(MOST_REMEMBERED)
+    @contextmanager
+    def history(self, name: str) -> Iterator[None]:
+        """Lines typed in earlier sessions come back with the arrow keys, and those of this one will."""
+        if self._readline is None:
+            yield
+            return
+        file = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "nextword" / name
+        self._readline.clear_history()
+        with suppress(OSError):  # there is none yet
+            self._readline.read_history_file(file)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file.touch(mode=0o600)
-            readline.write_history_file(file)
-        except OSError as error:
-            print(f"the history is not saved: {error.strerror}: {file}", file=sys.stderr)
+            yield
+        finally:
+            self._readline.set_history_length(MOST_REMEMBERED)
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch(mode=0o600)
+                self._readline.write_history_file(file)
+            except OSError as error:
+                print(f"the history is not saved: {error.strerror}: {file}", file=sys.stderr)

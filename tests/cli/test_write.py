@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import select
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from rich.cells import cell_len
 from rich.console import Console
 from toys import Bag, ByteTokenizer, CharTokenizer, Recital, random_table
@@ -26,7 +21,6 @@ POEM = "床前明月光，\n疑是地上霜。"
 CHINESE = CharTokenizer(POEM.replace("\n", "") + "\n")
 LETTERS = CharTokenizer("abcdefgh")
 BYTES = ByteTokenizer()
-PATIENCE = 30  # seconds, on a busy machine
 
 
 def test_without_a_terminal_it_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,78 +69,15 @@ def test_bytes_of_a_character_are_shown_until_they_join() -> None:
 
 # -- on a terminal ---------------------------------------------------------------------------------------------------
 
-if sys.platform != "win32":
-    import pty
-    import signal
-    import termios
-
-
-class Terminal:
-    """A process that runs `nextword write` on a terminal of its own; its stdout is a file."""
-
-    def __init__(self, generator: TextGenerator, arguments: list[str], stdout: Path) -> None:
-        self.master, self.slave = pty.openpty()
-        termios.tcsetwinsize(self.slave, (30, 100))
-        self.before = termios.tcgetattr(self.slave)
-        self.stdout = stdout
-        self.process = os.fork()
-        if self.process == 0:
-            try:
-                os.login_tty(os.dup(self.slave))
-                os.dup2(os.open(stdout, os.O_WRONLY | os.O_CREAT), 1)
-                sys.stdin, sys.stdout, sys.stderr = (open(n, mode, encoding="utf-8") for n, mode in enumerate("rww"))  # noqa: SIM115
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                torch.set_num_threads(1)
-                TextGenerator.load = lambda folder, device="cpu", draft=None: generator
-                code = run(["write", "runs/x", *arguments])
-                sys.stdout.flush()
-                os._exit(code)
-            except BaseException as error:
-                os.write(2, f"bug: {error!r}".encode())
-                os._exit(99)
-
-    def press(self, keys: str, until: str) -> str:
-        """The page that these keys lead to: all that is written up to and with `until`."""
-        os.write(self.master, keys.encode())
-        return self.wait(until)
-
-    def wait(self, until: str) -> str:
-        """What is written up to and with `until`, and what follows at once; without colours."""
-        written, end = b"", time.monotonic() + PATIENCE
-        while until.encode() not in written:
-            assert select.select([self.master], [], [], max(0.0, end - time.monotonic()))[0], written.decode()
-            written += os.read(self.master, 65536)
-        while select.select([self.master], [], [], 0.05)[0]:
-            written += os.read(self.master, 65536)
-        return re.sub(r"\x1b\[[\d;]*m", "", written.decode())
-
-    def end(self) -> int:
-        """The exit code of the process."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            done, status = os.waitpid(self.process, os.WNOHANG)
-            if done:
-                self.process = 0
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.01)
-        raise AssertionError("it does not end")
-
-    def close(self) -> None:
-        if self.process:
-            os.kill(self.process, signal.SIGKILL)
-            os.waitpid(self.process, 0)
-        os.close(self.master)
-        os.close(self.slave)
-
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator:
-    if sys.platform == "win32":
-        pytest.skip("pseudo-terminals are POSIX")
+    from terminals import Terminal
+
     opened = []
 
     def open_terminal(generator: TextGenerator, *arguments: str) -> Terminal:
-        opened.append(Terminal(generator, [*arguments], tmp_path / "stdout"))
+        opened.append(Terminal(generator, ["write", "runs/x", *arguments], tmp_path / "stdout"))
         return opened[-1]
 
     yield open_terminal
@@ -182,7 +113,7 @@ def test_from_the_first_key_to_the_last(terminal, tmp_path: Path) -> None:
     assert session.end() == 0
     assert session.stdout.read_text(encoding="utf-8") == "床前明\n"
     assert (tmp_path / "poem.txt").read_text(encoding="utf-8") == "床前明\n"
-    assert termios.tcgetattr(session.slave) == session.before
+    assert session.is_as_before
 
 
 @pytest.mark.parametrize("question", [False, True])
@@ -194,7 +125,7 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(terminal, question: bool) -> None:
     session.press("\x03", "\x1b[?1049l")
     assert session.end() == 130
     assert session.stdout.read_text() == ""
-    assert termios.tcgetattr(session.slave) == session.before
+    assert session.is_as_before
 
 
 def test_the_end_of_the_text_and_of_the_way_back_are_said(terminal) -> None:
