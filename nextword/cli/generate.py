@@ -38,6 +38,7 @@ class Grouped(TyperCommand):
 
 
 def option(panel: str, help: str, *names: str) -> Any:
+    """An option that the help shows under a heading."""
     return typer.Option(*names, help=help, rich_help_panel=panel)
 
 
