@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from nextword.models import LanguageModel
     from nextword.tokenizers import Tokenizer
-    from nextword.training.session import Session
+    from nextword.training.session import Prompt, Session
 
 SAMPLE_TOKENS = 80
 
@@ -143,7 +143,7 @@ def train(
             if value is not None:
                 values.setdefault(section, {})[key] = value
         if adapter:
-            values.setdefault("train", {}).setdefault("adapter", {})["kind"] = adapter
+            assign(values, f"train.adapter.kind={adapter}")
         if mix:
             values.setdefault("mix", {})["corpora"] = _corpora(mix)
         for assignment in set_ or []:
@@ -268,14 +268,22 @@ def _corpora(given: list[str]) -> dict[str, Any]:
     return corpora
 
 
-def sample(model: LanguageModel, tokenizer: Tokenizer, prompt: str) -> str:
+def sample(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> str:
     """`prompt` and how the model goes on now: always from the same seed, so that samples can be compared."""
     from nextword.generator import TextGenerator
+    from nextword.metrics.overlap import chrf
 
     training = model.training
+    settings: dict[str, Any] = {"temperature": 0.8, "max_tokens": SAMPLE_TOKENS, "seed": 0, "num_samples": 1}
     try:
         generator = TextGenerator(model.eval(), tokenizer)
-        return prompt + generator.generate(prompt, temperature=0.8, max_tokens=SAMPLE_TOKENS, seed=0).text
+        if isinstance(prompt, str):
+            job = generator.submit(prompt, **settings)
+        else:
+            job = generator.submit_ids(prompt, **settings)
+        while not job.finished:
+            generator.step()
+        return job.prompt + job.results(chrf)[0].text
     finally:
         model.train(training)
 

@@ -29,7 +29,7 @@ def export_card(name: str, config: Mapping[str, Any], architecture: str, licence
     valid = figures.get("validation") or {}
     rows = [("size", f"{figures.get('parameters', 0):,} parameters")]
     rows += [("from", str(origin["source"]))] if origin else []
-    rows += [("data", sources or "not recorded")] if not origin else []
+    rows += [("data", sources or "not recorded")] if train or not origin else []
     rows += [("tokenizer", f"{config['tokenizer']['type']}, {config['tokenizer']['vocab_size']:,} tokens")]
     if train:
         done = f"{figures.get('steps', 0):,} steps, {figures.get('tokens', 0):,} tokens"

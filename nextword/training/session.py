@@ -76,7 +76,10 @@ KEPT = ("data", "mix", "split", "task", "corpus", "init", "origin", "chosen", "e
 
 GIVE_SOURCE = "Name the run to begin with: --init-from RUN"
 
-Sampler = Callable[[LanguageModel, Tokenizer, str], str]
+Prompt = str | list[int]
+"""Text; or all ids, where a chat template has put control tokens in between, which no text can spell."""
+
+Sampler = Callable[[LanguageModel, Tokenizer, Prompt], str]
 """(model, tokenizer, prompt) -> what the model writes after a prompt of the held-out text, "" where there are none."""
 
 
@@ -360,8 +363,10 @@ def _asking(
     """`sample` with the first prompt, or the end of it that leaves half a context for the answer."""
     ids, prompt = next(files.examples())
     first = 0 if limit is None else max(0, prompt - limit // 2)
-    text = tokenizer.decode(ids[first:prompt].tolist())
-    return lambda model: sample(model, tokenizer, text)
+    asked = ids[first:prompt].tolist()
+    plain = tokenizer.special_ids.isdisjoint(asked)
+    question = tokenizer.decode(asked) if plain else [tokenizer.bos_id, *asked]
+    return lambda model: sample(model, tokenizer, question)
 
 
 def settle_prepared(

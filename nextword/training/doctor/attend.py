@@ -50,7 +50,8 @@ class Doctor:
         self.findings: list[Finding] = []
         """Those of before the first step."""
         if not trainer.position.step:
-            self.corpus, self.findings = examine_splits(session.splits, session.tokenizer)
+            self.corpus, found = examine_splits(session.splits, session.tokenizer)
+            self.findings = [finding for finding in found if finding.kind not in _settled(session)]
             self.findings += examine_plan(self.plan)
 
     def attend(self) -> Iterator[Event]:
@@ -132,3 +133,11 @@ def plan_of(
         memory_present=present if math.isfinite(present) else 0.0,
         steps=config.steps or config.epochs * files.len_tokens / step_tokens or None,
     )
+
+
+def _settled(session: Session) -> tuple[str, ...]:
+    """Kinds of findings that nothing can be done about: the tokenizer is that of a model from elsewhere, and a chat
+    template says the same in every conversation."""
+    sections = session.sections
+    settled = ("vocabulary", "tokenizer-script") if "origin" in sections else ()
+    return settled + (("split-overlap",) if sections.get("data", {}).get("conversations") else ())
