@@ -1,6 +1,6 @@
 """A process that dies while it saves, at any moment, leaves a checkpoint that is at least the last one it reported.
 
-The children are forks of one process of their own (this file, run as a script), so that torch is imported once.
+Each scene is a process, whose own forks are what dies.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import random
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import Fork, command
 
 from nextword.checkpoint import weights
 from nextword.cli import run
@@ -193,30 +193,29 @@ def cuts(folder: Path, again: bool) -> None:
     print(json.dumps({"calls": last - 1, "outcomes": outcomes}))
 
 
-def script(*arguments: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # threads do not outlive a fork
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2])
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def played(scene: Callable[..., None], *arguments: Any) -> dict[str, Any]:
+    """The figures that a scene prints, of one thread: others do not outlive a fork."""
+    code, out, errors = Fork(scene, *arguments, OMP_NUM_THREADS="1").end()
+    assert code == 0, errors
+    return json.loads(out)
 
 
 @pytest.mark.slow
 def test_killed_at_200_random_moments(tmp_path):
-    figures = script("kills", str(tmp_path / "run"), "200")
+    figures = played(kills, tmp_path / "run", 200)
     assert figures["step"] > 100
     assert figures["amid"] > 20  # else the moments were not those that matter
 
 
 @pytest.mark.parametrize("count", [10])
 def test_killed_at_random_moments(count, tmp_path):
-    # What is on the disk is compared in the script, after each kill; it answers only if all of it was right.
-    assert script("kills", str(tmp_path / "run"), str(count))["step"] >= 0
+    # What is on the disk is compared in the scene, after each kill; it answers only if all of it was right.
+    assert played(kills, tmp_path / "run", count)["step"] >= 0
 
 
 @pytest.mark.parametrize("which", ["new", "again"])
 def test_the_power_fails_after_each_call_of_a_save(which, tmp_path):
-    figures = script("cuts", str(tmp_path / "run"), which)
+    figures = played(cuts, tmp_path / "run", which == "again")
     assert figures["calls"] > 30
     assert figures["outcomes"][0] == 3
     assert figures["outcomes"][-1] == (4 if which == "new" else 3)
@@ -225,28 +224,23 @@ def test_the_power_fails_after_each_call_of_a_save(which, tmp_path):
 # -- a full disk -----------------------------------------------------------------------------------------------------
 
 
-def start(folder: Path, *arguments: str, limit: int = 0) -> subprocess.CompletedProcess[str]:
-    """`nextword train`, in a process that may write no file of more than `limit` bytes."""
-
-    def limited() -> None:
-        if limit:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    command = [sys.executable, "-c", "from nextword.cli import main; main()", "train", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, preexec_fn=limited)
+def train(arguments: list[str], limit: int = 0) -> None:
+    """`nextword train`, that may write no file of more than `limit` bytes."""
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    command(["train", *arguments])
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     (folder / "text.txt").write_text(PROSE)
-    done = start(folder, "text.txt", "--out", "r", "--steps", "4", *TINY)
-    assert done.returncode == 0, done.stderr
+    assert run(["train", str(folder / "text.txt"), "--out", str(folder / "r"), "--steps", "4", *TINY]) == 0
     return folder
 
 
 @pytest.mark.parametrize("limit", [2_000, 12_000], ids=["weights", "checkpoint"])
-def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(limit, small, tmp_path):
+def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(limit, small, tmp_path, monkeypatch):
     """The kept weights are of some 5 kB, the tensors of a checkpoint of 15."""
     subprocess.run(["cp", "-r", str(small), str(tmp_path / "copy")], check=True)
     folder = tmp_path / "copy"
@@ -257,16 +251,18 @@ def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(limit, small, t
     assert min(sizes) > 2_000, sizes
     before = {path: path.read_bytes() for path in (run / "checkpoints").rglob("*") if path.is_file()}
     # The logs are cut by rewriting them, and their lines are few: they stay below the limit.
-    done = start(folder, "--resume", "--out", "r", "--steps", "9", "--json", limit=limit)
-    assert done.returncode == 1
-    error = done.stderr.splitlines()[-1]
+    monkeypatch.chdir(folder)
+    go_on = ["--resume", "--out", "r", "--steps", "9", "--json"]
+    code, _, errors = Fork(train, go_on, limit).end()
+    assert code == 1
+    error = errors.splitlines()[-1]
     assert error.startswith("Error: r/")
     assert "cannot write the " + ("weights" if limit == 2_000 else "checkpoint") in error
     assert "File too large" in error
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in errors
     assert {path: path.read_bytes() for path in (run / "checkpoints").rglob("*") if path.is_file()} == before
     assert not list(run.rglob(".*"))
-    assert start(folder, "--resume", "--out", "r", "--steps", "9", "--json").returncode == 0
+    assert run(["train", *go_on]) == 0
 
 
 def test_too_small_a_disk_is_told_before_the_training(small, tmp_path, monkeypatch, capsys):
@@ -279,11 +275,3 @@ def test_too_small_a_disk_is_told_before_the_training(small, tmp_path, monkeypat
     assert "checkpoints of this run take at least 0.00 GiB" in line
     assert "train.keep_checkpoints=1" in line
     assert not Path(out).exists()
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    if sys.argv[1] == "kills":
-        kills(Path(sys.argv[2]), int(sys.argv[3]))
-    else:
-        cuts(Path(sys.argv[2]), sys.argv[3] == "again")

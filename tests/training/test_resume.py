@@ -1,7 +1,4 @@
-"""A run that was interrupted, however and wherever, ends with the bits of one that was not.
-
-Run as a script, this file is the process that trains and is killed.
-"""
+"""A run that was interrupted, however and wherever, ends with the bits of one that was not."""
 
 from __future__ import annotations
 
@@ -10,14 +7,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import Fork
 from safetensors.torch import load_file
 
 from nextword.checkpoint import weights
@@ -140,9 +136,8 @@ def child(folder: Path, spec: dict[str, Any]) -> None:
 
 
 def process(folder: Path, kill: int, **spec: object) -> None:
-    command = [sys.executable, __file__, str(folder), json.dumps(spec | {"kill": kill})]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert done.returncode == (-signal.SIGKILL if kill < FOREVER else 0), done.stderr
+    code, _, errors = Fork(child, folder, spec | {"kill": kill}).end()
+    assert code == (-signal.SIGKILL if kill < FOREVER else 0), errors
 
 
 def batches(path: Path) -> dict[int, list[str]]:
@@ -397,7 +392,3 @@ def test_a_number_that_is_none_leaves_the_checkpoints(tokens, tmp_path):
         list(events)
     assert [path.name for path in resume.checkpoints(tmp_path / "run")] == ["step-00000002", "step-00000004"]
     assert go_on("lstm", tokens, tmp_path / "run", steps=8).position.step == 4
-
-
-if __name__ == "__main__":
-    child(Path(sys.argv[1]), json.loads(sys.argv[2]))
