@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from processes import Fork, command
 
 from nextword import corpora
 from nextword.cli import run, watch
@@ -592,22 +593,9 @@ def test_a_number_that_is_none_is_one_line_and_keeps_the_checkpoints(what, monke
     assert run(["train", "--resume", "--out", "r"]) == 0
 
 
-# -- signals: the real process ---------------------------------------------------------------------------------------
+# -- signals: a real process -----------------------------------------------------------------------------------------
 
 ENDLESS = ["--steps", "100000000", "--set", "train.eval_every=100000000", "--set", "train.checkpoint_every=100000000"]
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from nextword.cli import main; main()", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def is_training(folder: Path) -> bool:
@@ -617,11 +605,11 @@ def is_training(folder: Path) -> bool:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_the_run_goes_on_later(number, code, capsys):
-    process = start("train", "prose.txt", "--out", "r", "--json", *ENDLESS, *tiny())
-    wait_for(lambda: is_training(Path("r")), process)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
+    process = Fork(command, ["train", "prose.txt", "--out", "r", "--json", *ENDLESS, *tiny()])
+    process.wait_for(lambda: is_training(Path("r")))
+    process.send(number)
+    ended, out, err = process.end()
+    assert ended == code, err
     assert "Traceback" not in err
     figures = json.loads(out)
     assert figures["reason"] == "interrupted"
@@ -633,24 +621,21 @@ def test_a_signal_saves_and_the_run_goes_on_later(number, code, capsys):
     assert json.loads(Path("r/config.json").read_text())["figures"]["steps"] == steps
 
 
-def test_a_second_signal_quits_at_once(capsys):
-    # A pause that never ends: the first signal alone would be in vain.
-    code = (
-        "import time, sys\nfrom nextword.cli import main\nfrom nextword.training.trainer import Trainer\n"
-        "Trainer.save = lambda self: (print('saving', file=sys.stderr, flush=True), time.sleep(600))\nmain()"
-    )
-    command = [sys.executable, "-c", code, "train", "prose.txt", "--out", "r", *ENDLESS, *tiny()]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: is_training(Path("r")), process)
-    process.send_signal(signal.SIGINT)
-    assert process.stderr is not None
-    seen = ""
-    while "saving\n" not in seen:
-        seen += process.stderr.readline()
+def never_saved(arguments: list[str]) -> None:
+    """The command, with saving made to take forever: a first signal alone is in vain."""
+    Trainer.save = lambda self: (print("saving", file=sys.stderr, flush=True), time.sleep(600))  # type: ignore
+    command(arguments)
+
+
+def test_a_second_signal_quits_at_once():
+    process = Fork(never_saved, ["train", "prose.txt", "--out", "r", *ENDLESS, *tiny()])
+    process.wait_for(lambda: is_training(Path("r")))
+    process.send(signal.SIGINT)
+    process.wait_for(lambda: "saving\n" in process.err)
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    process.send(signal.SIGINT)
+    code, _, err = process.end()
+    assert code == 130
     assert time.monotonic() - began < 10
     assert "Traceback" not in err
 
@@ -662,11 +647,12 @@ def test_a_signal_while_the_data_is_prepared_leaves_nothing_behind(number, code,
     big = Path("big.txt")
     big.write_text(PROSE * 400, encoding="utf-8")
     with unchanged(Path()):
-        process = start("train", "big.txt", "--out", out, "--overwrite", "--tokenizer", "word", "--steps", "1", *tiny())
-        wait_for(lambda: bool(list(Path(out).glob(".new-*"))), process)
+        options = ["--out", out, "--overwrite", "--tokenizer", "word", "--steps", "1"]
+        process = Fork(command, ["train", "big.txt", *options, *tiny()])
+        process.wait_for(lambda: bool(list(Path(out).glob(".new-*"))))
         time.sleep(0.2)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == code, err
+        process.send(number)
+        ended, _, err = process.end()
+        assert ended == code, err
         assert "Traceback" not in err
     assert not Path("runs/new").exists()

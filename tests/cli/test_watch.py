@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from processes import Fork, command
 
 from nextword import corpora
 from nextword.cli import run
@@ -22,18 +23,41 @@ SETTINGS += ["train.eval_every=3", "train.checkpoint_every=4", "train.sample_eve
 TRAIN = ["train", "prose.txt", "--out", "r", "--model", "lstm", "--steps", "8", "--json"]
 TRAIN += [part for setting in SETTINGS for part in ("--set", setting)]
 
-# Each says when its phase is reached for the first time, and waits there for the signal.
-HERE = (
-    "import os, time\ndef here():\n    if not here.__dict__: here.said = os.write(2, b'here\\n'); time.sleep({wait})\n"
-)
-LOSS = "import torch\nfrom nextword.training import parallel as p\nold = p.next_token_loss\n"
-PHASES = {
-    "a step": LOSS + "p.next_token_loss = lambda *a: (torch.is_grad_enabled() and here(), old(*a))[1]\n",
-    "an evaluation": LOSS + "p.next_token_loss = lambda *a: (torch.is_grad_enabled() or here(), old(*a))[1]\n",
-    "a sample": "from nextword.cli import train as t\nold = t.sample\nt.sample = lambda *a: (here(), old(*a))[1]\n",
-    "a save": "from nextword import files as f\nold = f.write_json\n"
-    "f.write_json = lambda p, v: (p.name == 'manifest.json' and here(), old(p, v))[1]\n",
-}
+
+def here(signals: int) -> None:
+    """Say that the phase is reached for the first time, and stay in it until that many signals have come."""
+    if not hasattr(here, "said"):
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer)
+        here.said = os.write(2, b"here\n")  # type: ignore[attr-defined]
+        for _ in range(signals):
+            os.read(reader, 1)
+
+
+def trained(phase: str, signals: int) -> None:
+    """The command, with a phase that waits for signals."""
+    from nextword import files
+    from nextword.cli import train
+    from nextword.training import parallel
+
+    loss, sample, write_json = parallel.next_token_loss, train.sample, files.write_json
+
+    def at(reached: bool, call: Callable[..., Any], *arguments: Any) -> Any:
+        if reached:
+            here(signals)
+        return call(*arguments)
+
+    match phase:
+        case "a step":
+            parallel.next_token_loss = lambda *a: at(torch.is_grad_enabled(), loss, *a)
+        case "an evaluation":
+            parallel.next_token_loss = lambda *a: at(not torch.is_grad_enabled(), loss, *a)
+        case "a sample":
+            train.sample = lambda *a: at(True, sample, *a)
+        case "a save":
+            files.write_json = lambda path, value: at(path.name == "manifest.json", write_json, path, value)
+    command(TRAIN)
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +74,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, phase: str, wait: float) -> subprocess.Popen[str]:
+def start(folder: Path, phase: str, signals: int) -> Fork:
     """A run that has reached `phase`."""
-    code = HERE.format(wait=wait) + PHASES[phase] + "from nextword.cli import main\nmain()"
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-c", code, *TRAIN]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder, env=os.environ | threads)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.endswith("here\n"):
-            return process
-    raise AssertionError(f"{phase} was never reached")
+    process = Fork(trained, phase, signals, folder=folder)
+    process.wait_for(lambda: "here\n" in process.err)
+    return process
 
 
 @pytest.mark.parametrize(
@@ -76,10 +94,10 @@ def test_a_signal_saves_wherever_it_comes_and_the_run_ends_as_if_it_had_not(
     phase, number, code, whole, tmp_path, monkeypatch, capsys
 ):
     shutil.copy(whole / "prose.txt", tmp_path)
-    process = start(tmp_path, phase, wait=1.0)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
+    process = start(tmp_path, phase, signals=1)
+    process.send(number)
+    ended, _, err = process.end()
+    assert ended == code, err
     assert "Traceback" not in err
     assert "saving, then stopping" in err
     newest = resume.latest(tmp_path / "r")
@@ -94,15 +112,13 @@ def test_a_signal_saves_wherever_it_comes_and_the_run_ends_as_if_it_had_not(
 
 def test_a_second_signal_amid_a_save_quits_at_once_and_leaves_no_half(whole, tmp_path):
     shutil.copy(whole / "prose.txt", tmp_path)
-    process = start(tmp_path, "a save", wait=600.0)
-    process.send_signal(signal.SIGTERM)
-    assert process.stderr is not None
-    while "once more" not in process.stderr.readline():
-        pass
+    process = start(tmp_path, "a save", signals=2)
+    process.send(signal.SIGTERM)
+    process.wait_for(lambda: "once more" in process.err)
     began = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 143, err
+    process.send(signal.SIGTERM)
+    code, _, err = process.end()
+    assert code == 143, err
     assert time.monotonic() - began < 10
     assert not list((tmp_path / "r").rglob(".*"))
     assert resume.checkpoints(tmp_path / "r") == []  # it was the first

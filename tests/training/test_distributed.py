@@ -1,15 +1,15 @@
 """Several processes train as one does: the same rows, losses and weights, whatever their number was before.
 
-Run as a script, this file is one of two processes: it plays the scenes below, and writes down what it saw.
+Two processes play the scenes below, and write down what they saw.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from processes import Fork, command
 from safetensors.torch import load_file
 from songs import V, counting_songs
 
@@ -199,26 +200,19 @@ def child(root: Path) -> None:
         (root / f"seen-{world.rank}.json").write_text(json.dumps(seen))
 
 
-def start(arguments: Sequence[str], **options: Any) -> list[subprocess.Popen[str]]:
+def start(work: Callable[..., object], *arguments: Any, folder: Path | None = None) -> list[Fork]:
     """Two processes of one run, as torchrun starts them: the store in which they meet is not in one of them."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     STORES.append(store)
-    together = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
-    together |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
-    environment = os.environ | together | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return [
-        subprocess.Popen(
-            [sys.executable, *arguments], env=environment | {"RANK": rank, "LOCAL_RANK": rank}, **pipes, **options
-        )
-        for rank in ("0", "1")
-    ]
+    environment = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    environment |= {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    environment |= {"TORCHELASTIC_RESTART_COUNT": "0", "OMP_NUM_THREADS": "1"}
+    return [Fork(work, *arguments, folder=folder, **environment, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
 
 
-def finish(started: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+def finish(started: list[Fork]) -> list[tuple[int, str, str]]:
     """Exit code, stdout and stderr of each."""
-    outputs = [process.communicate(timeout=120) for process in started]
-    return [(process.returncode, *output) for process, output in zip(started, outputs, strict=True)]
+    return [process.end() for process in started]
 
 
 # -- what came of them -----------------------------------------------------------------------------------------------
@@ -237,7 +231,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counting_songs(tokens)
     for name, parallel in EACH:
         play(make(name, tokens, root / f"elastic-{name}-{parallel}", parallel=parallel, steps=6))
-    for code, _, errors in finish(start([__file__, str(root)])):
+    for code, _, errors in finish(start(child, root)):
         assert code == 0, errors
     return root
 
@@ -391,30 +385,20 @@ PROSE = "a tiny corpus of few words, said again and again. " * 40
 TINY = ["--model", "gru", "--set", "model.hidden_size=8", "--set", "train.precision='float32'"]
 
 
-def wait_for_a_step(started: list[subprocess.Popen[str]], folder: Path) -> None:
+def train_in(folder: Path, *options: str) -> list[Fork]:
+    """`nextword train` in two processes."""
+    (folder / "prose.txt").write_text(PROSE)
+    return start(command, ["train", "prose.txt", "--out", "run", *TINY, *options], folder=folder)
+
+
+def wait_for_a_step(started: list[Fork], folder: Path) -> None:
     """Until both are in the midst of training."""
     metrics = folder / "run" / "metrics.jsonl"
-    while not (metrics.exists() and metrics.stat().st_size):
-        assert started[0].poll() is None
-        time.sleep(0.05)
+    started[0].wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0)
 
 
 def test_a_mistake_is_told_once(tmp_path):
-    (tmp_path / "prose.txt").write_text(PROSE)
-    command = [
-        "-m",
-        "nextword",
-        "train",
-        "prose.txt",
-        "--out",
-        "run",
-        *TINY,
-        "--set",
-        "train.batch_size=1",
-        "--steps",
-        "2",
-    ]
-    ended = finish(start(command, cwd=tmp_path))
+    ended = finish(train_in(tmp_path, "--set", "train.batch_size=1", "--steps", "2"))
     assert [code for code, *_ in ended] == [2, 2]
     assert "".join(errors for *_, errors in ended).count("Error: 2 processes cannot share batches of 1 row") == 1
     assert "Traceback" not in "".join(errors for *_, errors in ended)
@@ -422,10 +406,9 @@ def test_a_mistake_is_told_once(tmp_path):
 
 
 def test_a_signal_to_one_saves_and_ends_all_with_its_code(tmp_path):
-    (tmp_path / "prose.txt").write_text(PROSE)
-    started = start(["-m", "nextword", "train", "prose.txt", "--out", "run", *TINY, "--steps", "100000"], cwd=tmp_path)
+    started = train_in(tmp_path, "--steps", "100000")
     wait_for_a_step(started, tmp_path)
-    started[1].terminate()
+    started[1].send(signal.SIGTERM)
     ended = finish(started)
     assert [code for code, *_ in ended] == [143, 143], ended
     assert ended[0][1].count("go on with:") == 1
@@ -435,10 +418,9 @@ def test_a_signal_to_one_saves_and_ends_all_with_its_code(tmp_path):
 
 @pytest.mark.slow
 def test_one_that_dies_ends_the_other_in_a_line(tmp_path):
-    (tmp_path / "prose.txt").write_text(PROSE)
-    started = start(["-m", "nextword", "train", "prose.txt", "--out", "run", *TINY, "--steps", "100000"], cwd=tmp_path)
+    started = train_in(tmp_path, "--steps", "100000")
     wait_for_a_step(started, tmp_path)
-    started[1].kill()
+    started[1].send(signal.SIGKILL)
     (code, _, errors), _ = finish(started)
     assert code == 1
     assert errors.splitlines()[-1].startswith("Error: another process of this run is gone")
@@ -479,7 +461,3 @@ def test_rows_are_divided_evenly(total, size):
     shares = [range(total)[World(torch.device("cpu"), rank, size).rows(total)] for rank in range(size)]
     assert [row for share in shares for row in share] == list(range(total))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-if __name__ == "__main__":
-    child(Path(sys.argv[1]))
