@@ -68,7 +68,7 @@ class Fork:
             assert time.monotonic() < deadline, self.err
             time.sleep(0.01)
 
-    def end(self, timeout: float = 120) -> tuple[int, str, str]:
+    def end(self, timeout: float = 600) -> tuple[int, str, str]:
         """Its exit code, negative for a signal, and what it wrote to stdout and to stderr."""
         self._process.join(timeout)
         code = self._process.exitcode

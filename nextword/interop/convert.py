@@ -159,6 +159,11 @@ def run_as_foreign(run: Path) -> tuple[Foreign, dict[str, Any], str]:
         settings = model_config(config["model"])
     except UsageError as error:
         raise RunError(f"{run / checkpoint.CONFIG}: {error}") from None
+    if isinstance(settings, TransformerConfig) and settings.type != "transformer":
+        raise UsageError(
+            f"{run} is a {settings.type}, which no family of decoders in Hugging Face's and GGUF's formats is like",
+            hint="Export a run of a transformer",
+        )
     if not isinstance(settings, TransformerConfig):
         raise UsageError(
             f"{run} is a recurrent network ({settings.type}), which Hugging Face's families and GGUF do not have",

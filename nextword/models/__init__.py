@@ -13,6 +13,7 @@ from nextword.errors import UsageError, did_you_mean
 from nextword.models.attention_rnn import AttentionRnn, AttentionRnnConfig
 from nextword.models.base import LanguageModel, ModelConfig, State
 from nextword.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from nextword.models.prefix import PrefixConfig, PrefixTransformer
 from nextword.models.recurrent import RecurrentConfig, RecurrentModel
 from nextword.models.transformer import Transformer, TransformerConfig
 
@@ -29,6 +30,7 @@ MODELS: dict[str, Architecture] = {
     "gru": Architecture(RecurrentConfig, RecurrentModel),
     "lstm": Architecture(RecurrentConfig, RecurrentModel),
     "transformer": Architecture(TransformerConfig, Transformer),
+    "prefix-lm": Architecture(PrefixConfig, PrefixTransformer),
     "encoder-decoder": Architecture(EncoderDecoderConfig, EncoderDecoder),
     "gru-attention": Architecture(AttentionRnnConfig, AttentionRnn),
     "lstm-attention": Architecture(AttentionRnnConfig, AttentionRnn),

@@ -28,14 +28,14 @@ class TransformerState(State):
     def select(self, rows: Tensor) -> Self:
         """The given rows, copied."""
         lengths = self.lengths[rows]
-        uniform = _common(lengths) if self.uniform is None else self.uniform
+        uniform = common(lengths) if self.uniform is None else self.uniform
         return type(self)([k[rows] for k in self.keys], [v[rows] for v in self.values], lengths, uniform)
 
     def rewind(self, lengths: Tensor) -> Self:
         """Nothing is copied: what lies behind `lengths` stays unseen until it is overwritten."""
         assert (lengths <= self.lengths).all()
         self.spend()
-        return type(self)(self.keys, self.values, lengths, _common(lengths))
+        return type(self)(self.keys, self.values, lengths, common(lengths))
 
     def tensors(self) -> list[Tensor]:
         """Lengths, then the keys of all layers, then their values."""
@@ -45,7 +45,7 @@ class TransformerState(State):
         """The inverse of `tensors`."""
         lengths, *buffers = tensors
         half = len(buffers) // 2
-        return type(self)(list(buffers[:half]), list(buffers[half:]), lengths, _common(lengths))
+        return type(self)(list(buffers[:half]), list(buffers[half:]), lengths, common(lengths))
 
     def _join(self, states: Sequence[Self]) -> Self:
         lengths = torch.cat([state.lengths for state in states])
@@ -54,7 +54,7 @@ class TransformerState(State):
         values = [
             torch.cat([_grown(v, room) for v in layer]) for layer in zip(*(s.values for s in states), strict=True)
         ]
-        return type(self)(keys, values, lengths, _common(lengths))
+        return type(self)(keys, values, lengths, common(lengths))
 
     def places(self, T: int) -> tuple[Tensor, int]:
         """The positions (B or 1, T) of the next T tokens, and the length of the longest row with them."""
@@ -87,7 +87,7 @@ def stored(buffer: Tensor, new: Tensor, positions: Tensor, length: int, uniform:
     return buffer
 
 
-def _common(lengths: Tensor) -> int | None:
+def common(lengths: Tensor) -> int | None:
     """The length that all rows share, or None."""
     known = set(lengths.tolist())
     return known.pop() if len(known) == 1 else None

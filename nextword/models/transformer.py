@@ -6,7 +6,7 @@ Shapes: B rows, T new tokens, S all tokens so far, C hidden size, H heads, G key
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import torch
@@ -135,6 +135,11 @@ class TransformerConfig(ModelConfig):
         """Inner width of the MLP."""
         gated = -(-8 * self.hidden_size // (3 * 32)) * 32
         return self.mlp_size or (gated if self.activation in GATED else 4 * self.hidden_size)
+
+    @property
+    def room(self) -> int:
+        """Positions that tokens may have."""
+        return self.max_seq_len
 
     @property
     def layer_kinds(self) -> tuple[Kind, ...]:
@@ -321,11 +326,11 @@ class Transformer(LanguageModel):
         C, V = config.hidden_size, config.vocab_size
         self.embedding = nn.Embedding(V, C)
         if config.positions == "learned":
-            self.position_embedding = nn.Embedding(config.max_seq_len, C)
+            self.position_embedding = nn.Embedding(config.room, C)
         else:
-            self.rotary = Rotary(config.R, config.max_seq_len, config.rope_theta, config.rope_scaling)
+            self.rotary = Rotary(config.R, config.room, config.rope_theta, config.rope_scaling)
             if config.rope_local_theta:
-                self.local_rotary = Rotary(config.R, config.max_seq_len, config.rope_local_theta)
+                self.local_rotary = Rotary(config.R, config.room, config.rope_local_theta)
         self.kinds = config.layer_kinds
         self.blocks: Sequence[Block] = nn.ModuleList(Block(config, kind) for kind in self.kinds)  # type: ignore[assignment]
         self.norm = norm_layer(config)
@@ -352,8 +357,12 @@ class Transformer(LanguageModel):
         """The blocks."""
         return list(self.blocks)
 
-    def init_state(self, batch_size: int) -> TransformerState:
+    def init_state(self, batch_size: int) -> State:
         """Empty buffers."""
+        return self.empty_state(batch_size)
+
+    def empty_state(self, batch_size: int) -> TransformerState:
+        """Keys and values of no token."""
         config, weight = self.config, self.embedding.weight
         shape = (batch_size, config.G, 0, config.D)
         # Not weight.new_zeros: of a weight spread over processes it would be spread too.
@@ -382,18 +391,37 @@ class Transformer(LanguageModel):
             state.spend()
             past = state.uniform
             positions, length = state.places(T)  # (B or 1, T)
-        if length > self.config.max_seq_len:
-            raise ValueError(f"{length} tokens do not fit the model's context of {self.config.max_seq_len}")
+        if length > self.config.room:
+            raise ValueError(f"{length} tokens do not fit the model's context of {self.config.room}")
+        aligned = past == 0 or (past is not None and T == 1)  # attention knows by itself who sees whom
+        places = new if apart is not None else positions  # among the keys
+        x = self.through_blocks(tokens, positions, length, self._masks(places, length, aligned, apart), state)
+        after = None
+        if state is not None:
+            uniform = None if state.uniform is None else length
+            after = TransformerState(state.keys, state.values, state.lengths + T, uniform)
+        return self.norm(x), after
 
+    def through_blocks(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        length: int,
+        masks: Mapping[Kind, Tensor | None],
+        state: TransformerState | None,
+    ) -> Tensor:
+        """(B, T) ids at (B or 1, T) positions -> (B, T, C), as the last block leaves them.
+
+        `masks` are those of `Attention`, for each kind of layer. `state` gets the keys and values; with them, its rows
+        hold up to `length` tokens.
+        """
         x = self.embedding(tokens)  # (B, T, C)
         if self.config.embedding_scale:
             x = x * self.config.hidden_size**0.5
         if self.config.positions == "learned":
             x = x + self.position_embedding(positions)
         x = self.dropout(x)
-        aligned = past == 0 or (past is not None and T == 1)  # attention knows by itself who sees whom
-        places = new if apart is not None else positions  # among the keys
-        angles, masks = self._angles(positions), self._masks(places, length, aligned, apart)
+        angles = self._angles(positions)
         run = self._run_block if self.training and state is None else _run_block
         for i, (block, kind) in enumerate(zip(self.blocks, self.kinds, strict=True)):
             memory = None if state is None else (state, i, positions, length)
@@ -401,11 +429,7 @@ class Transformer(LanguageModel):
                 x = checkpoint(run, block, x, angles[kind], masks[kind], memory, use_reentrant=False)
             else:
                 x = run(block, x, angles[kind], masks[kind], memory)
-        after = None
-        if state is not None:
-            uniform = None if state.uniform is None else length
-            after = TransformerState(state.keys, state.values, state.lengths + T, uniform)
-        return self.norm(x), after
+        return x
 
     def _angles(self, positions: Tensor) -> dict[Kind, Angles | None]:
         """The rotation of (B or 1, T) positions in each kind of layer."""

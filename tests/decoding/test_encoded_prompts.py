@@ -10,11 +10,11 @@ from nextword.models import build_model, model_config
 PROMPTS = [(EOS, 3, 5), (EOS,), (EOS, 7, 7, 7, 2, 9), (EOS, 3, 5), (EOS, 1)]
 
 
-@pytest.fixture(params=["encoder-decoder", "gru-attention"])
+@pytest.fixture(params=["encoder-decoder", "prefix-lm", "gru-attention"])
 def model(request):
     torch.manual_seed(4)
     sizes = {"hidden_size": 16, "num_layers": 2, "vocab_size": V}
-    sizes |= {"num_heads": 2, "max_seq_len": 32} if request.param == "encoder-decoder" else {}
+    sizes |= {"num_heads": 2, "max_seq_len": 32} if request.param != "gru-attention" else {}
     made = build_model(model_config({"type": request.param} | sizes)).eval()
     with torch.no_grad():
         for parameter in made.parameters():

@@ -65,6 +65,8 @@ TINY = {
     },
     "encoder-decoder": {"type": "encoder-decoder", **TRANSFORMER},
     "encoder-decoder-gpt2": {"type": "encoder-decoder", **TRANSFORMER, **GPT2, "num_kv_heads": 2, "encoder_layers": 1},
+    "prefix-lm": {"type": "prefix-lm", **TRANSFORMER},
+    "prefix-lm-gpt2": {"type": "prefix-lm", **TRANSFORMER, **GPT2, "num_kv_heads": 2, "attention_softcap": 3.0},
     "gru-attention": {"type": "gru-attention", **RECURRENT},
     "lstm-attention": {
         "type": "lstm-attention",

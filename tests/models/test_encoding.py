@@ -6,6 +6,7 @@ from test_contract import TINY, V, tiny_model, tokens
 from torch import nn
 
 from nextword.models import MODELS, State
+from nextword.models.prefix import PrefixTransformer
 
 ENCODING = [name for name in TINY if MODELS[TINY[name]["type"]].model.encodes]
 SOURCES = [[1, 2, 3, 4, 5], [], [6, 7], [8]]
@@ -29,6 +30,9 @@ def test_sources_side_by_side_equal_each_alone(model):
     for i, source in enumerate(SOURCES):
         alone, state = model(text[i : i + 1], encoded(model, [source]))
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+        if isinstance(model, PrefixTransformer):  # its source is attended to as the answer is, and not by itself
+            assert after.coverage() is None
+            continue
         coverage = after.coverage()[i]
         torch.testing.assert_close(coverage[: len(source)], state.coverage()[0], rtol=1e-4, atol=1e-5)
         assert (coverage[len(source) :] == 1).all()
@@ -57,17 +61,20 @@ def test_forks_and_joins_keep_to_their_sources(model):
     text, rows = tokens(4, 3), torch.tensor([2, 2, 3])
     _, state = model(text, encoded(model))
     joined = State.join([state.select(rows), encoded(model, [[3, 1, 4, 1, 5, 9]])])
-    assert joined.coverage().shape == (4, 6)
-    fork = joined.select(torch.tensor([1, 0, 2, 3]))  # the same sources in the same rows
-    assert fork.source is joined.source
+    attends = not isinstance(model, PrefixTransformer)
+    if attends:
+        assert joined.coverage().shape == (4, 6)
+        fork = joined.select(torch.tensor([1, 0, 2, 3]))  # the same sources in the same rows
+        assert fork.source is joined.source
     more = tokens(4, 2, seed=1)
     logits, after = model(more, joined)
     for i, row in enumerate(rows.tolist()):
         whole = torch.cat([text[row], more[i]])[None]
         alone, state = model(whole, encoded(model, [SOURCES[row]]))
         torch.testing.assert_close(logits[i], alone[0, 3:], rtol=1e-4, atol=1e-5)
-        length = len(SOURCES[row])
-        torch.testing.assert_close(after.coverage()[i, :length], state.coverage()[0], rtol=1e-4, atol=1e-5)
+        if attends:
+            coverage = after.coverage()[i, : len(SOURCES[row])]
+            torch.testing.assert_close(coverage, state.coverage()[0], rtol=1e-4, atol=1e-5)
     alone, _ = model(more[3:], encoded(model, [[3, 1, 4, 1, 5, 9]]))
     torch.testing.assert_close(logits[3:], alone, rtol=1e-4, atol=1e-5)
 
@@ -76,7 +83,8 @@ def test_forks_and_joins_keep_to_their_sources(model):
 def test_a_state_survives_as_tensors_with_its_source(model):
     _, state = model(tokens(4, 3), encoded(model))
     copy = model.init_state(4).with_tensors([tensor.clone() for tensor in state.tensors()])
-    torch.testing.assert_close(copy.coverage(), state.coverage())
+    if not isinstance(model, PrefixTransformer):
+        torch.testing.assert_close(copy.coverage(), state.coverage())
     torch.testing.assert_close(model(tokens(4, 2), copy)[0], model(tokens(4, 2), state)[0], rtol=0, atol=0)
 
 
@@ -130,6 +138,33 @@ def test_the_transformer_equals_torch():
     expected = theirs(read, written, tgt_mask=causal, src_key_padding_mask=nothing, memory_key_padding_mask=nothing)
     found, _ = model.features(text, model.encode(sources, lengths))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_prefix_lm_equals_torch_under_a_prefix_mask():
+    """nn.TransformerEncoder over source and answer in one row: a token sees the source, and what is before it."""
+    model = tiny_model("prefix-lm-gpt2", num_kv_heads=0, attention_softcap=0.0, activation="gelu")
+    for parameter in model.parameters():
+        parameter.add_(torch.randn(parameter.shape) * 0.1)
+    C, config = 16, model.config
+    layer = nn.TransformerEncoderLayer(
+        C, config.num_heads, config.inner_size, 0.0, "gelu", config.norm_eps, batch_first=True, norm_first=True
+    )
+    theirs = nn.TransformerEncoder(layer, config.num_layers, nn.LayerNorm(C, config.norm_eps), False).eval()
+    for ours, their in zip(model.blocks, theirs.layers, strict=True):
+        _copy(their.self_attn, ours.attention.qkv, ours.attention.out)
+        _copy_mlp(their, ours.mlp)
+        their.norm1.load_state_dict(ours.attention_norm.state_dict())
+        their.norm2.load_state_dict(ours.mlp_norm.state_dict())
+    theirs.norm.load_state_dict(model.norm.state_dict())
+    sources, lengths, text = tokens(3, 6), torch.tensor([6, 0, 4]), tokens(3, 5, seed=1)
+    found, _ = model.features(text, model.encode(sources, lengths))
+    for row, S in enumerate(lengths.tolist()):
+        ids = torch.cat([sources[row, :S], text[row]])
+        x = model.embedding(ids) + model.position_embedding.weight[: len(ids)]
+        hidden = torch.ones(len(ids), len(ids), dtype=torch.bool).triu(1)
+        hidden[:S, :S] = False
+        torch.testing.assert_close(found[row], theirs(x[None], hidden)[0, S:], rtol=1e-4, atol=1e-5)
 
 
 def _copy(attention: nn.MultiheadAttention, first: nn.Linear, out: nn.Linear, second: nn.Linear | None = None) -> None:

@@ -20,6 +20,7 @@ from nextword.training.trainer import Trainer
 TRANSFORMER = {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "max_seq_len": 8}
 MODELS = {
     "encoder-decoder": {"type": "encoder-decoder", **TRANSFORMER, "dropout": 0.05},
+    "prefix-lm": {"type": "prefix-lm", **TRANSFORMER, "dropout": 0.05},
     "gru-attention": {"type": "gru-attention", "hidden_size": 16, "dropout": 0.1},
 }
 
