@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nextword.models.base import LanguageModel, State
 from nextword.models.pointer import Pointer
@@ -37,6 +38,8 @@ class LossTerms:
     """Share of the target's probability spread evenly over the vocabulary (Szegedy et al. 2016)."""
     z_loss: float = 0.0
     """Weight of (log Z)^2, which keeps logits from drifting (PaLM, Chowdhery et al. 2022)."""
+    r_drop: float = 0.0
+    """Weight of what two readings of the same tokens, with different dropout, differ by (R-Drop, Wu et al. 2021)."""
 
     def token_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """`logits` (N, V), `targets` (N,) without IGNORE -> (N,) losses in nats, float32."""
@@ -75,6 +78,12 @@ class LossTerms:
 PLAIN = LossTerms()
 
 
+def disagreement(first: Tensor, second: Tensor) -> Tensor:
+    """(KL(p || q) + KL(q || p)) / 2 of two distributions given as logits (N, V), summed over N, in nats, float32."""
+    p, q = (F.log_softmax(logits, -1, dtype=torch.float32) for logits in (first, second))
+    return ((p.exp() - q.exp()) * (p - q)).sum() / 2
+
+
 def next_token_loss(
     model: LanguageModel,
     inputs: Tensor,
@@ -89,25 +98,60 @@ def next_token_loss(
     `inputs`, `targets` (B, T); targets equal to IGNORE are left out. The (B*T, V) logits never stand whole: they are
     made, used and dropped a chunk at a time, in the forward and in the backward pass. `starts` (B, T) bool tells where
     documents begin within rows. `sources`, ids (B, S) and lengths (B,), are encoded first: theirs is the state then.
+
+    With `terms.r_drop` every row is read twice, side by side. The loss is the mean of the two readings and so much of
+    half their disagreement: half of what the paper has, so that the figures are those of one reading.
     """
+    B = len(inputs)
+    if terms.r_drop:
+        twice = torch.arange(2 * B, device=inputs.device) % B
+        inputs, targets = inputs[twice], targets[twice]
+        state, starts = state and state.select(twice), None if starts is None else starts[twice]
+        sources = sources and (sources[0][twice], sources[1][twice])
     if sources is not None:
         assert state is None
         state = model.encode(*sources)
     features, state = model.features(inputs, state, starts)  # (B, T, C)
     kept = targets != IGNORE
     features, targets = features[kept], targets[kept]  # (N, C), (N,)
-    output = model.output
+    loss = _sum_of_losses(model.output, features, targets, terms)
+    if terms.r_drop:
+        loss = (loss + terms.r_drop * _disagreements(model.output, *features.chunk(2))) / 2
+        state = state and state.select(torch.arange(B, device=inputs.device))
+    return loss, state
+
+
+def _rows(output: nn.Module) -> int:
+    """Tokens whose logits are made at a time."""
+    return max(1, CHUNK_ELEMENTS // output.out_features)
+
+
+def _disagreements(output: nn.Module, first: Tensor, second: Tensor) -> Tensor:
+    """The `disagreement` of two readings (N, C) of the same tokens; logits are made a chunk at a time, and again for
+    the gradients."""
+
+    def of(one: Tensor, other: Tensor) -> Tensor:
+        return disagreement(output(one), output(other))
+
+    parts = zip(first.split(_rows(output)), second.split(_rows(output)), strict=True)
+    total = torch.zeros((), device=first.device)
+    for one, other in parts:
+        total = total + checkpoint(of, one, other, use_reentrant=False)
+    return total
+
+
+def _sum_of_losses(output: nn.Module, features: Tensor, targets: Tensor, terms: LossTerms) -> Tensor:
+    """The token losses of (N, C) features, together."""
     if isinstance(output, Pointer):  # its features are as wide as the vocabulary already
-        return terms.token_losses(features, targets).sum(), state
-    rows = max(1, CHUNK_ELEMENTS // output.out_features)
+        return terms.token_losses(features, targets).sum()
+    rows = _rows(output)
     if torch.is_grad_enabled():
         cap = getattr(output, "cap", 0.0)  # of SoftCapped
-        loss = _ChunkedLoss.apply(features, targets, rows, terms, output.weight, output.bias, cap)
-    else:
-        loss = torch.zeros((), device=features.device)
-        for chunk, wanted in zip(features.split(rows), targets.split(rows), strict=True):
-            loss += terms.token_losses(output(chunk), wanted).sum()
-    return loss, state
+        return _ChunkedLoss.apply(features, targets, rows, terms, output.weight, output.bias, cap)
+    loss = torch.zeros((), device=features.device)
+    for chunk, wanted in zip(features.split(rows), targets.split(rows), strict=True):
+        loss += terms.token_losses(output(chunk), wanted).sum()
+    return loss
 
 
 class _ChunkedLoss(torch.autograd.Function):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from nextword import loss as loss_module
 from nextword.loss import LossTerms, next_token_loss, token_log_probs
@@ -126,7 +127,40 @@ def test_logits_never_stand_whole(model, monkeypatch):
     assert sum(seen) == int((targets != IGNORE).sum())
 
 
-def test_a_batch_without_loss_is_zero(model):
-    total, _ = next_token_loss(model, torch.zeros(2, 3, dtype=torch.long), torch.full((2, 3), IGNORE))
+@pytest.mark.parametrize("terms", [LossTerms(), LossTerms(r_drop=1.0)])
+def test_a_batch_without_loss_is_zero(model, terms):
+    total, _ = next_token_loss(model, torch.zeros(2, 3, dtype=torch.long), torch.full((2, 3), IGNORE), terms=terms)
     total.backward()
     assert total.item() == 0
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_r_drop_is_the_papers_loss_of_two_readings_halved(name, monkeypatch):
+    """Equation 4 of Wu et al. 2021, by torch's own divergence, and its gradient; logits in chunks or whole."""
+    monkeypatch.setattr(loss_module, "CHUNK_ELEMENTS", 4 * V)
+    settings = {"vocab_size": V, "hidden_size": 16, "num_layers": 1, "dropout": 0.3}
+    model = build_model(model_config(settings | KINDS[name])).train()
+    inputs, targets = ragged_batch(3)
+    state = model.init_state(3)
+    torch.manual_seed(1)
+    features, _ = model.features(inputs.repeat(2, 1), state.select(torch.arange(3).repeat(2)))
+    p, q = model.output(features)[targets.repeat(2, 1) != IGNORE].log_softmax(-1).chunk(2)
+    wanted = targets[targets != IGNORE]
+    nll = F.nll_loss(p, wanted, reduction="sum") + F.nll_loss(q, wanted, reduction="sum")
+    apart = F.kl_div(p, q, reduction="sum", log_target=True) + F.kl_div(q, p, reduction="sum", log_target=True)
+    expected = (nll + 0.7 * apart / 2) / 2
+    assert apart > 0.01  # the two do differ
+
+    torch.manual_seed(1)
+    loss, after = next_token_loss(model, inputs, targets, state, LossTerms(r_drop=0.7))
+    torch.testing.assert_close(loss, expected)
+    assert after.lengths.tolist() == [9, 9, 9]
+    weights = list(model.parameters())
+    for one, other in zip(torch.autograd.grad(loss, weights), torch.autograd.grad(expected, weights), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_two_readings_without_dropout_agree(model):
+    inputs, targets = ragged_batch(3)
+    alone, _ = next_token_loss(model, inputs, targets)
+    torch.testing.assert_close(next_token_loss(model, inputs, targets, terms=LossTerms(r_drop=5.0))[0], alone)

@@ -44,8 +44,8 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            help="transformer, lstm, gru, rnn; for prompts and targets encoder-decoder, gru-attention, lstm-attention; "
-            "left out: by the time there is."
+            help="transformer, lstm, gru, rnn; for prompts and targets encoder-decoder, prefix-lm, gru-attention, "
+            "lstm-attention; left out: by the time there is."
         ),
     ] = "",
     size: Annotated[

@@ -137,6 +137,8 @@ def begun(values: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]) ->
 
 def family(model_type: str) -> str:
     """transformer, encoder-decoder or recurrent: which row of the tables above."""
+    if model_type == "prefix-lm":  # for pairs, too
+        return "encoder-decoder"
     return model_type if model_type in SIZES else "recurrent"
 
 

@@ -115,11 +115,16 @@ class Trainer:
                 "train.activation_checkpointing: this model has no blocks to compute again",
                 hint="Leave it out, or train a transformer",
             )
+        if config.r_drop and not any(share for name, share in model.config if name.endswith("dropout")):
+            raise TrainingError(
+                "train.r_drop compares readings with different dropout, and this model has none",
+                hint="Set model.dropout, such as 0.1, or leave train.r_drop out",
+            )
         model.recompute = config.activation_checkpointing
         freeze(model, config.freeze)
         self.spread = Spread(model, self.world, config.parallel, self.precision)
         self.optimizers = build_optimizers(model, config)
-        self.terms = LossTerms(config.label_smoothing, config.z_loss)
+        self.terms = LossTerms(config.label_smoothing, config.z_loss, config.r_drop)
         self.average = WeightAverage(model, config.ema) if config.ema else None
         self.position = Position()
         self.carried = Carried(model, config.fresh_share, config.seed, self.world) if self.batches.carries else None

@@ -167,6 +167,13 @@ def test_a_model_without_blocks_cannot_compute_them_again(files, tmp_path):
         trainer("lstm", files, tmp_path / "run", steps=1, activation_checkpointing=True)
 
 
+def test_r_drop_needs_dropout(files, tmp_path, monkeypatch):
+    list(trainer("transformer", files, tmp_path / "with", steps=2, r_drop=1.0).run())
+    monkeypatch.setitem(MODELS, "transformer", MODELS["transformer"] | {"dropout": 0.0})
+    with pytest.raises(TrainingError, match=r"r_drop .* different dropout"):
+        trainer("transformer", files, tmp_path / "without", steps=2, r_drop=1.0)
+
+
 def test_a_context_longer_than_the_model_is_refused(files, tmp_path):
     with pytest.raises(TrainingError, match=r"train\.context is 9"):
         trainer("transformer", files, tmp_path / "run", steps=1, context=9)
