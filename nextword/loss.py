@@ -40,6 +40,9 @@ class LossTerms:
     """Weight of (log Z)^2, which keeps logits from drifting (PaLM, Chowdhery et al. 2022)."""
     r_drop: float = 0.0
     """Weight of what two readings of the same tokens, with different dropout, differ by (R-Drop, Wu et al. 2021)."""
+    coverage: float = 0.0
+    """Weight of the attention that goes to tokens of a source which had it before (See et al. 2017); of a model that
+    attends to a source."""
 
     def token_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """`logits` (N, V), `targets` (N,) without IGNORE -> (N,) losses in nats, float32."""
@@ -115,6 +118,10 @@ def next_token_loss(
     kept = targets != IGNORE
     features, targets = features[kept], targets[kept]  # (N, C), (N,)
     loss = _sum_of_losses(model.output, features, targets, terms)
+    if terms.coverage:
+        assert state is not None
+        assert state.repeated is not None
+        loss = loss + terms.coverage * state.repeated[kept].sum()
     if terms.r_drop:
         loss = (loss + terms.r_drop * _disagreements(model.output, *features.chunk(2))) / 2
         state = state and state.select(torch.arange(B, device=inputs.device))

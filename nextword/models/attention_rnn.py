@@ -24,7 +24,7 @@ from nextword.models.base import LanguageModel, ModelConfig, State
 from nextword.models.layers import Linear, tie
 from nextword.models.pointer import Pointer
 from nextword.models.recurrent import LAYERS, RecurrentState, few_steps
-from nextword.models.source import Source, covered
+from nextword.models.source import Source, covered, repeated
 
 
 class AttentionRnnConfig(ModelConfig):
@@ -213,10 +213,12 @@ class AttentionRnn(LanguageModel):
             seen = seen + weights.detach().to(seen.dtype)
             steps.append(found)
             attended.append(weights)
-        features = self.projection(self.dropout(torch.stack(steps, dim=1)))
+        features, attention = self.projection(self.dropout(torch.stack(steps, dim=1))), torch.stack(attended, dim=1)
         if isinstance(self.output, Pointer):
-            features = self.output.mix(features, torch.stack(attended, dim=1), source)
+            features = self.output.mix(features, attention, source)
         if state is None:
             return features, None
         written = RecurrentState(layers, before.lengths + tokens.size(1))
-        return features, AttentionRnnState(source, written, found, seen)
+        latest = AttentionRnnState(source, written, found, seen)
+        latest.repeated = repeated(attention, before.seen, source) if self.training else None
+        return features, latest

@@ -36,6 +36,10 @@ class State(ABC):
     may grow its buffers in place; `select` makes an independent copy to keep.
     """
 
+    repeated: Tensor | None = None
+    """(B, T) in training, of the tokens read last: how much of the attention to a source went where it had been before;
+    None for a model without a source. It is not remembered: forks do not have it."""
+
     def __init__(self, lengths: Tensor) -> None:
         self.lengths = lengths
         self._spent = False

@@ -22,7 +22,7 @@ from nextword.models.key_values import TransformerState, stored
 from nextword.models.layers import Linear, tie
 from nextword.models.pointer import Pointer
 from nextword.models.positions import Rotary
-from nextword.models.source import Source, covered, padding
+from nextword.models.source import Source, covered, padding, repeated
 from nextword.models.transformer import MLP, Angles, Attention, Block, TransformerConfig, init_weights, norm_layer
 
 
@@ -232,11 +232,14 @@ class EncoderDecoder(LanguageModel):
             x = self.output.mix(x, seen, source)
         if state is None:
             return x, None
+        again = repeated(seen, before.coverage(), source) if self.training else None
         seen = seen.detach()[:, None].to(before.attended.dtype)  # (B, 1, T, S)
         attended = stored(before.attended, seen, positions, length, written.uniform)
         uniform = None if written.uniform is None else length
         after = TransformerState(written.keys, written.values, written.lengths + T, uniform)
-        return x, EncoderDecoderState(source, after, attended)
+        latest = EncoderDecoderState(source, after, attended)
+        latest.repeated = again
+        return x, latest
 
     def _embed(self, tokens: Tensor, positions: Tensor, length: int | None = None) -> tuple[Tensor, Angles | None]:
         """(B, T) ids at (B or 1, T) positions -> (B, T, C), and the rotation of these positions."""

@@ -3,7 +3,7 @@
 Nothing here is ever written to again, so forks of a state share it: a beam search that reorders the rows of one source
 copies nothing.
 
-Shapes: B rows, S tokens of the longest source.
+Shapes: B rows, T new tokens, S tokens of the longest source.
 """
 
 from __future__ import annotations
@@ -75,3 +75,11 @@ def padding(lengths: Tensor, size: int) -> Tensor:
 def covered(seen: Tensor, source: Source) -> Tensor:
     """(B, S) attention that each token has received in all, 1 at padding: there is nothing left to see."""
     return seen.masked_fill(source.is_padding(), 1.0)
+
+
+def repeated(attention: Tensor, before: Tensor, source: Source) -> Tensor:
+    """(B, T) how much of the attention (B, T, S) goes where it has been before: sum over S of min(a, c) (equation 12 of
+    See et al. 2017). `before` (B, S) is what each token of the source had received until then."""
+    attention = attention.masked_fill(source.is_padding()[:, None], 0.0)  # that of an empty source is on its padding
+    earlier = before[:, None] + attention.cumsum(1) - attention
+    return torch.minimum(attention, earlier).sum(-1)

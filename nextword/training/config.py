@@ -114,6 +114,9 @@ class TrainConfig(Config):
     r_drop: float = Field(default=0.0, ge=0)
     """Every batch is read twice, with different dropout, and where the two readings disagree costs so much (R-Drop, Wu
     et al. 2021, who take 1 to 5): steeper learning from few examples, at twice the work a step. Needs model.dropout."""
+    coverage_loss: float = Field(default=0.0, ge=0)
+    """Weight of the attention that goes where it has been before, against answers that repeat themselves (See et al.
+    2017, who take 1 in the last part of the training). Of models that attend to a source."""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of an exponential moving average of the weights, which is what is evaluated and kept; 0 = off."""
     eval_every: int = Field(default=0, ge=0)

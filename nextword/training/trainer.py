@@ -120,11 +120,16 @@ class Trainer:
                 "train.r_drop compares readings with different dropout, and this model has none",
                 hint="Set model.dropout, such as 0.1, or leave train.r_drop out",
             )
+        if config.coverage_loss and model.init_state(1).coverage() is None:
+            raise TrainingError(
+                "train.coverage_loss is for models that attend to a source",
+                hint="Leave it out, or train an encoder-decoder, gru-attention or lstm-attention",
+            )
         model.recompute = config.activation_checkpointing
         freeze(model, config.freeze)
         self.spread = Spread(model, self.world, config.parallel, self.precision)
         self.optimizers = build_optimizers(model, config)
-        self.terms = LossTerms(config.label_smoothing, config.z_loss, config.r_drop)
+        self.terms = LossTerms(config.label_smoothing, config.z_loss, config.r_drop, config.coverage_loss)
         self.average = WeightAverage(model, config.ema) if config.ema else None
         self.position = Position()
         self.carried = Carried(model, config.fresh_share, config.seed, self.world) if self.batches.carries else None

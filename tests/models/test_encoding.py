@@ -5,8 +5,10 @@ import torch
 from test_contract import TINY, V, tiny_model, tokens
 from torch import nn
 
+from nextword.loss import LossTerms, next_token_loss
 from nextword.models import MODELS, State
 from nextword.models.prefix import PrefixTransformer
+from nextword.tokenizers import IGNORE
 
 ENCODING = [name for name in TINY if MODELS[TINY[name]["type"]].model.encodes]
 SOURCES = [[1, 2, 3, 4, 5], [], [6, 7], [8]]
@@ -95,6 +97,38 @@ def test_a_rewound_state_has_forgotten_what_it_attended_to():
     _, state = model(text, encoded(model))
     _, earlier = model(text[:, :2], encoded(model))
     torch.testing.assert_close(state.rewind(torch.full((4,), 2)).coverage(), earlier.coverage())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["encoder-decoder", "gru-attention"])
+def test_attention_that_goes_where_it_was_is_counted(name):
+    """Step by step, from what each token had received before and what it has after."""
+    model = tiny_model(name).train()
+    text = tokens(4, 4)
+    _, state = model(text, encoded(model))
+    step, expected = encoded(model), torch.zeros(4, 4)
+    for t in range(4):
+        before = step.coverage()
+        _, step = model(text[:, t : t + 1], step)
+        for row, source in enumerate(SOURCES):
+            for i in range(len(source)):
+                given = step.coverage()[row, i] - before[row, i]
+                expected[row, t] += min(given, before[row, i])
+    torch.testing.assert_close(state.repeated, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(step.repeated[:, 0], expected[:, 3], rtol=1e-4, atol=1e-5)
+    assert state.select(torch.arange(4)).repeated is None
+
+
+def test_the_loss_of_coverage_is_that_of_the_tokens_that_count():
+    model = tiny_model("gru-attention").train()
+    text, targets = tokens(4, 5), tokens(4, 5, seed=1)
+    targets[2:, 3:] = IGNORE
+    plain, state = next_token_loss(model, text, targets, encoded(model))
+    more, _ = next_token_loss(model, text, targets, encoded(model), LossTerms(coverage=0.5))
+    assert state.repeated[2:, 3:].sum() > 0.1
+    torch.testing.assert_close(more - plain, 0.5 * state.repeated[targets != IGNORE].sum(), rtol=1e-4, atol=1e-4)
+    (gradient,) = torch.autograd.grad(more - plain, model.attention.key.weight)
+    assert gradient.abs().sum() > 0
 
 
 def test_padding_gives_no_gradient_that_is_not_a_number(model):

@@ -56,6 +56,17 @@ def test_it_learns_to_answer(name, pairs, tmp_path):
     assert evaluated[-1].loss < 1.7 < 2.3 < evaluate(model_of(name), pairs, 4).loss  # without the sources, 1.9 at best
 
 
+def test_coverage_is_for_models_that_attend_to_their_source(name, pairs, tmp_path):
+    if name == "prefix-lm":
+        with pytest.raises(TrainingError, match=r"coverage_loss .* source"):
+            trainer(name, pairs, tmp_path / "run", steps=2, coverage_loss=1.0)
+        return
+    first, second = (
+        next(trainer(name, pairs, tmp_path / str(weight), steps=2, coverage_loss=weight).run()) for weight in (0.0, 1.0)
+    )
+    assert second.loss > first.loss
+
+
 def test_an_evaluation_is_the_chain_rule_of_each_answer(name, pairs):
     model, nats = model_of(name).eval(), 0.0
     for ids, prompt in pairs.examples():
