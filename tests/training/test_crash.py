@@ -247,12 +247,12 @@ def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(limit, small, t
     """The kept weights are of some 5 kB, the tensors of a checkpoint of 15."""
     folder = tmp_path / "copy"
     shutil.copytree(small, folder)
-    run = folder / "r"
-    sizes = [(run / "model.safetensors").stat().st_size]
-    sizes += [(run / "checkpoints/step-00000004" / name).stat().st_size for name in (resume.WEIGHTS, resume.TENSORS)]
+    kept = folder / "r"
+    sizes = [(kept / "model.safetensors").stat().st_size]
+    sizes += [(kept / "checkpoints/step-00000004" / name).stat().st_size for name in (resume.WEIGHTS, resume.TENSORS)]
     assert sizes[1] < 12_000 < sizes[2], sizes
     assert min(sizes) > 2_000, sizes
-    before = {path: path.read_bytes() for path in (run / "checkpoints").rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in (kept / "checkpoints").rglob("*") if path.is_file()}
     # The logs are cut by rewriting them, and their lines are few: they stay below the limit.
     monkeypatch.chdir(folder)
     go_on = ["--resume", "--out", "r", "--steps", "9", "--json"]
@@ -263,8 +263,8 @@ def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(limit, small, t
     assert "cannot write the " + ("weights" if limit == 2_000 else "checkpoint") in error
     assert "File too large" in error
     assert "Traceback" not in errors
-    assert {path: path.read_bytes() for path in (run / "checkpoints").rglob("*") if path.is_file()} == before
-    assert not list(run.rglob(".*"))
+    assert {path: path.read_bytes() for path in (kept / "checkpoints").rglob("*") if path.is_file()} == before
+    assert not list(kept.rglob(".*"))
     assert run(["train", *go_on]) == 0
 
 
