@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nextword.models.base import LanguageModel, State
+from nextword.models.layers import OverLinear
 from nextword.models.pointer import Pointer
 from nextword.tokenizers import IGNORE
 
@@ -128,12 +129,12 @@ def next_token_loss(
     return loss, state
 
 
-def _rows(output: nn.Module) -> int:
+def _rows(output: nn.Linear | OverLinear) -> int:
     """Tokens whose logits are made at a time."""
     return max(1, CHUNK_ELEMENTS // output.out_features)
 
 
-def _disagreements(output: nn.Module, first: Tensor, second: Tensor) -> Tensor:
+def _disagreements(output: nn.Linear | OverLinear, first: Tensor, second: Tensor) -> Tensor:
     """The `disagreement` of two readings (N, C) of the same tokens; logits are made a chunk at a time, and again for
     the gradients."""
 
@@ -147,7 +148,7 @@ def _disagreements(output: nn.Module, first: Tensor, second: Tensor) -> Tensor:
     return total
 
 
-def _sum_of_losses(output: nn.Module, features: Tensor, targets: Tensor, terms: LossTerms) -> Tensor:
+def _sum_of_losses(output: nn.Linear | OverLinear, features: Tensor, targets: Tensor, terms: LossTerms) -> Tensor:
     """The token losses of (N, C) features, together."""
     if isinstance(output, Pointer):  # its features are as wide as the vocabulary already
         return terms.token_losses(features, targets).sum()
