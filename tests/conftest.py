@@ -8,6 +8,8 @@ import pytest
 
 # As the command line does for itself: torch's threads must not spin while other programs want the core.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+# Models of a few hundred weights are not computed faster by two threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell starts what runs in the background with Ctrl-C ignored, and every process that a test starts inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -63,7 +63,7 @@ def test_candidates_are_the_likeliest_tokens_and_their_probabilities(real: TextG
 
 # Beyond the context (12), too: each step may cross the place where the last half is read anew.
 @pytest.mark.parametrize("values", TINY, ids=lambda values: values["type"])
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(steps=st.lists(st.sampled_from(["pick", "write", "advance", "go_on"]), min_size=1, max_size=12))
 def test_undo_gives_identical_candidates(values: dict, steps: list[str]) -> None:
     draft = Draft(build(values).model, LETTERS, "abc", seed=1)

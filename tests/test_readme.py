@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", "README.zh.md"]
 DOCUMENTS = [*READMES, "CONTRIBUTING.md", "docs/training.md", "docs/data.md"]
 
-# The same commands in less time. The README's 60 s become 2 s, and each built-in text is cut to so many documents.
-SECONDS_TO_ONE = 30
+# The same commands in less time. The README's 60 s become 1 s, and each built-in text is cut to so many documents.
+SECONDS_TO_ONE = 60
 FIRST_DOCUMENTS = 400
 
 

@@ -181,7 +181,7 @@ class BeamSearch(Search):
         if not self.config.coverage_penalty:
             return 0.0
         if step.coverage is None:
-            raise UsageError("coverage_penalty needs a model that reads a source, such as one for translation")
+            raise UsageError("coverage_penalty needs a model that attends to a source, such as an encoder-decoder")
         seen = step.coverage[place].clamp(1e-9, 1.0)
         return self.config.coverage_penalty * float(seen.log().sum())
 

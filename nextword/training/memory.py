@@ -21,9 +21,14 @@ from nextword.training.freezing import freeze
 MOMENTS = {"sgd": 0, "muon": 1, "adam": 2, "adamw": 2}
 """Numbers an optimizer keeps for each weight, at least: sgd's momentum and what Muon leaves to AdamW come on top."""
 
-KEPT_FLOATS = {"transformer": 36, "rnn": 16, "gru": 16, "lstm": 16}
+KEPT_FLOATS = {"rnn": 16, "gru": 16, "lstm": 16, "gru-attention": 25, "lstm-attention": 30}
 """Numbers of 4 bytes that a layer keeps of each token for the backward pass, times its hidden size. Measured at hidden
-size 512: Transformers of 4 layers 31 to 40 (bfloat16 least, float32 most), LSTMs of 2 layers 16 to 17."""
+size 512: Transformers of 4 layers 31 to 40 (bfloat16 least, float32 most), LSTMs of 2 layers 16 to 17. Measured at
+hidden size 128 and two layers, in float32: prefix-lm 28 to 33, encoder-decoder 33 to 35, gru-attention 20 to 27,
+lstm-attention 24 to 34 (long sources most)."""
+
+OF_TRANSFORMERS = 36
+"""The same for Transformers, with an encoder and without."""
 
 
 def check_memory(config: ModelConfig, train: TrainConfig, world: World) -> None:
@@ -64,9 +69,11 @@ def check_disk(config: ModelConfig, train: TrainConfig, run: Path) -> None:
 
 def expected_memory(config: ModelConfig, train: TrainConfig, tokens: int, world: World) -> tuple[float, float]:
     """Bytes that training takes in each process, about, and those that there are: weights, gradients, optimizer,
-    average, and what its part of a batch of so many tokens keeps for the backward pass."""
-    kept = 4 * KEPT_FLOATS.get(config.type, 36) * getattr(config, "num_layers", 1) * getattr(config, "hidden_size", 0)
-    return _needed(outline(config), train, world) + float(kept) * tokens / world.size, _room(world)
+    average, and what its part of a batch of so many tokens, sources and answers, keeps for the backward pass."""
+    layers = max(getattr(config, name, 0) for name in ("num_layers", "encoder_layers"))  # a token goes through one half
+    kept = 4 * KEPT_FLOATS.get(config.type, OF_TRANSFORMERS) * layers * getattr(config, "hidden_size", 0)
+    readings = 2 if train.r_drop else 1
+    return _needed(outline(config), train, world) + float(kept) * tokens * readings / world.size, _room(world)
 
 
 def _needed(model: LanguageModel, train: TrainConfig, world: World) -> float:

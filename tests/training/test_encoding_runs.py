@@ -11,8 +11,10 @@ from nextword.errors import TrainingError
 from nextword.models import build_model, model_config
 from nextword.scoring import score_text
 from nextword.training.config import TrainConfig
+from nextword.training.distributed import World
 from nextword.training.evaluation import evaluate
 from nextword.training.events import Evaluated, Step
+from nextword.training.memory import expected_memory
 from nextword.training.order import batches_for
 from nextword.training.resume import latest
 from nextword.training.trainer import Trainer
@@ -111,3 +113,31 @@ def test_it_reads_pairs_from_one_corpus_or_several_and_nothing_else(name, pairs,
     plain = write_tokens(tmp_path / "plain", [([], [1, 2, 3])], Letters())
     with pytest.raises(TrainingError, match="prompt and a target"):
         batches_for(plain, model_of(name), TrainConfig())
+
+
+@pytest.mark.parametrize("more", [{}, {"encoder_layers": 6}])
+def test_the_memory_expected_is_about_what_torch_keeps(name, more):
+    """Of a batch of sources and answers, weights and optimizer apart."""
+    if more and name != "encoder-decoder":
+        pytest.skip("it has no halves")
+    config = model_config(MODELS[name] | {"hidden_size": 128, "num_layers": 2, "vocab_size": 50} | more)
+    torch.manual_seed(0)
+    model, storages = build_model(config).train(), {}
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes(), tensor  # kept, so that no other takes its place
+        return tensor
+
+    sources, answers = torch.randint(50, (3, 8)), torch.randint(50, (3, 5))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model.features(answers, model.encode(sources, torch.full((3,), 8)))
+    kept = sum(size for size, _ in storages.values())
+    alone, with_batch, twice = (
+        expected_memory(config, TrainConfig(r_drop=r_drop), tokens, World(torch.device("cpu")))[0]
+        for tokens, r_drop in ((0, 0.0), (39, 0.0), (39, 1.0))
+    )
+    assert 0.7 < (with_batch - alone) / kept < 2
+    assert twice - alone == 2 * (with_batch - alone)

@@ -119,9 +119,10 @@ def plan_of(
     """What is known of a run before its speed is."""
     context = config.context or getattr(settings, "max_seq_len", 0) or DEFAULT_BPTT
     batch_size, context, _ = fit(files.len_tokens, config.batch_size, context)
-    step_tokens = (config.batch_tokens or batch_size * context) * config.accumulate
+    batch_tokens = config.batch_tokens or batch_size * context
+    step_tokens = batch_tokens * config.accumulate
     world = world or World(torch.device("cpu"))
-    needed, present = expected_memory(settings, config, batch_size * context, world)
+    needed, present = expected_memory(settings, config, batch_tokens, world)
     return Plan(
         parameters=parameters,
         dropout=getattr(settings, "dropout", 0.0),
