@@ -2,6 +2,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from cases import pairwise
 from torch import Tensor
 from toys import Bag, Bigram, CharTokenizer, Recital, random_table
 
@@ -83,14 +84,9 @@ PROPOSERS: dict[str, Callable[[torch.Generator | None], Proposer]] = {
 
 
 PROMPTS = {"one": [2], "some": [0, 3, 1, 1], "full": [4] * 12}
-ALL = [(name, proposer, prompt) for name in TINY for proposer in PROPOSERS for prompt in PROMPTS]
-FAST = [case for i, case in enumerate(ALL) if "transformer" in case[:2] or i % 3 == 1]  # a memory and one that rewinds
 
 
-@pytest.mark.parametrize(
-    ("name", "proposer", "prompt"),
-    [*FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in ALL if case not in FAST)],
-)
+@pytest.mark.parametrize(("name", "proposer", "prompt"), pairwise(TINY, PROPOSERS, PROMPTS))
 def test_greedy_is_plain_greedy(name, proposer, prompt):
     """Over 40 tokens, so that the Transformers' contexts of 12 and 9 tokens overflow many times."""
     model, prompt = tiny(name), PROMPTS[prompt]

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from cases import rarely
 from references import theirs
 
 from nextword.checkpoint import load_run, save_config, save_weights
@@ -22,7 +23,8 @@ from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 
 transformers = pytest.importorskip("transformers")
 V = 300
-ONE_OF_EACH = ["llama", "gpt2", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "smollm3"]
+OFTEN = ["llama", "gpt2", "gemma3", "phi3"]
+RARELY = ["mistral", "qwen2", "qwen3", "gemma2", "olmo2", "smollm3"]
 TEXTS = ["the cat sat on the mat. 猫坐在垫子上。", "a dog and another dog, 1,234 <b>times</b>"] * 5
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
@@ -81,7 +83,7 @@ def change_json(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", [*OFTEN, *map(rarely, RARELY)])
 def test_in_and_out_again(name, folder, tmp_path, capsys, tokenizer):
     """Both commands compare and say so; what comes out is what went in, bit for bit, and loads without code of ours."""
     there, run, back = folder(name), tmp_path / "run", tmp_path / "back"

@@ -4,6 +4,7 @@ from itertools import islice
 
 import pytest
 import torch
+from cases import pairwise
 from songs import Letters, V
 from toys import write_tokens
 
@@ -151,9 +152,7 @@ def test_packed_rows_have_the_loss_of_the_same_examples_unpacked(name, pairs):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("rows", ["text", "examples", "packed"])
-@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize(("name", "rows", "mixed"), pairwise(SETTINGS, ("text", "examples", "packed"), (False, True)))
 def test_a_resumed_run_ends_with_the_same_bits(name, rows, mixed, songs, pairs, tmp_path):
     files = mix(songs, pairs) if mixed else pairs
     settings = {"steps": 16, "checkpoint_every": 5, "context": 12, "rows": rows, "accumulate": 2}

@@ -8,11 +8,13 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from cases import often, pairwise
 from processes import Fork
 from safetensors.torch import load_file
 
@@ -154,13 +156,10 @@ def batches(path: Path) -> dict[int, list[str]]:
 
 
 FAST = [("lstm", "adamw", "epochs"), ("transformer", "muon", "steps")]
-ALL = [(model, optimizer, length) for model in MODELS for optimizer in ("adamw", "muon", "sgd") for length in LENGTHS]
+ALL = product(MODELS, ("adamw", "muon", "sgd"), LENGTHS)
 
 
-@pytest.mark.parametrize(
-    ("name", "optimizer", "length"),
-    [*FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in ALL if case not in FAST)],
-)
+@pytest.mark.parametrize(("name", "optimizer", "length"), often(ALL, lambda *case: case in FAST))
 def test_killed_twice_and_resumed_in_new_processes(name, optimizer, length, tokens, tmp_path):
     """Killed at step 9 it goes on from 7, in an epoch; killed at step 19, from 14, with the end of an epoch between."""
     settings = LENGTHS[length] | {"optimizer": optimizer, "momentum": 0.9, "schedule": "cosine"}
@@ -181,10 +180,13 @@ HARD = {"schedule": "plateau", "plateau_patience": 1, "optimizer": "muon", "step
 STOPPING = {"learning_rate": 1e-9, "patience": 2, "steps": 500, "eval_every": 2, "checkpoint_every": 5, "ema": 0.0}
 
 
-@pytest.mark.parametrize("settings", [HARD, STOPPING], ids=["plateau", "early stopping"])
-@pytest.mark.parametrize("phase", ["step", "evaluation", "sample", "save"])
-def test_interrupted_each_time_it_ends_the_same(name, phase, settings, tokens, tmp_path, monkeypatch):
+ENDS = {"plateau": HARD, "early stopping": STOPPING}
+
+
+@pytest.mark.parametrize(("name", "ends", "phase"), pairwise(MODELS, ENDS, ("step", "evaluation", "sample", "save")))
+def test_interrupted_each_time_it_ends_the_same(name, ends, phase, tokens, tmp_path, monkeypatch):
     """Every process does as little as it can before it is asked to stop: one step, or half an evaluation or save."""
+    settings = ENDS[ends]
     list(make(name, tokens, tmp_path / "whole", **settings).run())
 
     current: list[Trainer] = []
