@@ -101,7 +101,7 @@ def next_token_loss(
 
     `inputs`, `targets` (B, T); targets equal to IGNORE are left out. The (B*T, V) logits never stand whole: they are
     made, used and dropped a chunk at a time, in the forward and in the backward pass. `starts` (B, T) bool tells where
-    documents begin within rows. `sources`, ids (B, S) and lengths (B,), are encoded first: theirs is the state then.
+    documents begin within rows. `sources`, ids (B, S) and lengths (B,), are what is answered: there is no state then.
 
     With `terms.r_drop` every row is read twice, side by side. The loss is the mean of the two readings and so much of
     half their disagreement: half of what the paper has, so that the figures are those of one reading.
@@ -114,15 +114,15 @@ def next_token_loss(
         sources = sources and (sources[0][twice], sources[1][twice])
     if sources is not None:
         assert state is None
-        state = model.encode(*sources)
-    features, state = model.features(inputs, state, starts)  # (B, T, C)
+        features, repeated = model.answer(inputs, *sources)  # (B, T, C), (B, T)
+    else:
+        (features, state), repeated = model.features(inputs, state, starts), None
     kept = targets != IGNORE
     features, targets = features[kept], targets[kept]  # (N, C), (N,)
     loss = _sum_of_losses(model.output, features, targets, terms)
     if terms.coverage:
-        assert state is not None
-        assert state.repeated is not None
-        loss = loss + terms.coverage * state.repeated[kept].sum()
+        assert repeated is not None
+        loss = loss + terms.coverage * repeated[kept].sum()
     if terms.r_drop:
         loss = (loss + terms.r_drop * _disagreements(model.output, *features.chunk(2))) / 2
         state = state and state.select(torch.arange(B, device=inputs.device))

@@ -197,6 +197,17 @@ class AttentionRnn(LanguageModel):
         assert starts is None
         before = self.init_state(tokens.size(0)) if state is None else state
         assert isinstance(before, AttentionRnnState)
+        features, _, after = self._write(tokens, before)
+        return features, None if state is None else after
+
+    def answer(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `LanguageModel`."""
+        before = self.encode(sources, lengths)
+        features, attention, _ = self._write(tokens, before)
+        return features, repeated(attention, before.source)
+
+    def _write(self, tokens: Tensor, before: AttentionRnnState) -> tuple[Tensor, Tensor, AttentionRnnState]:
+        """(B, T) ids -> (B, T, C) features, the attention to the source (B, T, S), and the state after the last."""
         before.spend()
         source, found, seen, layers = before.source, before.found, before.seen, before.written.layers
         nothing = source.is_padding()
@@ -216,9 +227,5 @@ class AttentionRnn(LanguageModel):
         features, attention = self.projection(self.dropout(torch.stack(steps, dim=1))), torch.stack(attended, dim=1)
         if isinstance(self.output, Pointer):
             features = self.output.mix(features, attention, source)
-        if state is None:
-            return features, None
         written = RecurrentState(layers, before.lengths + tokens.size(1))
-        latest = AttentionRnnState(source, written, found, seen)
-        latest.repeated = repeated(attention, before.seen, source) if self.training else None
-        return features, latest
+        return features, attention, AttentionRnnState(source, written, found, seen)

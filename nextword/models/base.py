@@ -36,10 +36,6 @@ class State(ABC):
     may grow its buffers in place; `select` makes an independent copy to keep.
     """
 
-    repeated: Tensor | None = None
-    """(B, T) in training, of the tokens read last: how much of the attention to a source went where it had been before;
-    None for a model without a source. It is not remembered: forks do not have it."""
-
     def __init__(self, lengths: Tensor) -> None:
         self.lengths = lengths
         self._spent = False
@@ -118,6 +114,15 @@ class LanguageModel(nn.Module, ABC):
         """The state before the first token of an answer to each source: `sources` (B, S) ids, filled up behind
         `lengths` (B,). `init_state` is that of an empty source. Raises TypeError unless the model `encodes`."""
         raise TypeError(f"{type(self).__name__} encodes no source: it reads a prompt as the beginning of the text")
+
+    def answer(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The features (B, T, C) of whole answers (B, T) to sources as `encode` takes them. Nothing is remembered:
+        so blocks need no more than their inputs, and may be spread over processes or computed again for the gradients.
+
+        Also (B, T) how much of the attention to the source went where it had been before; None for a model that does
+        not attend to it by itself.
+        """
+        return self.features(tokens, self.encode(sources, lengths))[0], None
 
     @abstractmethod
     def features(

@@ -10,11 +10,12 @@ V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nextword.models.attend import attend_source
 from nextword.models.base import LanguageModel, State
@@ -137,12 +138,15 @@ class DecoderBlock(nn.Module):
         x: Tensor,
         angles: Angles | None,
         mask: Tensor | None,
-        memory: tuple[TransformerState, int, Tensor, int],
-        source: tuple[Tensor, Tensor, Tensor],
+        memory: tuple[TransformerState, int, Tensor, int] | None,
+        source: tuple[Tensor, ...],
+        nothing: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """(B, T, C) -> (B, T, C), and the attention to the source (B, H, T, S); `source` = keys, values, padding."""
+        """(B, T, C) -> (B, T, C), and the attention to the source (B, H, T, S). `source` = keys and values, or alone
+        what the encoder gives (B, S, C); `nothing` = its padding (B, S)."""
         x = x + self.dropout(self.attention(self.attention_norm(x), angles, mask, memory))
-        found, weights = self.source_attention(self.source_norm(x), *source)
+        k, v = source if len(source) == 2 else self.source_attention.memory(*source, nothing)
+        found, weights = self.source_attention(self.source_norm(x), k, v, nothing)
         x = x + self.dropout(found)
         return x + self.dropout(self.mlp(self.mlp_norm(x))), weights
 
@@ -157,7 +161,6 @@ class EncoderDecoder(LanguageModel):
         super().__init__()
         self.config: EncoderDecoderConfig = config
         C, V = config.hidden_size, config.vocab_size
-        self.blocks = ()  # a decoder's block is not a function of its input alone
         self.embedding = nn.Embedding(V, C)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.max_seq_len, C)
@@ -166,6 +169,7 @@ class EncoderDecoder(LanguageModel):
         self.encoder = nn.ModuleList(Block(config, "global") for _ in range(config.encoder_layers or config.num_layers))
         self.encoder_norm = norm_layer(config)
         self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
+        self.blocks = [*self.encoder, *self.decoder]
         self.norm = norm_layer(config)
         output = Linear(C, V, bias=False)
         self.output = Pointer(output) if config.pointer else output
@@ -183,7 +187,7 @@ class EncoderDecoder(LanguageModel):
     @property
     def stack(self) -> Sequence[nn.Module]:
         """The blocks of the encoder, then those of the decoder."""
-        return [*self.encoder, *self.decoder]
+        return self.blocks
 
     def init_state(self, batch_size: int) -> EncoderDecoderState:
         """Of empty sources."""
@@ -192,21 +196,23 @@ class EncoderDecoder(LanguageModel):
 
     def encode(self, sources: Tensor, lengths: Tensor) -> EncoderDecoderState:
         """(B, S) ids of `lengths` (B,) -> the state before the first token. Raises ValueError beyond `max_seq_len`."""
-        S = sources.size(1)
-        nothing = padding(lengths, S)  # (B, S)
-        positions = torch.arange(S, device=sources.device).unsqueeze(0)
-        x, angles = self._embed(sources, positions)  # (B, S, C)
-        if S:
-            # All see all of their own source. An empty one beside others sees its padding: softmax of nothing is NaN.
-            mask = ~padding(lengths.clamp(min=1), S)[:, None, None]  # (B, 1, 1, S)
-            for block in self.encoder:
-                x = block(x, angles, mask, None)
-        x = self.encoder_norm(x)
+        x, nothing = self._read(sources, lengths)
         memory = [part for block in self.decoder for part in block.source_attention.memory(x, nothing)]  # type: ignore[operator, union-attr]
         B, G, D = len(lengths), self.config.G, self.config.D
         empty = [x.new_zeros(B, G, 0, D) for _ in range(2 * len(self.decoder))]
         written = TransformerState(empty[::2], empty[1::2], torch.zeros_like(lengths), uniform=0)
-        return EncoderDecoderState(Source(sources, lengths, memory), written, x.new_zeros(B, 1, 0, S))
+        return EncoderDecoderState(Source(sources, lengths, memory), written, x.new_zeros(B, 1, 0, sources.size(1)))
+
+    def answer(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `LanguageModel`. Raises ValueError for a source or an answer beyond `max_seq_len`."""
+        encoded, nothing = self._read(sources, lengths)
+        x, angles = self._embed(tokens, torch.arange(tokens.size(1), device=tokens.device).unsqueeze(0))
+        mask = self._mask(x.size(1), x.size(1), None)
+        for block in self.decoder:
+            x, weights = self._run(block, x, angles, mask, None, (encoded,), nothing)
+        source = Source(sources, lengths, [])
+        x, seen = self.norm(x), weights.mean(1)
+        return self._mixed(x, seen, source), repeated(seen, source)
 
     def features(
         self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
@@ -219,27 +225,54 @@ class EncoderDecoder(LanguageModel):
         before.spend()
         written, source, T = before.written, before.source, tokens.size(1)
         positions, length = written.places(T)
-        mask = None
-        if written.uniform is None or (written.uniform and T > 1):
-            mask = (torch.arange(length, device=tokens.device) <= positions[..., None]).unsqueeze(1)
+        mask = self._mask(T, length, None if written.uniform == 0 else positions)
         x, angles = self._embed(tokens, positions, length)  # (B, T, C)
         nothing = source.is_padding()
         for i, block in enumerate(self.decoder):
-            k, v = source.memory[2 * i : 2 * i + 2]
-            x, weights = block(x, angles, mask, (written, i, positions, length), (k, v, nothing))
+            x, weights = block(
+                x, angles, mask, (written, i, positions, length), tuple(source.memory[2 * i : 2 * i + 2]), nothing
+            )
         x, seen = self.norm(x), weights.mean(1)  # (B, T, S)
-        if isinstance(self.output, Pointer):
-            x = self.output.mix(x, seen, source)
+        x = self._mixed(x, seen, source)
         if state is None:
             return x, None
-        again = repeated(seen, before.coverage(), source) if self.training else None
         seen = seen.detach()[:, None].to(before.attended.dtype)  # (B, 1, T, S)
         attended = stored(before.attended, seen, positions, length, written.uniform)
         uniform = None if written.uniform is None else length
         after = TransformerState(written.keys, written.values, written.lengths + T, uniform)
-        latest = EncoderDecoderState(source, after, attended)
-        latest.repeated = again
-        return x, latest
+        return x, EncoderDecoderState(source, after, attended)
+
+    def _read(self, sources: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S) ids of `lengths` (B,) -> what the encoder gives (B, S, C), and its padding (B, S)."""
+        S = sources.size(1)
+        x, angles = self._embed(sources, torch.arange(S, device=sources.device).unsqueeze(0))  # (B, S, C)
+        if S:
+            # All see all of their own source. An empty one beside others sees its padding: softmax of nothing is NaN.
+            mask = ~padding(lengths.clamp(min=1), S)[:, None, None]  # (B, 1, 1, S)
+            for block in self.encoder:
+                x = self._run(block, x, angles, mask, None)
+        return self.encoder_norm(x), padding(lengths, S)
+
+    def _run(self, block: nn.Module, *inputs: Any) -> Any:
+        """A block that has nothing to remember."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
+
+    def _mask(self, T: int, length: int, positions: Tensor | None) -> Tensor | None:
+        """Who of T tokens at (B or 1, T) positions, None = the first of their rows, sees which of `length`: (B or 1, 1,
+        T, S), as `Attention` takes it."""
+        if T == 1 and (positions is None or len(positions) == 1):
+            return None
+        if positions is None:
+            if not self.config.attention_softcap:
+                return None
+            positions = torch.arange(T, device=self.device).unsqueeze(0)
+        return (torch.arange(length, device=self.device) <= positions[..., None]).unsqueeze(1)
+
+    def _mixed(self, x: Tensor, seen: Tensor, source: Source) -> Tensor:
+        """The features (B, T, C), by the pointer if there is one, which attends as `seen` (B, T, S) does."""
+        return self.output.mix(x, seen, source) if isinstance(self.output, Pointer) else x
 
     def _embed(self, tokens: Tensor, positions: Tensor, length: int | None = None) -> tuple[Tensor, Angles | None]:
         """(B, T) ids at (B or 1, T) positions -> (B, T, C), and the rotation of these positions."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Literal, Self
 
 import torch
+import torch.nn.functional as F
 from pydantic import model_validator
 from torch import Tensor
 
@@ -99,6 +100,19 @@ class PrefixTransformer(Transformer):
             positions = torch.arange(S, device=sources.device).unsqueeze(0)
             self.through_blocks(sources[:, :S], positions, S, {"global": mask}, read)
         return PrefixState(TransformerState(read.keys, read.values, lengths, common(lengths)), lengths)
+
+    def answer(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `LanguageModel`: source and answer in one row. Raises ValueError where one is beyond `max_seq_len`."""
+        (B, S), T = sources.shape, tokens.size(1)
+        self._check(max(S, T))
+        new = torch.arange(S + T, device=tokens.device).expand(B, -1)
+        positions = torch.where(new < S, new, new - S + lengths[:, None])  # an answer begins behind its source
+        read = F.pad(~padding(lengths, S), (0, T))  # (B, S + T)
+        own = torch.eye(S + T, dtype=torch.bool, device=tokens.device)  # for padding: softmax of nothing is NaN
+        causal = F.pad(own.new_ones(T, T).tril(), (S, 0, S, 0))
+        mask = (read[:, None] | causal | own).unsqueeze(1)  # (B, 1, S + T, S + T)
+        x = self.through_blocks(torch.cat([sources, tokens], dim=1), positions, S + T, {"global": mask}, None)
+        return self.norm(x[:, S:]), None
 
     def features(
         self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None

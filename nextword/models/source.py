@@ -77,9 +77,8 @@ def covered(seen: Tensor, source: Source) -> Tensor:
     return seen.masked_fill(source.is_padding(), 1.0)
 
 
-def repeated(attention: Tensor, before: Tensor, source: Source) -> Tensor:
-    """(B, T) how much of the attention (B, T, S) goes where it has been before: sum over S of min(a, c) (equation 12 of
-    See et al. 2017). `before` (B, S) is what each token of the source had received until then."""
-    attention = attention.masked_fill(source.is_padding()[:, None], 0.0)  # that of an empty source is on its padding
-    earlier = before[:, None] + attention.cumsum(1) - attention
-    return torch.minimum(attention, earlier).sum(-1)
+def repeated(attention: Tensor, source: Source) -> Tensor:
+    """(B, T) how much of the attention (B, T, S) of an answer goes where it has been before: sum over S of min(a, c),
+    c what the token of the source has received until then (equation 12 of See et al. 2017)."""
+    attention = attention.masked_fill(source.is_padding()[:, None], 0.0)  # that to an empty source is on its padding
+    return torch.minimum(attention, attention.cumsum(1) - attention).sum(-1)

@@ -159,7 +159,7 @@ def total_loss(
         for batch in batches:
             batch = batch.to(model.device)
             if batch.sources is not None:
-                state = None  # that of the sources is made within
+                state = None  # each answer is whole
             elif model.max_seq_len is None and (batch.fresh or state is None):
                 state = model.init_state(batch.inputs.size(0))
             loss, state = loss_of(batch.inputs, batch.targets, state, sources=batch.sources)

@@ -285,7 +285,7 @@ def test_every_parameter_gets_a_gradient(model):
         assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("name", ["transformer", "transformer-gpt2"])
+@pytest.mark.parametrize("name", ["transformer", "transformer-gpt2", "prefix-lm", "encoder-decoder"])
 def test_blocks_computed_again_give_the_same_gradients_and_keep_less(name):
     """Dropout included: the second time it drops the same."""
     text = tokens(8, 33)
@@ -293,10 +293,11 @@ def test_blocks_computed_again_give_the_same_gradients_and_keep_less(name):
     for recompute in (False, True):
         model = tiny_model(name, dropout=0.3, num_layers=4).train()
         model.recompute = recompute
+        sources = (tokens(8, 24, seed=1), torch.full((8,), 24)) if model.encodes else None
         kept = []
         torch.manual_seed(1)
         with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.nbytes) or tensor, lambda t: t):  # noqa: B023
-            loss, _ = next_token_loss(model, text[:, :-1], text[:, 1:])
+            loss, _ = next_token_loss(model, text[:, :-1], text[:, 1:], sources=sources)
         loss.backward()
         results.append((loss, [parameter.grad for parameter in model.parameters()], sum(kept)))
     (loss, gradients, kept), (loss_again, gradients_again, kept_again) = results

@@ -19,7 +19,8 @@ import torch
 import torch.distributed as dist
 from processes import Fork, command
 from safetensors.torch import load_file
-from songs import V, counting_songs
+from songs import Letters, V, counting_songs
+from toys import write_tokens
 
 from nextword.data.batches import Batch, StreamBatches, WindowBatches
 from nextword.data.examples import ExampleBatches
@@ -41,6 +42,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "transformer": {"type": "transformer", "num_layers": 2, "hidden_size": 16, "num_heads": 2, "max_seq_len": 8}
     | {"vocab_size": V},
 }
+SMALL = {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "max_seq_len": 8, "vocab_size": V}
+ENCODING: dict[str, dict[str, Any]] = {name: {"type": name, **SMALL} for name in ("encoder-decoder", "prefix-lm")}
 BASE = {"batch_size": 5, "context": 8, "precision": "float32", "log_every": 1, "accumulate": 2, "ema": 0.9}
 BASE |= {"learning_rate": 0.02, "eval_every": 6, "checkpoint_every": 9, "fresh_share": 0.2, "compile": "never"}
 BASE |= {"schedule": "constant"}  # others depend on the length, which changes on the way
@@ -51,7 +54,7 @@ EACH = [(name, parallel) for name in MODELS for parallel in ("ddp", "fsdp")]
 
 def make(name: str, tokens: Path, folder: Path, world: World = ALONE, sample: Any = None, **settings: Any) -> Trainer:
     """A trainer that goes on where the folder's last one stopped."""
-    model = MODELS[name] | {"dropout": settings.pop("dropout", 0.0)}
+    model = (MODELS | ENCODING)[name] | {"dropout": settings.pop("dropout", 0.0)}
     config = TrainConfig(**(BASE | settings))
     files = TokenFiles.open(tokens)
     torch.manual_seed(config.seed)
@@ -115,6 +118,8 @@ def train_all(world: World, root: Path) -> Any:
     for kind, more in kinds.items():
         trainer = make("transformer", root / "tokens", root / kind, world, **(settings | more))
         runs[kind] = play(trainer) | {"held": sum(p.to_local().numel() for p in trainer.model.parameters())}
+    for name in ENCODING:
+        runs[name] = play(make(name, root / "pairs", root / name, world, **settings))
     return runs
 
 
@@ -229,6 +234,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("distributed")
     tokens = root / "tokens"
     counting_songs(tokens)
+    songs = [list(range(1, length)) for length in list(range(3, 8)) * 5]
+    write_tokens(root / "pairs", [(song, song[::-1]) for song in songs], Letters())
     for name, parallel in EACH:
         play(make(name, tokens, root / f"elastic-{name}-{parallel}", parallel=parallel, steps=6))
     for code, _, errors in finish(start(child, root)):
@@ -250,7 +257,8 @@ def alone(root: Path) -> Callable[..., dict[str, Any]]:
     def run(name: str, **settings: Any) -> dict[str, Any]:
         key = f"alone-{name}-{settings}"
         if key not in runs:
-            runs[key] = play(make(name, root / "tokens", root / key, **settings)) | {"folder": root / key}
+            data = root / ("pairs" if name in ENCODING else "tokens")
+            runs[key] = play(make(name, data, root / key, **settings)) | {"folder": root / key}
         return runs[key]
 
     return run
@@ -328,6 +336,15 @@ def test_batches_of_fewer_rows_than_processes_are_as_one_process_reads_them(seen
     two = seen[0]["train_all"]["examples"]
     assert numbered(two["losses"]) == pytest.approx(whole["losses"], rel=1e-4)
     assert any(len(inputs) == 1 for batches in whole["batches"].values() for inputs, _ in batches)
+
+
+@pytest.mark.parametrize("name", ENCODING)
+def test_sources_and_answers_are_read_as_one_process_reads_them(name, seen, alone):
+    whole = alone(name, steps=8)
+    two = seen[0]["train_all"][name]
+    assert numbered(two["losses"]) == pytest.approx(whole["losses"], rel=1e-4)
+    for step, (nats, count) in numbered(two["evaluated"]).items():
+        assert [pytest.approx(nats, rel=1e-4), count] == whole["evaluated"][step]
 
 
 def test_each_process_holds_a_part_of_the_weights(seen):
