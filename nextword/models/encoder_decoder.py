@@ -145,7 +145,7 @@ class DecoderBlock(nn.Module):
         """(B, T, C) -> (B, T, C), and the attention to the source (B, H, T, S). `source` = keys and values, or alone
         what the encoder gives (B, S, C); `nothing` = its padding (B, S)."""
         x = x + self.dropout(self.attention(self.attention_norm(x), angles, mask, memory))
-        k, v = source if len(source) == 2 else self.source_attention.memory(*source, nothing)
+        k, v = source if len(source) == 2 else self.source_attention.memory(source[0], nothing)
         found, weights = self.source_attention(self.source_norm(x), k, v, nothing)
         x = x + self.dropout(found)
         return x + self.dropout(self.mlp(self.mlp_norm(x))), weights
