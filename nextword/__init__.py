@@ -38,16 +38,14 @@ def load(run: str | Path, device: str = "cpu", precision: str = "float32") -> Te
     return TextGenerator.load(run, device=device, precision=precision)
 
 
-def chat(
-    run: str | Path, system: str = "", *, device: str = "cpu", precision: str = "float32", **settings: Any
-) -> Chat:
-    """A conversation with the run in folder `run`, by its chat template; `settings` are fields of GenerationConfig.
+def chat(run: str | Path, system: str = "", *, device: str = "cpu", precision: str = "float32", **options: Any) -> Chat:
+    """A conversation with the run in folder `run`, by its chat template; `options` are those of `Chat`.
 
     Raises RunError if it cannot be read, UsageError for an unknown setting.
     """
     from nextword.generator.chat import Chat
 
-    return Chat.load(run, system, device=device, precision=precision, **settings)
+    return Chat.load(run, system, device=device, precision=precision, **options)
 
 
 def __getattr__(name: str) -> Any:

@@ -52,6 +52,9 @@ def chat(
     seed: Annotated[int | None, option(DRAWING, "Same seed and same words, same conversation.")] = None,
     ban: Annotated[list[str] | None, option(CONTENT, "No reply has this text in it. Repeatable.")] = None,
     best_of: Annotated[int | None, option(SEARCHING, "Draw so many replies, give the likeliest.")] = None,
+    mmi: Annotated[
+        float, option(SEARCHING, "Of these, give the one that says most about your words, this much: 0.5, say.")
+    ] = 0.0,
     max_tokens: Annotated[int | None, option(ENDING, "Most tokens of a reply.")] = None,
     stop: Annotated[list[str] | None, option(ENDING, r"Before this text; \n is a newline. Repeatable.")] = None,
     set_: Annotated[
@@ -94,7 +97,7 @@ def chat(
     turns = _saved(resume) if resume else []
     generator = TextGenerator.load(run, device=device, precision=precision)
     tokenizer = ChatTokenizer.load(run, generator.tokenizer, default="plain")
-    session = Session(Chat(generator, tokenizer, system, turns, **settings), lines, quiet=as_json)
+    session = Session(Chat(generator, tokenizer, system, turns, mmi, **settings), lines, quiet=as_json)
     if lines.on_terminal:
         kind, size = generator.model.config.type, generator.model.num_parameters()
         print(f"{run}: {kind}, {size:,} parameters. /help lists what you can do, /quit leaves.", file=sys.stderr)

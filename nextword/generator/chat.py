@@ -19,6 +19,7 @@ from nextword.decoding.requests import Request
 from nextword.errors import TemplateError, UsageError
 from nextword.generator.generator import TextGenerator
 from nextword.generator.job import Generation, Job
+from nextword.generator.mutual_information import by_mutual_information
 from nextword.generator.request import as_unicode
 from nextword.metrics.overlap import chrf
 from nextword.text.chat import Turn
@@ -62,9 +63,11 @@ class Chat:
         tokenizer: ChatTokenizer,
         system: str = "",
         turns: Sequence[Turn] = (),
+        mmi: float = 0.0,
         **settings: Any,
     ) -> None:
-        """`turns`: what was said before.
+        """`turns`: what was said before. `mmi`: of the `best_of` replies that are drawn, give not the likeliest but
+        the one that says most about what it answers, this much: see `nextword.generator.mutual_information`; 0 = off.
 
         `settings` are fields of GenerationConfig; reply after reply is drawn with the next seed. Raises UsageError for
         an unknown or impossible setting, DataError for a turn with an unknown role.
@@ -72,6 +75,11 @@ class Chat:
         self.generator, self.tokenizer = generator, tokenizer
         self._settings = self._complete(settings)
         self.config = parse(GenerationConfig, generator.config.model_dump() | self._settings)
+        if mmi and not self.config.best_of:
+            raise UsageError(f"mmi {mmi:g} chooses among several replies", hint="Say how many are drawn: best_of 8")
+        if mmi and generator.model.encodes:
+            raise UsageError(f"mmi {mmi:g}: a model with an encoder has no probability of a reply to nothing")
+        self.mmi = mmi
         said = check_turns(turns, "turns")
         if said and said[0]["role"] == "system":
             system, said = system or said[0]["content"], said[1:]
@@ -86,14 +94,15 @@ class Chat:
 
     @classmethod
     def load(
-        cls, run: str | Path, system: str = "", *, device: str = "cpu", precision: str = "float32", **settings: Any
+        cls, run: str | Path, system: str = "", *, device: str = "cpu", precision: str = "float32", **options: Any
     ) -> Self:
         """From a run folder, with its own chat template; without one, with plain lines: "User: ...".
 
-        Raises RunError if the folder is missing or damaged, TemplateError if its template is.
+        `options` are those of the constructor. Raises RunError if the folder is missing or damaged, TemplateError if
+        its template is.
         """
         generator = TextGenerator.load(run, device=device, precision=precision)
-        return cls(generator, ChatTokenizer.load(run, generator.tokenizer, default="plain"), system, **settings)
+        return cls(generator, ChatTokenizer.load(run, generator.tokenizer, default="plain"), system, **options)
 
     @property
     def turns(self) -> list[Turn]:
@@ -173,7 +182,7 @@ class Chat:
             yield from self._pieces(job)
         finally:
             self.generator.cancel(job)
-            if job.error is None and (reply := job.results(chrf)[0]).token_ids:
+            if job.error is None and (reply := self._best(job)).token_ids:
                 self.last, self._request = replace(reply, text=reply.text.strip()), job.request
                 said = self._said(self.last, job.request, first, prompt)
                 self._turns = [*asked, _Turn("assistant", self.last.text, said)]
@@ -194,6 +203,13 @@ class Chat:
                 begun, held = begun or bool(said), piece[len(said) :]
                 if said:
                     yield said
+
+    def _best(self, job: Job) -> Generation:
+        """The reply to give, of those drawn."""
+        if self.mmi and (drawn := [reply for reply in job.done.values() if reply.token_ids]):
+            nothing = self.tokenizer.prompt(self._seen([_Turn("user", "")]))
+            return by_mutual_information(self.generator.model, drawn, nothing, self.mmi)[0]
+        return job.results(chrf)[0]
 
     def _said(self, reply: Generation, request: Request, first: int, prompt: str) -> _Said:
         ids = [*request.prompt, *reply.token_ids]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from toys import Recital
 import nextword
 from nextword.decoding.prefixes import PrefixCache
 from nextword.errors import DataError, UsageError
-from nextword.generator import TextGenerator
+from nextword.generator import Generation, TextGenerator
 from nextword.generator.chat import Chat
 from nextword.models import build_model, model_config
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
@@ -241,6 +242,43 @@ def test_the_best_of_several_replies(chat: Chat) -> None:
     assert pieces == [several.last.text] == [several.turns[-1]["content"]]
     with pytest.raises(UsageError, match="one reply"):
         Chat(chat.generator, chat.tokenizer, num_samples=2)
+
+
+def test_of_several_replies_the_one_that_says_most(chat: Chat) -> None:
+    drawn = TextGenerator(chat.generator.model, TOKENIZER)
+    prompt, nothing = (chat.tokenizer.prompt([{"role": "user", "content": text}]) for text in ("Is it?", ""))
+    job = drawn.submit_ids(prompt, num_samples=6, max_tokens=8, seed=3, stop=["\nUser:"])
+    while not job.finished:
+        drawn.step()
+
+    def worth(weight: float) -> Generation:
+        def score(reply: Generation) -> float:
+            ids = torch.tensor([[*nothing, *reply.token_ids]])
+            with torch.inference_mode():
+                logits, _ = chat.generator.model(ids[:, :-1])
+            steps = logits[0, len(nothing) - 1 :].log_softmax(-1)[range(len(reply.token_ids)), reply.token_ids]
+            return (reply.log_prob - weight * float(steps.sum())) / len(reply.token_ids)
+
+        return max(job.done.values(), key=score)
+
+    for weight in (0.5, 2.0):
+        talk = Chat(chat.generator, chat.tokenizer, max_tokens=8, seed=3, best_of=6, mmi=weight)
+        assert talk.say("Is it?").token_ids == worth(weight).token_ids
+        assert list(talk.stream("No")) == [talk.last.text]
+    assert worth(0.5).token_ids != worth(2.0).token_ids
+    with pytest.raises(UsageError, match="best_of 8"):
+        Chat(chat.generator, chat.tokenizer, mmi=0.5)
+
+
+def test_no_reply_repeats_what_was_said(chat: Chat) -> None:
+    ours = Chat(chat.generator, chat.tokenizer, max_tokens=12, temperature=0, no_repeat_ngram_size=2)
+    spy = Spy(ours.generator)
+    for text in [*ASKED, *ASKED]:
+        reply = ours.say(text)
+        whole = [*spy.prompts[-1], *reply.token_ids]
+        before = [*pairwise(whole)]
+        for i in range(len(spy.prompts[-1]) - 1, len(before)):
+            assert before[i] not in before[:i]
 
 
 def test_turns_of_unknown_roles_are_refused(chat: Chat) -> None:
