@@ -63,7 +63,7 @@ def write(
             sys.stdout.flush()
         print()
         return
-    poems = writer.write_poems(generator, wish, number, **settings)
+    poems = writer.write_poems(generator, wish, number, costs=as_json or show == "form", **settings)
     if as_json:
         print(
             json.dumps({"form": wish.form.title, "poems": [_as_dict(p) for p in poems]}, ensure_ascii=False, indent=2)
@@ -136,7 +136,7 @@ def _shown(poem: Poem, wish: Wish) -> str:
     verdict = poem.verdict
     costs = _costs(poem)
     rhyme = rhyme_of(list(verdict.lines), wish.form, wish.rhyme_book)
-    rows = [f"{wish.form.title}  {verdict.pattern}  {rhyme} ({wish.rhyme_book.title})"]
+    rows = ["  ".join(filter(None, [wish.form.title, verdict.pattern, f"{rhyme} ({wish.rhyme_book.title})".strip()]))]
     for i, (line, beats) in enumerate(zip(verdict.lines, verdict.beats, strict=True)):
         rhymes = "韵" if wish.form.patterns[0].lines[i].rhyme else "  "
         rows.append(f"{line}  {beats}  {rhymes}  {costs[i]:5.1f} nats" if costs else f"{line}  {beats}  {rhymes}")

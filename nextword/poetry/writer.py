@@ -75,7 +75,7 @@ class Poem:
     text: str
     verdict: Verdict
     steps: tuple[Written, ...]
-    """Its tokens, without the closing `<eos>`; () of a beam search."""
+    """Its tokens, without the closing `<eos>`; () of a beam search, and where costs were not asked for."""
     log_prob: float
     """Mean ln P of a token, `<eos>` included, by the model alone."""
     parallelism: float | None
@@ -93,9 +93,14 @@ class Poem:
         return math.fsum(step.cost for step in self.steps)
 
 
-def write_poems(generator: TextGenerator, wish: Wish, number: int = 1, **settings: Any) -> list[Poem]:
-    """So many poems, the best first. Raises UsageError, before the first token, for what cannot be written."""
-    jobs = submit(generator, wish, number, **settings)
+def write_poems(
+    generator: TextGenerator, wish: Wish, number: int = 1, *, costs: bool = True, **settings: Any
+) -> list[Poem]:
+    """So many poems, the best first; without `costs` they have no steps, and come faster.
+
+    `settings` are fields of GenerationConfig. Raises UsageError, before the first token, for what cannot be written.
+    """
+    jobs = submit(generator, wish, number, costs, **settings)
     while not all(job.finished for job in jobs):
         generator.step()
     poems = [finished(generator, job, wish) for job in jobs]
@@ -104,7 +109,7 @@ def write_poems(generator: TextGenerator, wish: Wish, number: int = 1, **setting
 
 def stream_poem(generator: TextGenerator, wish: Wish, **settings: Any) -> Iterator[str]:
     """One poem as it is written."""
-    (job,) = submit(generator, wish, 1, **settings)
+    (job,) = submit(generator, wish, 1, costs=False, **settings)
     return pieces(generator, job)
 
 
@@ -116,7 +121,7 @@ def pieces(generator: TextGenerator, job: Job) -> Iterator[str]:
             yield job.pieces.popleft()[1]
 
 
-def submit(generator: TextGenerator, wish: Wish, number: int, **settings: Any) -> list[Job]:
+def submit(generator: TextGenerator, wish: Wish, number: int, costs: bool, **settings: Any) -> list[Job]:
     """A request for each poem; the i-th draws with seed + i, and has its words at places of its own."""
     prompt = prompt_for(generator, wish)
     base = settings.pop("seed", None)
@@ -125,7 +130,7 @@ def submit(generator: TextGenerator, wish: Wish, number: int, **settings: Any) -
     for i, constraint in enumerate(islice(constraints_for(generator, wish, base), number)):
         room = MOST_TOKENS * constraint.vocabulary.automaton.longest + 1
         asked: dict[str, Any] = SETTINGS | settings | {"max_tokens": room, "seed": base + i, "num_samples": 1}
-        jobs.append(generator.submit(prompt, constraint=constraint, trace=True, **asked))
+        jobs.append(generator.submit(prompt, constraint=constraint, trace=costs, **asked))
     return jobs
 
 

@@ -55,7 +55,7 @@ def test_the_cost_is_what_the_model_gave_to_what_the_form_forbids(tokenizer) -> 
     generator = generator_of(tokenizer)
     wish = Wish(find_form("wujue"))
     (poem,) = write_poems(generator, wish, 1, seed=1)
-    (job,) = submit(generator, wish, 1, seed=1)
+    (job,) = submit(generator, wish, 1, True, seed=1)
     row = job.request.constraint.fork()
     ids = [*job.request.prompt, *tokenizer.encode(poem.text)]
     log_probs = generator.model(torch.tensor([ids]))[0][0].log_softmax(-1).detach()

@@ -1,0 +1,93 @@
+"""Poems in form: are all of them, and what does it cost in speed?
+
+    python benchmarks/poetry.py runs/tang                  # 1,000 poems in each of ten Chinese forms
+    python benchmarks/poetry.py runs/tang --poems 64 --forms qijue wulü
+
+For each form: how many poems the checker finds in form, which shares the tables with the automaton but no code; how
+many are unfinished; and tokens/s beside texts of as many tokens by the same run without a constraint, batch by batch in
+turn, in CPU time of this process, so that other programs do not count. All are drawn at temperature 1, the rows of the
+engine full. One thread, as the parts of the two that run in parallel differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+
+from nextword.generator import TextGenerator
+from nextword.generator.job import Job
+from nextword.poetry.writer import Wish, submit
+from nextword.verse.check import check, split_lines
+from nextword.verse.forms import find_form
+
+FORMS = ("wujue", "qijue", "wulü", "qilü", "忆江南", "如梦令", "浣溪沙", "菩萨蛮", "西江月", "水调歌头")
+ROWS = 64
+
+
+def run(generator: TextGenerator, jobs: list[Job]) -> None:
+    """To the end of all."""
+    while not all(job.finished for job in jobs):
+        generator.step()
+
+
+def free(generator: TextGenerator, number: int, tokens: int, seed: int) -> list[Job]:
+    """As many texts of so many tokens, without a constraint."""
+    settings = {
+        "max_tokens": tokens,
+        "ignore_eos": True,
+        "num_samples": 1,
+        "stop": (),
+        "temperature": 1.0,
+        "top_p": 1.0,
+    }
+    return [generator.submit(seed=seed + i, **settings) for i in range(number)]
+
+
+def measure(generator: TextGenerator, name: str, poems: int) -> tuple[int, int, float, float]:
+    """Poems in form, poems unfinished, tokens per second with the form and without it."""
+    wish = Wish(find_form(name))
+    in_form = unfinished = with_form = without = 0
+    seconds = [0.0, 0.0]
+    for seed in range(0, poems, ROWS):
+        number = min(ROWS, poems - seed)
+        start = time.process_time()
+        jobs = submit(generator, wish, number, costs=False, seed=seed, temperature=1.0, top_p=1.0)
+        run(generator, jobs)
+        seconds[0] += time.process_time() - start
+        for job in jobs:
+            (written,) = job.results(lambda text, reference: 0.0)
+            unfinished += written.finish_reason != "eos"
+            in_form += not check(split_lines(written.text), wish.form).faults
+            with_form += len(written.token_ids)
+        tokens = with_form // (seed + number)
+        start = time.process_time()
+        others = free(generator, number, tokens, seed)
+        run(generator, others)
+        seconds[1] += time.process_time() - start
+        without += sum(len(job.done[0].token_ids) for job in others)
+    return in_form, unfinished, with_form / seconds[0], without / seconds[1]
+
+
+def main() -> None:
+    """Print a row for each form."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("--poems", type=int, default=1000)
+    parser.add_argument("--forms", nargs="+", default=FORMS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    generator = TextGenerator.load(arguments.run)
+    print(f"{'form':<10} {'in form':>12} {'unfinished':>10} {'tokens/s':>9} {'free':>9} {'ratio':>6}")
+    for name in arguments.forms:
+        in_form, unfinished, speed, free_speed = measure(generator, name, arguments.poems)
+        told = f"{in_form}/{arguments.poems}"
+        print(
+            f"{name:<10} {told:>12} {unfinished:>10} {speed:>9.0f} {free_speed:>9.0f} {speed / free_speed:>6.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
