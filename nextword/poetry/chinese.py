@@ -10,30 +10,14 @@ decided before a character decides it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import regex  # type: ignore[import-untyped]
 
-from nextword.errors import UsageError
+from nextword.poetry.plan import Given, Plan, Slot
 from nextword.verse.chinese import Reading, RhymeBook
-from nextword.verse.layout import behind
-from nextword.verse.patterns import Form, Pattern
-
-HAN = regex.compile(r"[\p{Han}〇]")
-Given = Mapping[tuple[int, int], str]
-"""(line, place), both from 0 -> the character that stands there."""
-
-
-class Slot(NamedTuple):
-    """One character of the text of a poem."""
-
-    line: int
-    place: int
-    """In its line, from 0; -1: punctuation or the end of a row."""
-    given: str
-    """"": free."""
+from nextword.verse.patterns import Form
 
 
 class Way(NamedTuple):
@@ -57,21 +41,13 @@ class State(NamedTuple):
     """Characters written, where none may be written twice."""
 
 
-class Refused(NamedTuple):
-    """Why a pattern cannot be filled."""
-
-    misfits: int
-    """Given characters of the wrong tone: where no pattern will do, the reason names the one that fits best."""
-    reason: str
-
-
 class ChineseAutomaton:
     """A form with all that is asked of it: `nextword.poetry.automaton.Automaton`.
 
     >>> from nextword.verse.chinese import rhyme_book
     >>> from nextword.verse.forms import find_form
     >>> book = rhyme_book("pingshui")
-    >>> automaton = ChineseAutomaton(find_form("wujue"), book, "".join(book.table), given={(0, 0): "春"})
+    >>> automaton = ChineseAutomaton(find_form("wujue"), book, "".join(book.table) + "，。\n", given={(0, 0): "春"})
     >>> automaton.alphabet[int(automaton.allowed(automaton.start()).argmax())]
     '春'
     """
@@ -86,148 +62,21 @@ class ChineseAutomaton:
         rhymes: Sequence[str] = (),
         repeats: bool = False,
     ) -> None:
-        """`characters` may be written, as far as the book knows them, and stand between lines. `rhymes`: classes of
-        the book for the first letters of the form. `repeats`: a character may be written twice; else those that are
-        `given` count as written.
-
-        Raises UsageError, with the reason, if no poem is possible, or none could be promised.
-        """
-        given = dict(given or {})
-        known = set(characters)
-        self.form, self.book, self.repeats = form, book, repeats
-        self.slots = slots_of(form, given)
-        self.longest = len(self.slots)
-        if missing := sorted({slot.given for slot in self.slots if slot.given} - known):
-            raise UsageError(f"the model's tokenizer has no {' '.join(map(repr, missing))}", hint="Ask for others")
-        self.letters = [*dict.fromkeys(line.rhyme for p in form.patterns for line in p.lines if line.rhyme)]
-        readings = {c: book.readings(c) if HAN.fullmatch(c) else () for c in known}
-        marks = {slot.given for slot in self.slots}
-        self.alphabet = "".join(sorted(c for c in known if readings[c] or c in marks))
-        self._index = {c: i for i, c in enumerate(self.alphabet)}
-        self._readings = {c: readings[c] for c in self.alphabet}
-        reserved = set() if repeats else marks
-        self._tones, self._pools = pools_of({c: readings[c] for c in self.alphabet if c not in reserved})
-        self._classes = set(book.rhymes())
+        """As for `Plan`, which raises UsageError, with the reason, for what cannot be written."""
+        self.plan = plan = Plan(form, book, characters, given=given, rhymes=rhymes, repeats=repeats)
+        self.alphabet, self.longest = "".join(sorted(plan.readings)), len(plan.slots)
+        self._index = {character: i for i, character in enumerate(self.alphabet)}
         self._ways: list[tuple[Way, ...]] = []
         self._numbers: dict[tuple[Way, ...], int] = {}
         self._steps: dict[tuple[int, int, tuple[Reading, ...]], int] = {}
         self._differing: dict[tuple[int, int], list[Way]] = {}
         self._unions: dict[tuple[str, ...], frozenset[str]] = {}
         self._arrays: dict[frozenset[str], np.ndarray] = {}
-        self._begin(rhymes)
-
-    # -- before the first character --------------------------------------------------------------------------------
-
-    def _begin(self, rhymes: Sequence[str]) -> None:
-        """Find the patterns that can be filled; raise the reason if there is none."""
-        if len(rhymes) > len(self.letters):
-            raise UsageError(
-                f"{self.form.title} has {len(self.letters)} rhymes, but {len(rhymes)} are asked for",
-                hint="Give one rhyme class for each, or fewer",
-            )
-        self._options: dict[int, list[list[int]]] = {}  # pattern -> of each line, the alternatives that can be kept
-        self._needs: dict[int, list[int]] = {}  # pattern -> at each slot, rhymes still to be written
-        self._beats: dict[int, list[tuple[frozenset[str], ...]]] = {}  # and of each letter, on which beats
-        refusals: list[Refused] = []
-        classes: dict[int, tuple[tuple[str, ...], ...]] = {}
-        for number, pattern in enumerate(self.form.patterns):
-            found = self._fill(number, pattern, rhymes)
-            if isinstance(found, Refused):
-                refusals.append(found)
-            else:
-                classes[number] = found
-        if not classes:
-            raise UsageError(min(refusals).reason)
-        self._check_tones()
         self._start = self._number(
-            Way(number, option, found) for number, found in classes.items() for option in self._options[number][0]
+            Way(pattern, option, classes)
+            for pattern, classes in plan.classes.items()
+            for option in plan.options[pattern][0]
         )
-
-    def _fill(self, number: int, pattern: Pattern, rhymes: Sequence[str]) -> tuple[tuple[str, ...], ...] | Refused:
-        """The classes each letter may be of, the largest first, or why the pattern cannot be filled."""
-        lines: list[list[int]] = []
-        misfits: list[Slot] = []
-        for i, line in enumerate(pattern.lines):
-            here = [slot for slot in self.slots if slot.line == i and slot.place >= 0 and slot.given]
-            wrong = [[slot for slot in here if not self._fits(slot.given, beats[slot.place])] for beats in line.beats]
-            lines.append([option for option, slots in enumerate(wrong) if not slots])
-            fewest: list[Slot] = min(wrong, key=len)
-            misfits += fewest
-        if misfits:
-            return Refused(len(misfits), self._misfit(pattern, misfits[0]))
-        self._options[number] = lines
-        self._count(number, pattern)
-        need = self._needs[number][0]
-        found: list[tuple[str, ...]] = []
-        for letter in range(len(self.letters)):
-            wanted = rhymes[letter] if letter < len(rhymes) else ""
-            left = {wanted} if wanted else self._classes
-            ends = [slot for slot in self.slots if slot.given and self._letter(number, slot) == letter]
-            for slot in ends:
-                beat = pattern.lines[slot.line].beats[0][-1]
-                of_slot = {reading.rhyme for reading in self.book.fitting(slot.given, beat)}
-                left = left & (of_slot or left)  # one that the book lacks rhymes with anything
-            if not left:
-                words = "".join(dict.fromkeys(slot.given for slot in ends))
-                what = f"{words} should be of the rhyme {wanted}, and is not" if wanted else f"{words} do not rhyme"
-                return Refused(0, f"{self.form.title}: {what} in {self.book.title}")
-            beats = self._beats[number][0][letter]
-            size = {rhyme: min((len(self.pool(rhyme, b)) for b in beats), default=need) for rhyme in left}
-            enough = [rhyme for rhyme in sorted(left, key=lambda c: (-size[c], c)) if size[rhyme] >= need]
-            if not enough:
-                best = max(size, key=lambda rhyme: size[rhyme])
-                return Refused(0, self._too_few(best, size[best], need, beats))
-            found.append(tuple(enough))
-        return tuple(found)
-
-    def _count(self, number: int, pattern: Pattern) -> None:
-        """At each slot, what rhymes are still to be written."""
-        needs, beats = [0], [tuple(frozenset[str]() for _ in self.letters)]
-        for slot in reversed(self.slots):
-            need, left = needs[-1], beats[-1]
-            letter = self._letter(number, slot)
-            if letter is not None and not slot.given:
-                need = 1 if self.repeats else need + 1
-                beat = pattern.lines[slot.line].beats[0][-1]
-                left = (*left[:letter], left[letter] | {beat}, *left[letter + 1 :])
-            needs.append(need)
-            beats.append(left)
-        self._needs[number], self._beats[number] = needs[::-1], beats[::-1]
-
-    def _check_tones(self) -> None:
-        """Both tones have enough characters for every place, those reserved for rhymes aside."""
-        free = sum(not slot.given for slot in self.slots)
-        rhymes = max(need[0] for need in self._needs.values())
-        need = 1 if self.repeats else free + max(0, len(self.letters) - 1) * rhymes
-        for beat, name in (("平", "level"), ("仄", "oblique")):
-            if free and len(self._tones[beat]) < need:
-                raise UsageError(
-                    f"{self.form.title} may need {need} different {name} characters; of those in {self.book.title} the "
-                    f"model's tokenizer knows {len(self._tones[beat])}",
-                    hint="Use a model trained on Chinese verse, or allow characters to be repeated",
-                )
-
-    def _misfit(self, pattern: Pattern, slot: Slot) -> str:
-        tones = "".join(dict.fromkeys(reading.tone for reading in self.book.readings(slot.given)))
-        beats = "/".join(dict.fromkeys(beats[slot.place] for beats in pattern.lines[slot.line].beats))
-        where = f"line {slot.line + 1}, place {slot.place + 1}"
-        named = f" ({pattern.name})" if pattern.name else ""
-        return f"{slot.given} is {tones} in {self.book.title}, but {self.form.title}{named} has {beats} in {where}"
-
-    def _too_few(self, rhyme: str, size: int, need: int, beats: frozenset[str]) -> str:
-        if size == 0 and not any(self.book.characters(rhyme, beat) for beat in beats):
-            wanted = "level" if beats == {"平"} else "oblique"
-            return f"{self.form.title} rhymes on {wanted} characters, and {rhyme} of {self.book.title} has none"
-        return (
-            f"{self.form.title} needs {need} rhymes, but of {rhyme} in {self.book.title} the model's tokenizer has "
-            f"only {size} characters to choose from"
-        )
-
-    def _fits(self, character: str, beat: str) -> bool:
-        """Whether it may stand there; one that the book lacks was given by someone who knows."""
-        return not self.book.readings(character) or bool(self.book.fitting(character, beat))
-
-    # -- one character after another -------------------------------------------------------------------------------
 
     def start(self) -> State:
         """Nothing is written."""
@@ -235,13 +84,13 @@ class ChineseAutomaton:
 
     def finished(self, state: State) -> bool:
         """All slots are filled."""
-        return state.at == len(self.slots)
+        return state.at == len(self.plan.slots)
 
     def allowed(self, state: State) -> np.ndarray:
         """What some way allows and was not used."""
         if self.finished(state):
             return self._array(frozenset())
-        slot = self.slots[state.at]
+        slot = self.plan.slots[state.at]
         if slot.given:
             return self._array(frozenset(slot.given))
         allowed: np.ndarray | None = None
@@ -249,11 +98,11 @@ class ChineseAutomaton:
             scarce = self._scarce(state, pattern, rhymes)
             if scarce is None:
                 continue
-            beat, letter = self._beat(pattern, option, slot), self._letter(pattern, slot)
+            beat, letter = self.plan.beat(pattern, option, slot), self.plan.letter(pattern, slot)
             if letter is not None:
                 found = self._rhyming(state, pattern, rhymes[letter], letter, beat)
             else:
-                found = self._array(self._tones[beat])
+                found = self._array(self.plan.tones[beat])
                 found = found & ~self._array(scarce) if scarce else found
             allowed = found if allowed is None else allowed | found
         assert allowed is not None
@@ -264,13 +113,13 @@ class ChineseAutomaton:
 
     def step(self, state: State, character: str) -> State:
         """The ways that this character keeps."""
-        slot = self.slots[state.at]
-        readings = self._readings[character]
+        slot = self.plan.slots[state.at]
+        readings = self.plan.readings[character]
         key = (state.at, state.ways, readings)
         if key not in self._steps:
             kept = [way for old in self._ways[state.ways] if (way := self._keep(old, slot, readings))]
             self._steps[key] = self._number(self._onwards(kept, state.at + 1))
-        used = state.used if slot.given or self.repeats else state.used | {character}
+        used = state.used if slot.given or self.plan.repeats else state.used | {character}
         return State(state.at + 1, self._steps[key], used)
 
     def ways(self, state: State) -> tuple[Way, ...]:
@@ -281,7 +130,7 @@ class ChineseAutomaton:
         """The way behind a character, None if it ends there."""
         if slot.place < 0 or not readings:
             return way
-        beat, letter = self._beat(way.pattern, way.option, slot), self._letter(way.pattern, slot)
+        beat, letter = self.plan.beat(way.pattern, way.option, slot), self.plan.letter(way.pattern, slot)
         fitting = {reading.rhyme for reading in readings if reading.fits(beat)}
         if letter is None or not fitting:
             return way if fitting else None
@@ -291,18 +140,18 @@ class ChineseAutomaton:
 
     def _onwards(self, ways: list[Way], at: int) -> Iterable[Way]:
         """At the beginning of a line, each way goes on with each alternative of it."""
-        if at == len(self.slots) or self.slots[at].place != 0:
+        if at == len(self.plan.slots) or self.plan.slots[at].place != 0:
             return ways
-        line = self.slots[at].line
-        return [way._replace(option=option) for way in ways for option in self._options[way.pattern][line]]
+        line = self.plan.slots[at].line
+        return [way._replace(option=option) for way in ways for option in self.plan.options[way.pattern][line]]
 
     def _distinct(self, state: State) -> list[Way]:
         """The ways that differ in what they ask for now."""
         key = state.at, state.ways
         if key not in self._differing:
-            slot = self.slots[state.at]
+            slot = self.plan.slots[state.at]
             found = {
-                (self._beat(way.pattern, way.option, slot), way.pattern, way.rhymes): way
+                (self.plan.beat(way.pattern, way.option, slot), way.pattern, way.rhymes): way
                 for way in self._ways[state.ways]
             }
             self._differing[key] = list(found.values())
@@ -315,14 +164,16 @@ class ChineseAutomaton:
         Of each letter, one class at least must keep as many unused characters as rhymes are still to come, those of
         the other letters included. Then no set of rhymes lacks characters (Hall's condition), whichever are chosen.
         """
-        need = self._needs[pattern][state.at]
+        need = self.plan.needs[pattern][state.at]
         scarce: frozenset[str] = frozenset()
-        if self.repeats or not need:
+        if self.plan.repeats or not need:
             return scarce
-        for classes, beats in zip(rhymes, self._beats[pattern][state.at], strict=True):
+        for classes, beats in zip(rhymes, self.plan.beats[pattern][state.at], strict=True):
             common: frozenset[str] | None = None
             for rhyme in classes if beats else ():
-                pools = [self.pool(rhyme, beat) for beat in beats]
+                pools = [self.plan.pool(rhyme, beat) for beat in beats]
+                if min(map(len, pools)) - len(state.used) > need:
+                    break
                 spare = [len(pool) - len(pool & state.used) - need for pool in pools]
                 if min(spare) > 0:
                     break
@@ -337,30 +188,17 @@ class ChineseAutomaton:
 
     def _rhyming(self, state: State, pattern: int, classes: tuple[str, ...], letter: int, beat: str) -> np.ndarray:
         """The characters of those classes that have enough for all rhymes still to come."""
-        need = self._needs[pattern][state.at]
-        beats = self._beats[pattern][state.at][letter]
+        need = self.plan.needs[pattern][state.at]
+        beats = self.plan.beats[pattern][state.at][letter]
         enough = [
             rhyme
             for rhyme in classes
-            if all(len(pool) - len(pool & state.used) >= need for pool in (self.pool(rhyme, b) for b in beats))
+            if all(len(pool) - len(pool & state.used) >= need for pool in (self.plan.pool(rhyme, b) for b in beats))
         ]
         key = (beat, *enough)
         if key not in self._unions:
-            self._unions[key] = frozenset[str]().union(*(self.pool(rhyme, beat) for rhyme in enough))
+            self._unions[key] = frozenset[str]().union(*(self.plan.pool(rhyme, beat) for rhyme in enough))
         return self._array(self._unions[key])
-
-    def pool(self, rhyme: str, beat: str) -> frozenset[str]:
-        """The characters of a class that may be written on a beat."""
-        return self._pools.get((rhyme, beat), frozenset())
-
-    def _beat(self, pattern: int, option: int, slot: Slot) -> str:
-        return self.form.patterns[pattern].lines[slot.line].beats[option][slot.place]
-
-    def _letter(self, pattern: int, slot: Slot) -> int | None:
-        """Which rhyme stands there, as its place in `letters`; None: no rhyme."""
-        line = self.form.patterns[pattern].lines[slot.line]
-        at_end = slot.place == len(line.beats[0]) - 1
-        return self.letters.index(line.rhyme) if line.rhyme and at_end else None
 
     def _number(self, ways: Iterable[Way]) -> int:
         """A set of ways by its number."""
@@ -377,39 +215,3 @@ class ChineseAutomaton:
             array[[self._index[c] for c in characters]] = True
             self._arrays[characters] = array
         return self._arrays[characters]
-
-
-def pools_of(
-    readings: Mapping[str, tuple[Reading, ...]],
-) -> tuple[dict[str, frozenset[str]], dict[tuple[str, str], frozenset[str]]]:
-    """The characters that fit each beat, and those of each rhyme class that do."""
-    tones: dict[str, set[str]] = {beat: set() for beat in "平仄中"}
-    pools: dict[tuple[str, str], set[str]] = {}
-    for character, all_readings in readings.items():
-        for reading in all_readings:
-            for beat in tones:
-                if reading.fits(beat):
-                    tones[beat].add(character)
-                    pools.setdefault((reading.rhyme, beat), set()).add(character)
-    return {b: frozenset(c) for b, c in tones.items()}, {key: frozenset(c) for key, c in pools.items()}
-
-
-def slots_of(form: Form, given: Given) -> list[Slot]:
-    """The text of a poem: its characters line by line, punctuation behind each, a new row for each stanza or couplet.
-
-    Raises UsageError for a character given where the form has no place. All patterns of a form are of one shape.
-    """
-    lines = form.patterns[0].lines
-    slots: list[Slot] = []
-    for i, (line, marks) in enumerate(zip(lines, behind(form), strict=True)):
-        slots += [Slot(i, place, given.get((i, place), "")) for place in range(len(line.beats[0]))]
-        slots += [Slot(i, -1, mark) for mark in marks]
-    places = {(slot.line, slot.place) for slot in slots}
-    for line_number, place in sorted(given):
-        if (line_number, place) not in places:
-            shape = " ".join(str(len(line.beats[0])) for line in lines)
-            raise UsageError(
-                f"{form.title} has no place {place + 1} in line {line_number + 1}",
-                hint=f"Its lines have {shape} characters",
-            )
-    return slots

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Generic, Self
 
 import numpy as np
@@ -52,9 +52,9 @@ class Node:
 class Spelling:
     """What each token writes behind some bytes of a character begun: V ids, A characters of the alphabet."""
 
-    def __init__(self, pieces: Pieces, context: int, begun: bytes, index: dict[str, int]) -> None:
-        """`index`: the place of each character in the alphabet."""
-        self.places = np.full(pieces.size, len(index))
+    def __init__(self, pieces: Pieces, context: int, begun: bytes, alphabet: str) -> None:
+        index = {character: i for i, character in enumerate(alphabet)}
+        self.places = np.full(pieces.size, len(index), dtype=np.int32)
         """(V,): the character that a token writes; A for all other tokens."""
         self.tree = Node()
         """Of the others: those that write several characters, or part of one."""
@@ -64,7 +64,7 @@ class Spelling:
             if id in pieces.vague or not piece or (begun and not 0x80 <= piece[0] < 0xC0):
                 continue
             whole, part = cut(begun + piece)
-            if whole is None or not index.keys() >= set(whole):
+            if whole is None or not all(character in index for character in whole):
                 continue
             if len(whole) == 1 and not part:
                 self.places[id] = index[whole]
@@ -77,6 +77,10 @@ class Spelling:
                 node.parts.append((id, part))
             else:
                 node.ids.append(id)
+
+
+spelling_of = lru_cache(maxsize=256)(Spelling)
+"""The same spelling again: many poems are written in one alphabet."""
 
 
 def cut(data: bytes) -> tuple[str | None, bytes]:
@@ -99,7 +103,6 @@ class Vocabulary(Generic[State]):
 
     def __init__(self, automaton: Automaton[State], tokenizer: Tokenizer) -> None:
         self.automaton, self.pieces = automaton, token_pieces(tokenizer)
-        self._spellings: dict[tuple[int, bytes], Spelling] = {}
         self._begins: dict[bytes, slice] = {}
 
     def mask(self, state: State, context: int, begun: bytes) -> Tensor:
@@ -108,7 +111,7 @@ class Vocabulary(Generic[State]):
             mask = np.zeros(self.pieces.size, dtype=bool)
             mask[self.pieces.eos_id] = True
             return torch.from_numpy(mask)
-        spelling = self.spelling(context, begun)
+        spelling = spelling_of(self.pieces, context, begun, self.automaton.alphabet)
         allowed = self.automaton.allowed(state)
         mask = np.append(allowed, False)[spelling.places]
         if not spelling.plain:
@@ -130,13 +133,6 @@ class Vocabulary(Generic[State]):
         if part not in self._begins:
             self._begins[part] = slice(bisect_left(self._bytes, part), bisect_left(self._bytes, part + b"\xff"))
         return self._begins[part]
-
-    def spelling(self, context: int, begun: bytes) -> Spelling:
-        """What tokens write there."""
-        key = context, begun
-        if key not in self._spellings:
-            self._spellings[key] = Spelling(self.pieces, context, begun, self._index)
-        return self._spellings[key]
 
     @cached_property
     def _bytes(self) -> list[bytes]:

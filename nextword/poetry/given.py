@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import regex  # type: ignore[import-untyped]
 
 from nextword.errors import DataError, UsageError
-from nextword.poetry.chinese import HAN, Given
+from nextword.poetry.plan import HAN, Given
 from nextword.verse.patterns import Form
 
 TRIES = 60

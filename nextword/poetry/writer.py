@@ -17,9 +17,10 @@ from typing import Any
 from nextword.errors import UsageError
 from nextword.generator import Generation, Job, TextGenerator
 from nextword.metrics.parallel import parallelism
-from nextword.poetry.chinese import HAN, ChineseAutomaton, Given
+from nextword.poetry.chinese import ChineseAutomaton
 from nextword.poetry.constraint import VerseConstraint, Vocabulary, spellable
 from nextword.poetry.given import placements
+from nextword.poetry.plan import HAN, Given
 from nextword.verse.check import Verdict, check, split_lines
 from nextword.verse.chinese import RhymeBook, rhyme_book
 from nextword.verse.layout import LONGEST, header

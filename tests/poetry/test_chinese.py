@@ -50,7 +50,7 @@ def accepts(form: ChineseAutomaton, text: str) -> bool:
 def wander(form: ChineseAutomaton, rng: random.Random, wasteful: float) -> str:
     """A path drawn at random: as often as `wasteful`, by a character of the rhyme that there is least of."""
     state: State = form.start()
-    scarcest = form.pool(form.ways(state)[0].rhymes[0][-1], "中")
+    scarcest = form.plan.pool(form.ways(state)[0].rhymes[0][-1], "中")
     text = ""
     while not form.finished(state):
         allowed = [form.alphabet[i] for i in form.allowed(state).nonzero()[0]]
