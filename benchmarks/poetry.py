@@ -4,9 +4,9 @@
     python benchmarks/poetry.py runs/tang --poems 64 --forms qijue wulü
 
 For each form: how many poems the checker finds in form, which shares the tables with the automaton but no code; how
-many are unfinished; and tokens/s beside texts of as many tokens by the same run without a constraint, in CPU time of the
-process, so that other programs do not count. All are drawn at temperature 1, with one thread, and asked for at once:
-the engine keeps its batch of 64 rows full.
+many are unfinished; and tokens/s beside texts of as many tokens by the same run without a constraint, in CPU time, so
+that other programs do not count. All are drawn at temperature 1, with one thread, and asked for at once: the engine
+keeps its batch of 64 rows full.
 """
 
 from __future__ import annotations

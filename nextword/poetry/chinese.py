@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nextword.poetry.plan import Given, Plan, Slot
+from nextword.poetry.plan import ANY, Given, Plan, Slot
 from nextword.verse.chinese import Reading, RhymeBook
 from nextword.verse.patterns import Form
 
@@ -28,6 +28,16 @@ class Way(NamedTuple):
     """Which alternative of the present line."""
     rhymes: tuple[tuple[str, ...], ...]
     """For each letter of the form, the classes left."""
+
+
+class Ask(NamedTuple):
+    """What a way asks of the next character."""
+
+    pattern: int
+    rhymes: tuple[tuple[str, ...], ...]
+    beat: str
+    letter: int | None
+    """Which rhyme of the form it is; None: no rhyme."""
 
 
 class State(NamedTuple):
@@ -69,8 +79,8 @@ class ChineseAutomaton:
         self._ways: list[tuple[Way, ...]] = []
         self._numbers: dict[tuple[Way, ...], int] = {}
         self._steps: dict[tuple[int, int, tuple[Reading, ...]], int] = {}
-        self._differing: dict[tuple[int, int], list[Way]] = {}
-        self._unions: dict[tuple[str, ...], frozenset[str]] = {}
+        self._asked: dict[tuple[int, int], list[Ask]] = {}
+        self._unions: dict[tuple[tuple[str, str], ...], np.ndarray] = {}
         self._arrays: dict[frozenset[str], np.ndarray] = {}
         self._start = self._number(
             Way(pattern, option, classes)
@@ -93,19 +103,23 @@ class ChineseAutomaton:
         slot = self.plan.slots[state.at]
         if slot.given:
             return self._array(frozenset(slot.given))
-        allowed: np.ndarray | None = None
-        for pattern, option, rhymes in self._distinct(state):
-            scarce = self._scarce(state, pattern, rhymes)
+        beats: set[str] = set()  # on which anything unused may stand
+        parts: list[np.ndarray] = []
+        for ask in self._asks(state):
+            if ask.letter is None and (ask.beat in beats or "中" in beats):
+                continue
+            scarce = self._scarce(state, ask)
             if scarce is None:
                 continue
-            beat, letter = self.plan.beat(pattern, option, slot), self.plan.letter(pattern, slot)
-            if letter is not None:
-                found = self._rhyming(state, pattern, rhymes[letter], letter, beat)
+            if ask.letter is not None:
+                parts.append(self._rhyming(state, ask, ask.rhymes[ask.letter]))
+            elif scarce:
+                parts.append(self._union((ANY, ask.beat)) & ~self._array(scarce))
             else:
-                found = self._array(self.plan.tones[beat])
-                found = found & ~self._array(scarce) if scarce else found
-            allowed = found if allowed is None else allowed | found
-        assert allowed is not None
+                beats.add(ask.beat)
+        allowed = self._union(*((ANY, beat) for beat in sorted(beats)))
+        for part in parts:
+            allowed = allowed | part
         if state.used:
             allowed = allowed.copy()
             allowed[[self._index[c] for c in state.used]] = False
@@ -145,30 +159,30 @@ class ChineseAutomaton:
         line = self.plan.slots[at].line
         return [way._replace(option=option) for way in ways for option in self.plan.options[way.pattern][line]]
 
-    def _distinct(self, state: State) -> list[Way]:
-        """The ways that differ in what they ask for now."""
+    def _asks(self, state: State) -> list[Ask]:
+        """What the ways ask for now, each once."""
         key = state.at, state.ways
-        if key not in self._differing:
+        if key not in self._asked:
             slot = self.plan.slots[state.at]
-            found = {
-                (self.plan.beat(way.pattern, way.option, slot), way.pattern, way.rhymes): way
+            asks = (
+                Ask(way.pattern, way.rhymes, self.plan.beat(*way[:2], slot), self.plan.letter(way.pattern, slot))
                 for way in self._ways[state.ways]
-            }
-            self._differing[key] = list(found.values())
-        return self._differing[key]
+            )
+            self._asked[key] = list(dict.fromkeys(asks))
+        return self._asked[key]
 
-    def _scarce(self, state: State, pattern: int, rhymes: tuple[tuple[str, ...], ...]) -> frozenset[str] | None:
+    def _scarce(self, state: State, ask: Ask) -> frozenset[str] | None:
         """What must not be written outside rhymes, as there are only just enough rhymes left; None where there are
         not even enough, since another way allowed what this one did not.
 
         Of each letter, one class at least must keep as many unused characters as rhymes are still to come, those of
         the other letters included. Then no set of rhymes lacks characters (Hall's condition), whichever are chosen.
         """
-        need = self.plan.needs[pattern][state.at]
+        need = self.plan.needs[ask.pattern][state.at]
         scarce: frozenset[str] = frozenset()
         if self.plan.repeats or not need:
             return scarce
-        for classes, beats in zip(rhymes, self.plan.beats[pattern][state.at], strict=True):
+        for classes, beats in zip(ask.rhymes, self.plan.beats[ask.pattern][state.at], strict=True):
             common: frozenset[str] | None = None
             for rhyme in classes if beats else ():
                 pools = [self.plan.pool(rhyme, beat) for beat in beats]
@@ -186,19 +200,17 @@ class ChineseAutomaton:
                 scarce |= common or frozenset()
         return scarce
 
-    def _rhyming(self, state: State, pattern: int, classes: tuple[str, ...], letter: int, beat: str) -> np.ndarray:
+    def _rhyming(self, state: State, ask: Ask, classes: tuple[str, ...]) -> np.ndarray:
         """The characters of those classes that have enough for all rhymes still to come."""
-        need = self.plan.needs[pattern][state.at]
-        beats = self.plan.beats[pattern][state.at][letter]
-        enough = [
-            rhyme
-            for rhyme in classes
-            if all(len(pool) - len(pool & state.used) >= need for pool in (self.plan.pool(rhyme, b) for b in beats))
-        ]
-        key = (beat, *enough)
-        if key not in self._unions:
-            self._unions[key] = frozenset[str]().union(*(self.plan.pool(rhyme, beat) for rhyme in enough))
-        return self._array(self._unions[key])
+        need = self.plan.needs[ask.pattern][state.at]
+        beats = self.plan.beats[ask.pattern][state.at][ask.letter or 0]
+        enough = [rhyme for rhyme in classes if all(self._spare(state, rhyme, b) >= need for b in beats)]
+        return self._union(*((rhyme, ask.beat) for rhyme in enough))
+
+    def _spare(self, state: State, rhyme: str, beat: str) -> int:
+        """How many characters of a class have not been used."""
+        pool = self.plan.pool(rhyme, beat)
+        return len(pool) - len(pool & state.used)
 
     def _number(self, ways: Iterable[Way]) -> int:
         """A set of ways by its number."""
@@ -207,6 +219,12 @@ class ChineseAutomaton:
             self._numbers[key] = len(self._ways)
             self._ways.append(key)
         return self._numbers[key]
+
+    def _union(self, *pools: tuple[str, str]) -> np.ndarray:
+        """(A,) bool: the characters of pools of the plan. Shared: not to be written to."""
+        if pools not in self._unions:
+            self._unions[pools] = self._array(frozenset().union(*(self.plan.pool(*pool) for pool in pools)))
+        return self._unions[pools]
 
     def _array(self, characters: frozenset[str]) -> np.ndarray:
         """(A,) bool. Shared: not to be written to."""

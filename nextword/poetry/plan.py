@@ -17,6 +17,8 @@ from nextword.verse.layout import behind
 from nextword.verse.patterns import Form, Pattern
 
 HAN = regex.compile(r"[\p{Han}〇]")
+ANY = ""
+"""Of all rhyme classes."""
 Given = Mapping[tuple[int, int], str]
 """(line, place), both from 0 -> the character that stands there."""
 
@@ -66,14 +68,12 @@ class Plan:
             raise UsageError(f"the model's tokenizer has no {' '.join(map(repr, missing))}", hint="Ask for others")
         self.letters = [*dict.fromkeys(line.rhyme for p in form.patterns for line in p.lines if line.rhyme)]
         """The rhymes of the form."""
-        read, tones, pools = pools_of(book.name, known)
+        read, pools = pools_of(book.name, known)
         self.readings: dict[str, tuple[Reading, ...]] = dict.fromkeys(sorted(marks - read.keys()), ()) | read
         """Of all characters that may occur; () of punctuation and of what the book lacks."""
         reserved = frozenset() if repeats else marks
-        self.tones = {beat: found - reserved for beat, found in tones.items()}
-        """The characters that may be written on each beat."""
         self.pools = {key: found - reserved for key, found in pools.items()}
-        """(class, beat) -> those of a rhyme class."""
+        """(rhyme class or ANY, beat) -> the characters of that class that may be written on that beat."""
         self.options: dict[int, list[list[int]]] = {}
         """Pattern -> of each line, the alternatives that can be kept."""
         self.needs: dict[int, list[int]] = {}
@@ -120,7 +120,7 @@ class Plan:
         found: list[tuple[str, ...]] = []
         for letter in range(len(self.letters)):
             wanted = rhymes[letter] if letter < len(rhymes) else ""
-            left = {wanted} if wanted else {rhyme for rhyme, _ in self.pools}
+            left = {wanted} if wanted else {rhyme for rhyme, _ in self.pools if rhyme}
             ends = [slot for slot in self.slots if slot.given and self.letter(number, slot) == letter]
             for slot in ends:
                 beat = pattern.lines[slot.line].beats[0][-1]
@@ -159,10 +159,10 @@ class Plan:
         rhymes = max(need[0] for need in self.needs.values())
         need = 1 if self.repeats else free + max(0, len(self.letters) - 1) * rhymes
         for beat, name in (("平", "level"), ("仄", "oblique")):
-            if free and len(self.tones[beat]) < need:
+            if free and len(self.pool(ANY, beat)) < need:
                 raise UsageError(
                     f"{self.form.title} may need {need} different {name} characters; of those in {self.book.title} the "
-                    f"model's tokenizer knows {len(self.tones[beat])}",
+                    f"model's tokenizer knows {len(self.pool(ANY, beat))}",
                     hint="Use a model trained on Chinese verse, or allow characters to be repeated",
                 )
 
@@ -187,7 +187,7 @@ class Plan:
         return not self.book.readings(character) or bool(self.book.fitting(character, beat))
 
     def pool(self, rhyme: str, beat: str) -> frozenset[str]:
-        """The characters of a class that may be written on a beat."""
+        """The characters of a rhyme class, or ANY, that may be written on a beat."""
         return self.pools.get((rhyme, beat), frozenset())
 
     def beat(self, pattern: int, option: int, slot: Slot) -> str:
@@ -204,19 +204,17 @@ class Plan:
 @lru_cache(maxsize=4)
 def pools_of(
     book: str, characters: frozenset[str]
-) -> tuple[dict[str, tuple[Reading, ...]], dict[str, frozenset[str]], dict[tuple[str, str], frozenset[str]]]:
-    """What a rhyme book says of characters: the readings of each, those that fit each beat, and of each class."""
+) -> tuple[dict[str, tuple[Reading, ...]], dict[tuple[str, str], frozenset[str]]]:
+    """What a rhyme book says of characters: the readings of each, and the `pools` of a plan."""
     readings = {c: found for c in sorted(characters) if HAN.fullmatch(c) and (found := rhyme_book(book).readings(c))}
-    tones: dict[str, set[str]] = {beat: set() for beat in "平仄中"}
     pools: dict[tuple[str, str], set[str]] = {}
     for character, all_readings in readings.items():
         for reading in all_readings:
-            for beat in tones:
+            for beat in "平仄中":
                 if reading.fits(beat):
-                    tones[beat].add(character)
                     pools.setdefault((reading.rhyme, beat), set()).add(character)
-    fitting = {beat: frozenset(found) for beat, found in tones.items()}
-    return readings, fitting, {key: frozenset(found) for key, found in pools.items()}
+                    pools.setdefault((ANY, beat), set()).add(character)
+    return readings, {key: frozenset(found) for key, found in pools.items()}
 
 
 def slots_of(form: Form, given: Given) -> list[Slot]:
