@@ -24,6 +24,7 @@ from nextword.cli import (
     prepare,
     runs,
     score,
+    summarize,
     train,
     translate,
     write,
@@ -64,6 +65,7 @@ app.command()(train.train)
 app.command(cls=generate.Grouped)(generate.generate)
 app.command()(translate.translate)
 app.command(cls=generate.Grouped)(chat.chat)
+app.command()(summarize.summarize)
 app.command()(write.write)
 app.command()(score.score)
 app.command()(evaluate.evaluate)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nextword.cli.inputs import chosen
+
 if TYPE_CHECKING:
     from nextword.checkpoint import Run
     from nextword.metrics.score import Difference, Score
@@ -38,7 +40,6 @@ def compare(
     Example: nextword compare runs/lstm runs/transformer test.txt
     """
     from nextword.checkpoint import load_run
-    from nextword.config import assign
     from nextword.metrics.score import paired_bootstrap
 
     first, second = load_run(a, device), load_run(b, device)
@@ -46,9 +47,7 @@ def compare(
         "documents": documents, "text_field": text_field, "prompt_field": prompt_field, "target_field": target_field,
         "columns": columns,
     }  # fmt: skip
-    settings: dict[str, Any] = {}
-    for assignment in set_ or []:
-        assign(settings, assignment)
+    settings = chosen({}, set_ or ())
     pairs, test = _test_set(first, second, data, {key: value for key, value in given.items() if value})
     found = [
         paired_bootstrap(one, other, samples)

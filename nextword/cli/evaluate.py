@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nextword.cli.inputs import chosen
+
 if TYPE_CHECKING:
     from nextword.applied.evaluation import Judged
     from nextword.checkpoint import Run
@@ -45,7 +47,7 @@ def evaluate(
     """
     from nextword.checkpoint import load_run
     from nextword.cli.console import out as console
-    from nextword.config import assign, parse
+    from nextword.config import parse
     from nextword.data.prepare import is_prepared
     from nextword.errors import UsageError
     from nextword.tasks.base import Rows, items
@@ -70,9 +72,7 @@ def evaluate(
         read = parse(ReadConfig, recorded | plain | given, "data")
         result, figures = _predict(loaded, data, read)
     else:
-        settings: dict[str, Any] = {}
-        for assignment in set_ or []:
-            assign(settings, assignment)
+        settings = chosen({}, set_ or ())
         read = reading_as(task, recorded, given, data)
         test = list(items(task, data, read))  # a mistake in the data shows before any work
         result, figures = _predict(loaded, [Rows(task, data, read)], read)

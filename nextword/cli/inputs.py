@@ -69,6 +69,25 @@ def save(text: str, name: str) -> str:
     return f"saved to {name}"
 
 
+def given_text(text: str | None, what: str) -> str:
+    """The text of a file of that name, of standard input for "-" or what is piped in, or the text itself.
+
+    Raises UsageError if there is none to `what` ("translate"), or for what looks like the name of a file that is not.
+    """
+    if text == "-" or (text is None and not sys.stdin.isatty()):
+        return read_text(None)
+    if text is None:
+        raise UsageError(f"no text to {what}", hint=f'Give one: nextword {what} RUN "some text", a file, or pipe it in')
+    try:
+        if Path(text).is_file():
+            return read_text(text)
+    except OSError:  # too long for a name
+        return text
+    if Path(text).suffix == ".txt" and len(text.split()) == 1:
+        raise UsageError(f"{text}: no such file")
+    return text
+
+
 def warn_unknown(tokenizer: Tokenizer, text: str) -> None:
     """Say on stderr which characters or words of `text` the tokenizer does not know, and how often each occurs.
 

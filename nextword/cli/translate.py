@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nextword.cli.inputs import read_text, warn_unknown
+from nextword.cli.inputs import chosen, given_text, warn_unknown
 from nextword.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,12 +53,9 @@ def translate(
     from nextword.applied.answers import in_portions
     from nextword.applied.translator import PORTION, Translator
     from nextword.cli.console import counting
-    from nextword.config import assign
     from nextword.text.terms import read_glossary
 
-    settings: dict[str, Any] = {} if num_beams is None else {"num_beams": num_beams}
-    for assignment in set_ or []:
-        assign(settings, assignment)
+    settings = chosen({"num_beams": num_beams}, set_ or ())
     if nbest > 1:
         settings.setdefault("num_beams", max(nbest, 5))
     if to_data is not None and (nbest > 1 or as_json):
@@ -68,7 +65,7 @@ def translate(
     terms = read_glossary(glossary) if glossary else {}
     translator = Translator.load(run, device)
     translator.check_languages(from_, to)
-    lines = _input(text).split("\n")
+    lines = given_text(text, "translate").split("\n")
     warn_unknown(translator.generator.tokenizer, "\n".join(lines))
     done: list[Translation] = []
     with counting("translating", len(lines)) as advance:
@@ -85,23 +82,6 @@ def translate(
         print(json.dumps([one.to_dict() for one in done], ensure_ascii=False, indent=2))
     elif to_data is not None:
         print(f"{_write_pairs(to_data, done, translator, tag):,} pairs: {to_data}")
-
-
-def _input(text: str | None) -> str:
-    """The text of a file, of standard input, or as it is given. Raises UsageError if there is none."""
-    if text == "-" or (text is None and not sys.stdin.isatty()):
-        return read_text(None)
-    if text is None:
-        raise UsageError(
-            "no text to translate", hint='Give one: nextword translate RUN "some text", a file, or pipe it in'
-        )
-    try:
-        is_file = Path(text).is_file()
-    except OSError:  # a text that is too long for a name
-        is_file = False
-    if not is_file and Path(text).suffix in (".txt", ".md") and len(text.split()) == 1:
-        raise UsageError(f"{text}: no such file")
-    return read_text(Path(text)) if is_file else text
 
 
 def _print(translation: Translation, line: int, nbest: int) -> None:

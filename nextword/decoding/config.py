@@ -57,7 +57,8 @@ class GenerationConfig(Config):
     presence_penalty: float = Field(default=0.0, ge=-2, le=2)
     """Subtracted from a token's logit once it was generated; 0 = off."""
     no_repeat_ngram_size: int = Field(default=0, ge=0, le=2**31)
-    """No n tokens in a row occur twice, the prompt included, unless every token would make them; 0 = off."""
+    """No n tokens in a row occur twice, the prompt included (not a source: it may be copied), unless every token would
+    make them; 0 = off."""
     dry_multiplier: float = Field(default=0.0, ge=0, le=1e6, allow_inf_nan=False)
     """Strength of DRY, which makes a token less likely the longer the repeated passage it would go on with; 0 = off."""
     dry_base: float = Field(default=1.75, ge=1, le=100, allow_inf_nan=False)

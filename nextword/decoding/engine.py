@@ -199,7 +199,9 @@ class Engine:
         states = [] if self._state is None else [self._state]
         self._state = State.join([*states, *(prefix.state for prefix in prefixes)])
         self._context += [int(prefix.state.lengths[0]) for prefix in prefixes]
-        self._history.add([row.ids for search in ready for row in search.rows])
+        # A source is no beginning of the answer: to say what it says is no repetition.
+        last = 1 if self.model.encodes else None
+        self._history.add([row.ids[:last] for search in ready for row in search.rows])
         self._searches += ready
         return [prefix.after for prefix in prefixes if prefix.after is not None]
 

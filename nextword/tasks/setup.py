@@ -18,6 +18,9 @@ from nextword.tasks.registry import task_named
 from nextword.text.records import ReadConfig, Record, Source
 from nextword.tokenizers.chat import CHAT_TEMPLATE
 
+ENCODING = ("encoder-decoder", "gru-attention", "lstm-attention", "prefix-lm")
+"""The kinds of model that read a prompt whole, as a source. Which they are is known to the models, who bring torch."""
+
 Values = dict[str, dict[str, Any]]
 
 
@@ -98,7 +101,7 @@ def completed(task: Task, values: Mapping[str, Mapping[str, Any]], begun: bool =
             continue
         settled[name] = dict(section) | given
     settled.setdefault("data", {})
-    if "encoder" in str(settled.get("model", {}).get("type")):  # <eos> closes a source: nothing else need part the two
+    if settled.get("model", {}).get("type") in ENCODING:  # <eos> closes a source: nothing else need part the two
         settled["data"].setdefault("separator", "")
     return settled
 

@@ -75,3 +75,14 @@ def test_coverage_penalty_needs_attention_to_a_source(model):
         plain = continue_one(model, prompt=PROMPTS[2], **settings)
         covering = continue_one(model, prompt=PROMPTS[2], coverage_penalty=5.0, **settings)
         assert covering.score < plain.score  # the logarithm of a share
+
+
+def test_to_say_what_the_source_says_is_no_repetition(model):
+    source = (EOS, *range(1, V))
+    with torch.no_grad():
+        logits, _ = model(torch.tensor([[EOS]]), model.encode(torch.tensor([[*source[1:], EOS]]), torch.tensor([V])))
+    likeliest = 1 + int(logits[0, -1, 1:].argmax())  # but for <eos>, which stands before the answer
+    for settings in ({"no_repeat_ngram_size": 1}, {"repetition_penalty": 50.0, "no_repeat_ngram_size": 1}):
+        found = continue_one(model, prompt=source, temperature=0, eos=None, max_tokens=5, **settings).ids
+        assert found[0] == likeliest
+        assert len(set(found)) == 5

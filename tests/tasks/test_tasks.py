@@ -11,7 +11,7 @@ from nextword.errors import DataError, UsageError
 from nextword.tasks.base import Rows, items
 from nextword.tasks.dialogue import DIALOGUE
 from nextword.tasks.registry import TASKS, task_named
-from nextword.tasks.setup import set_up, with_columns
+from nextword.tasks.setup import ENCODING, set_up, with_columns
 from nextword.tasks.summarization import SUMMARIZATION
 from nextword.tasks.translation import TRANSLATION
 from nextword.text.records import ReadConfig
@@ -130,6 +130,15 @@ def test_the_settings_of_a_model_go_with_the_model():
     assert "separator" not in other["data"]
     given = set_up({"task": {"name": "translation"}, "train": {"label_smoothing": 0.0}}, ["a.tsv"]).values
     assert given["train"] == {"label_smoothing": 0.0}
+
+
+def test_no_separator_stands_behind_a_source():
+    from nextword.models import MODELS
+
+    assert {name for name, kind in MODELS.items() if kind.model.encodes} == set(ENCODING)
+    write("a.tsv", "source\ttarget\na\tb\n")
+    settled = set_up({"task": {"name": "translation"}, "model": {"type": "gru-attention"}}, ["a.tsv"]).values
+    assert settled["data"]["separator"] == ""
 
 
 def test_several_targets_are_several_examples_and_one_item():

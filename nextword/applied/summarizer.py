@@ -1,0 +1,152 @@
+"""Summaries by a trained run: of a length, of long documents part by part, and with what speaks for each sentence.
+
+>>> summarizer = Summarizer.load("runs/news")                                      # doctest: +SKIP
+>>> summarizer.summarize(article, words=(20, 40)).text                             # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from nextword.applied.answers import answers
+from nextword.checkpoint import load_run
+from nextword.errors import UsageError
+from nextword.generator import TextGenerator
+from nextword.metrics.summaries import novelty, unsupported
+from nextword.metrics.summaries import words as words_of
+from nextword.tasks.base import tidy
+from nextword.tasks.registry import task_of
+from nextword.text.sentences import joined, sentences
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A sentence of a summary, and where it comes from."""
+
+    text: str
+    number: int
+    """Of the sentence of the source that has most of its words in common with it, from 1 on."""
+    source: str
+    support: float
+    """The share of its words that stand there, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of one document."""
+
+    text: str
+    statements: list[Statement]
+    unsupported: list[str]
+    """Numbers and names that the document does not have."""
+    novelty: float
+    """Share of its word bigrams that the document does not have."""
+    parts: int
+    """In how many parts the document was read."""
+    compression: float
+    """Words of the document for one of the summary."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class Summarizer:
+    """A generator that summarizes."""
+
+    def __init__(self, generator: TextGenerator) -> None:
+        self.generator = generator
+
+    @classmethod
+    def load(cls, run: str | Path, device: str = "cpu") -> Self:
+        """From a run folder. Raises RunError if it cannot be read, UsageError if it is none for summarization."""
+        loaded = load_run(Path(run), device)
+        task = task_of(loaded.config)
+        if task is None or task.name != "summarization":
+            what = f"for {task.name}" if task else "for no task"
+            raise UsageError(
+                f"{run} was trained {what}: it writes no summaries", hint="Train with --task summarization"
+            )
+        return cls(TextGenerator.of(loaded))
+
+    def summarize(
+        self,
+        text: str,
+        *,
+        words: tuple[int, int] | None = None,
+        again: bool = False,
+        told: Callable[[str], object] = lambda said: None,
+        **settings: Any,
+    ) -> Summary:
+        """A summary of `text`; `settings` of GenerationConfig go before those of the run.
+
+        A document that the model cannot read at once is cut between sentences into parts of like length; their
+        summaries follow each other, or with `again` are summarized again until one part is left. `words` is the least
+        and the most that a summary (of a part, where there are several) has, as nearly as tokens tell. Raises
+        UsageError for a text without words, and for settings.
+        """
+        text = tidy(text)
+        if not words_of(text):
+            raise UsageError("there is nothing to summarize: the text has no words")
+        parts = self.parts(text)
+        number = len(parts)
+        chosen = settings | (self._length(text, words) if words else {})
+        while True:
+            told(f"{len(parts)} part{'s' if len(parts) > 1 else ''}")
+            found = [answer.text for answer in answers(self.generator, parts, {"seed": 0, **chosen})]
+            whole = joined([one for one in found if one])
+            shorter = len(words_of(whole)) < sum(len(words_of(part)) for part in parts)
+            if not again or len(parts) == 1 or not whole or not shorter:
+                break
+            parts = self.parts(whole)
+        return Summary(
+            whole,
+            _statements(whole, text),
+            unsupported(whole, text),
+            novelty(whole, text),
+            number,
+            len(words_of(text)) / max(len(words_of(whole)), 1),
+        )
+
+    def parts(self, text: str) -> list[str]:
+        """The text in as few parts as the model can read, about equally long, cut between sentences or, where it has
+        lines, between lines. A sentence that is too long by itself is a part, whose end is not read."""
+        limit, tokenizer = self.generator.model.max_seq_len, self.generator.tokenizer
+        if limit is None or len(tokenizer.encode(text)) < limit - 1:
+            return [text]
+        units = text.splitlines() if "\n" in text else sentences(text)
+        sizes = [len(tokenizer.encode(unit)) + 1 for unit in units]
+        number = -(-sum(sizes) // (limit - 2))
+        share = sum(sizes) / number
+        parts: list[list[str]] = []
+        size = limit
+        for unit, length in zip(units, sizes, strict=True):
+            if size + length > limit - 2 or size + length / 2 > share:
+                parts.append([])
+                size = 0
+            parts[-1].append(unit)
+            size += length
+        return ["\n".join(part) if "\n" in text else joined(part) for part in parts]
+
+    def _length(self, text: str, words: tuple[int, int]) -> dict[str, int]:
+        """Settings for so many words, by how many tokens a word of this text has."""
+        least, most = words
+        if not 0 <= least <= most or not most:
+            raise UsageError(f"words: expected the least and the most, such as 10 and 30, got {least} and {most}")
+        rate = len(self.generator.tokenizer.encode(text)) / len(words_of(text))
+        return {"min_tokens": round(least * rate), "max_tokens": max(round(most * rate), 1)}
+
+
+def _statements(summary: str, text: str) -> list[Statement]:
+    there = sentences(text)
+    bags = [set(words_of(sentence)) for sentence in there]
+    found = []
+    for sentence in sentences(summary):
+        own = words_of(sentence)
+        support = [sum(word in bag for word in own) / max(len(own), 1) for bag in bags]
+        best = max(range(len(there)), key=lambda i: support[i])
+        found.append(Statement(sentence, best + 1, there[best], support[best]))
+    return found

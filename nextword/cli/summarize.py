@@ -1,0 +1,71 @@
+"""`nextword summarize`: a short text for a long one, and what speaks for it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nextword.cli.inputs import chosen, given_text, warn_unknown
+from nextword.errors import UsageError
+
+
+def summarize(
+    run: Annotated[Path, typer.Argument(help="Folder written by `nextword train --task summarization`.")],
+    text: Annotated[
+        str | None, typer.Argument(help="A file, a text, or - for standard input; left out: what is piped in.")
+    ] = None,
+    words: Annotated[str, typer.Option(help="Its length, about: 30, or at least and at most: 10-30.")] = "",
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Summarize the summaries of the parts of a long document, until one is left."),
+    ] = False,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Below each sentence, the one of the text that it is nearest to.")
+    ] = False,
+    num_beams: Annotated[
+        int | None, typer.Option(help="Hypotheses of the search; left out: as the run has it.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting of generation, such as length_penalty=2.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
+) -> None:
+    """Summarize a text. Numbers and names in the summary that the text does not have are told on stderr.
+
+    Example: nextword summarize runs/news article.txt --words 20-40
+    """
+    from nextword.applied.summarizer import Summarizer
+
+    settings = chosen({"num_beams": num_beams}, set_ or ())
+    length = _range(words) if words else None
+    summarizer = Summarizer.load(run, device)
+    document = given_text(text, "summarize")
+    warn_unknown(summarizer.generator.tokenizer, document)
+    found = summarizer.summarize(document, words=length, again=again, **settings)
+    if not found.text:
+        print("Warning: the summary is empty", file=sys.stderr)
+    for name in found.unsupported:
+        print(f"Warning: the text has no {name!r}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2))
+    elif sources:
+        for statement in found.statements:
+            print(statement.text)
+            print(f"    {statement.number} ({statement.support:.0%} of its words): {statement.source}")
+    else:
+        print(found.text)
+
+
+def _range(words: str) -> tuple[int, int]:
+    """(least, most) words. One number is about so many: a quarter more or less."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", words.strip())
+    if not match:
+        raise UsageError(f"--words {words!r}: expected a number or two, such as 30 or 10-30")
+    first = int(match[1])
+    return (first, int(match[2])) if match[2] else (first * 3 // 4, -(-first * 5 // 4))

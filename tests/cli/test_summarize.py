@@ -1,0 +1,52 @@
+"""`nextword summarize`: from a file, with sources, in JSON; mistakes in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nextword import corpora
+from nextword.cli import run
+
+TINY = ["--set", "model.hidden_size=8", "--set", "model.num_layers=1", "--set", "model.num_heads=2", "--steps", "2"]
+ROWS = [row for row in corpora.rows("python-docs") if len(row["document"]) < 300][:30]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learnt next to nothing."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "docs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    data = str(folder / "docs.jsonl")
+    assert run(["train", data, "--task", "summarization", "--out", str(folder / "run"), *TINY]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+
+
+def test_a_file_is_summarized(tmp_path, capsys):
+    path = tmp_path / "text.txt"
+    path.write_text(ROWS[0]["document"], encoding="utf-8")
+    assert run(["summarize", "run", str(path), "--words", "2-4", "--num-beams", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parts"] == 1
+    assert {"text", "statements", "unsupported", "novelty", "compression"} <= found.keys()
+    assert run(["summarize", "run", str(path), "--words", "2-4", "--num-beams", "2"]) == 0
+    assert capsys.readouterr().out == found["text"] + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "x", "--words", "many"], "--words 'many': expected a number or two"),
+        (["run", "..."], "nothing to summarize"),
+        (["run", "nosuch.txt"], "nosuch.txt: no such file"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, capsys):
+    assert run(["summarize", *arguments]) == 2
+    assert message in capsys.readouterr().err
