@@ -76,8 +76,8 @@ class Draft:
         """`seed` is that of all tokens drawn; None: another each time. Raises DataError for half characters."""
         if model.encodes:
             raise UsageError(
-                "a model with an encoder answers prompts, it does not go on with a text",
-                hint="Use nextword generate, or a run without an encoder",
+                f"this model ({model.config.type}) answers prompts, it does not go on with a text",
+                hint="Use nextword generate, or a run of a transformer, lstm, gru or rnn",
             )
         self.model, self.tokenizer, self.temperature = model, tokenizer, temperature
         self.rng = torch.Generator()

@@ -247,7 +247,8 @@ def score_continuations(
     """
     if model.encodes:
         raise UsageError(
-            "a model with an encoder answers prompts, it does not continue them", hint="Score one text at a time"
+            f"this model ({model.config.type}) answers prompts, it does not continue them",
+            hint="Score one text at a time",
         )
     limit = model.max_seq_len
     rows: dict[tuple[int, ...], list[int]] = {}  # what is read -> the requests that it answers

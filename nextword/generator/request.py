@@ -35,7 +35,7 @@ def text_request(
     """
     boundary = boundary_id(tokenizer)
     if config.speculate and model.encodes:
-        raise UsageError("speculate: a model with an encoder cannot guess ahead", hint="Leave it out")
+        raise UsageError(f"speculate: this model ({model.config.type}) cannot guess ahead", hint="Leave it out")
     if not isinstance(prompt, str) and not prompt:
         raise UsageError("the prompt has no token", hint="Begin it with the boundary token")
     named = constraint_for(config, tokenizer)

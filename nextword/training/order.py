@@ -26,7 +26,7 @@ def batches_for(files: TokenFiles | Mixture, model: LanguageModel, config: Train
     if model.encodes:
         if rows not in ("auto", "examples") or not files.has_prompts:
             raise TrainingError(
-                "a model with an encoder is trained on examples that have a prompt and a target",
+                f"a {model.config.type} is trained on examples that have a prompt and a target",
                 hint="Name their columns by --prompt-field and --target-field and leave out train.rows, or train a "
                 "transformer",
             )
