@@ -20,7 +20,8 @@ def often(cases: Iterable[tuple[Any, ...]], chosen: Callable[..., bool]) -> list
 
 
 def pairwise(*settings: Iterable[Any]) -> list[Any]:
-    """Every combination of three settings or more; half of them often, in which any choices of two settings meet."""
+    """Every combination of three settings or more, of two choices or more; half of them often, in which any two choices
+    meet."""
     chosen = {
         tuple(value for _, value in case)
         for case in product(*(enumerate(choices) for choices in settings))
