@@ -65,11 +65,12 @@ def fitted(form: Form, pattern: Pattern, lines: int) -> Pattern:
 def against(words: list[tuple[Word, ...]], pattern: Pattern, slant: bool) -> tuple[list[str], list[Fault]]:
     """The nearest beats of each line, and all faults."""
     faults = count_faults(len(words), len(pattern.lines))
-    scansions = []
+    nearest = []
     for number, (line, wanted) in enumerate(zip(words, pattern.lines, strict=False), start=1):
         inversion = bool(IAMBIC.fullmatch(wanted.beats[0]))
-        best = min((scan(line, beats, inversion) for beats in wanted.beats), key=lambda found: found.amiss)
-        scansions.append(best)
+        scansions = [scan(line, beats, inversion) for beats in wanted.beats]
+        best = min(scansions, key=lambda found: found.amiss)
+        nearest.append([scansion for scansion in scansions if scansion.amiss == best.amiss])
         if best.amiss == float("inf"):
             can = lengths(line)
             shown = f"{can[0]}" if len(can) == 1 else f"{can[0]} to {can[-1]}"
@@ -79,34 +80,36 @@ def against(words: list[tuple[Word, ...]], pattern: Pattern, slant: bool) -> tup
         for place in best.faults():
             message = f"{line[place - 1].text} is stressed against the metre {best.beats}"
             faults.append(Fault(number, place, "stress", message))
-    return [scansion.beats for scansion in scansions], faults + rhyme_faults(scansions, pattern, slant)
+    return [scansions[0].beats for scansions in nearest], faults + rhyme_faults(nearest, pattern, slant)
 
 
-def rhyme_faults(scansions: list[Scansion], pattern: Pattern, slant: bool) -> list[Fault]:
-    """Lines that do not rhyme with the most of their letter, and those that rhyme by the same word."""
+def rhyme_faults(nearest: list[list[Scansion]], pattern: Pattern, slant: bool) -> list[Fault]:
+    """Lines that do not rhyme with the most of their letter, and those that rhyme by the same word. `nearest`: of each
+    line, the scansions that fit it best; it rhymes by any of them."""
+    words = [scansions[0].words for scansions in nearest]
     faults = []
     for letter in dict.fromkeys(line.rhyme for line in pattern.lines if line.rhyme):
-        group = [i for i in range(len(scansions)) if pattern.lines[i].rhyme == letter]
-        parts = {i: known for i in group if (known := {part for part in scansions[i].rhymes() if sounds(part)})}
+        group = [i for i in range(len(words)) if pattern.lines[i].rhyme == letter]
+        parts = {i: known for i in group if (known := known_parts(nearest[i]))}
         candidates = [part for known in parts.values() for part in sorted(known)]  # of equals, the first line decides
         common = max(candidates, key=candidates.count, default=())
         leader = next((i for i in group if common in parts.get(i, ())), 0)
         seen: dict[str, int] = {}
         for i in group:
-            last = scansions[i].words[-1].text
-            rival = scansions[leader].words[-1].text
+            last = words[i][-1].text
+            rival = words[leader][-1].text
             kinds = {part_rhyme(part, common) for part in parts.get(i, ())} or {"perfect"}
             if last.lower() in seen:
                 message = f"{last} rhymes with itself, in line {seen[last.lower()] + 1}"
-                faults.append(Fault(i + 1, len(scansions[i].words), "repeat", message))
+                faults.append(Fault(i + 1, len(words[i]), "repeat", message))
             elif "perfect" not in kinds and not (slant and "slant" in kinds):
                 how = "is but a slant rhyme of" if "slant" in kinds else "does not rhyme with"
                 message = f"{last} {how} {rival} in line {leader + 1}"
-                faults.append(Fault(i + 1, len(scansions[i].words), "rhyme", message))
+                faults.append(Fault(i + 1, len(words[i]), "rhyme", message))
             seen.setdefault(last.lower(), i)
     return faults
 
 
-def sounds(part: Phones) -> bool:
-    """Whether anything is known of it."""
-    return bool(part) and GUESS.rstrip("012") not in part
+def known_parts(scansions: list[Scansion]) -> set[Phones]:
+    """What the line may rhyme on, less what is but a guess."""
+    return {part for scansion in scansions for part in scansion.rhymes() if part and GUESS.rstrip("012") not in part}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nextword.verse.english import Phones, fits, is_vowel, rhyme_part, stresses
-from nextword.verse.spoken import spoken
+from nextword.verse.spoken import guessed, spoken
 
 WORD = re.compile(r"['’]?[^\W_]+(?:['’][^\W_]+)*['’]?")
 QUOTED = re.compile(r"['’](.*)['’]|['’](.*)|(.*)['’]")
@@ -89,12 +89,10 @@ def read(line: str, elision: bool = True) -> tuple[Word, ...]:
     end = 0
     for match in WORD.finditer(line):
         text = match[0]
-        ways = spoken(text, elision)
-        if "?2" in ways[0] and (quoted := QUOTED.fullmatch(text)):
+        ways = voiced(text, elision)
+        if guessed(ways[0]) and (quoted := QUOTED.fullmatch(text)):
             text = next(filter(None, quoted.groups()), text)
-            ways = spoken(text, elision)
-        if text.lower() in MOVABLE:
-            ways = tuple(tuple(phone.replace("1", "2") for phone in phones) for phones in ways)
+            ways = voiced(text, elision)
         found.append((text, ways, bool(found and BREAK.search(line[end : match.start()]))))
         end = match.end()
     words = []
@@ -104,6 +102,14 @@ def read(line: str, elision: bool = True) -> tuple[Word, ...]:
             ways += tuple(phones[:-1] for phones in ways if opens(phones, text))
         words.append(Word(text, ways, fresh))
     return tuple(words)
+
+
+def voiced(word: str, elision: bool = True) -> tuple[Phones, ...]:
+    """All ways to speak a word in a line: those of `spoken`, words of grammar with no stress that binds."""
+    ways = spoken(word, elision)
+    if word.lower() in MOVABLE:
+        return tuple(tuple(phone.replace("1", "2") for phone in phones) for phones in ways)
+    return ways
 
 
 def opens(phones: Phones, text: str) -> bool:

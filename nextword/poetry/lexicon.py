@@ -1,0 +1,103 @@
+"""The words that English verse may be written in: their spelling as a tree, their stress and rhyme as arrays.
+
+W words, sorted; R readings, those of one word side by side; a word has one reading for each pronunciation.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from functools import cache, cached_property
+from typing import NamedTuple
+
+import numpy as np
+import regex  # type: ignore[import-untyped]
+
+from nextword.verse.english import Phones, dictionary, rhyme_part, stresses
+from nextword.verse.scansion import voiced
+from nextword.verse.spoken import CONTRACTED, OLD, guessed
+
+SPELT = regex.compile(r"'?[a-z]+(?:'[a-z]+)*")
+
+
+class Node(NamedTuple):
+    """A beginning of words: those from `low` up to `high` have it."""
+
+    low: int
+    high: int
+    depth: int
+
+
+class Lexicon:
+    """Words with all ways to say them, elision apart."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        """`words` in lower case; those that can only be guessed are left out."""
+        pairs = sorted({word: ways for word in words if (ways := sayings(word))}.items())
+        self.words = [word for word, _ in pairs]
+        self.phones = [phones for _, ways in pairs for phones in ways]
+        counts = [len(ways) for _, ways in pairs]
+        self.first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        """(W + 1,): the readings of word w are first[w] up to first[w + 1]."""
+        self.word_of = np.repeat(np.arange(len(pairs)), counts)
+        """(R,)"""
+        patterns: dict[str, int] = {}
+        self.stress_of = np.array(
+            [patterns.setdefault(stresses(phones), len(patterns)) for phones in self.phones], dtype=np.int64
+        )
+        """(R,): which of `stresses`."""
+        self.stresses = list(patterns)
+        self._classes: dict[tuple[int | None, Phones], int] = {}
+        self._children: dict[Node, dict[str, Node]] = {}
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(R,): syllables."""
+        return np.array([len(stress) for stress in self.stresses], dtype=np.int64)[self.stress_of]
+
+    @cache  # noqa: B019  a lexicon lives as long as its run
+    def rhymes(self, weak: int | None) -> np.ndarray:
+        """(R,): the rhyme class of each reading when so many weak syllables follow the last strong beat; -1 where the
+        word is too short for that."""
+        found = np.full(len(self.phones), -1)
+        for i, phones in enumerate(self.phones):
+            if self.lengths[i] > (weak or 0):
+                key = weak, rhyme_part(phones, weak)
+                found[i] = self._classes.setdefault(key, len(self._classes))
+        return found
+
+    @property
+    def root(self) -> Node:
+        """Before the first letter."""
+        return Node(0, len(self.words), 0)
+
+    def is_word(self, node: Node) -> bool:
+        """Whether the letters so far are a word: the first of those that begin so."""
+        return len(self.words[node.low]) == node.depth
+
+    def children(self, node: Node) -> dict[str, Node]:
+        """The letters that may follow."""
+        if node not in self._children:
+            found = {}
+            low = node.low + self.is_word(node)
+            while low < node.high:
+                word = self.words[low]
+                beyond = word[: node.depth] + chr(ord(word[node.depth]) + 1)
+                high = bisect_left(self.words, beyond, low, node.high)
+                found[word[node.depth]] = Node(low, high, node.depth + 1)
+                low = high
+            self._children[node] = found
+        return self._children[node]
+
+
+def sayings(word: str) -> tuple[Phones, ...]:
+    """How it is said; () for a word that would have to be guessed, or has no syllable of its own."""
+    if not SPELT.fullmatch(word):
+        return ()
+    return tuple(phones for phones in voiced(word, elision=False) if stresses(phones) and not guessed(phones))
+
+
+@cache
+def english() -> tuple[str, ...]:
+    """All words that have a pronunciation in the dictionary, and some that poets use."""
+    return tuple(word for word in (*dictionary(), *OLD, *CONTRACTED) if SPELT.fullmatch(word))
