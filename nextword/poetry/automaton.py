@@ -23,6 +23,9 @@ class Automaton(Protocol[State]):
     longest: int
     """Characters of the longest poem."""
 
+    whole: bool
+    """Words are tokens of their own, and cannot be spelt: a token may end only where the automaton `rests`."""
+
     def start(self) -> State:
         """Before the first character."""
 
@@ -34,3 +37,6 @@ class Automaton(Protocol[State]):
 
     def finished(self, state: State) -> bool:
         """Whether the poem may end here."""
+
+    def rests(self, state: State) -> bool:
+        """Whether a token may end here; asked of automata of whole words only."""

@@ -62,6 +62,8 @@ class ChineseAutomaton:
     '春'
     """
 
+    whole = False
+
     def __init__(
         self,
         form: Form,
@@ -95,6 +97,10 @@ class ChineseAutomaton:
     def finished(self, state: State) -> bool:
         """All slots are filled."""
         return state.at == len(self.plan.slots)
+
+    def rests(self, state: State) -> bool:
+        """Anywhere."""
+        return True
 
     def allowed(self, state: State) -> np.ndarray:
         """What some way allows and was not used."""

@@ -20,6 +20,9 @@ from nextword.decoding.constraints import Constraint
 from nextword.poetry.automaton import Automaton, State
 from nextword.tokenizers import Tokenizer
 
+LARGE = 16  # children of a node
+MOST_WALKS = 1024
+
 
 def spellable(tokenizer: Tokenizer) -> set[str] | None:
     """The characters that can be written wherever they are allowed: those with a token of their own. None: all, since
@@ -104,6 +107,7 @@ class Vocabulary(Generic[State]):
     def __init__(self, automaton: Automaton[State], tokenizer: Tokenizer) -> None:
         self.automaton, self.pieces = automaton, token_pieces(tokenizer)
         self._begins: dict[bytes, slice] = {}
+        self._walks: dict[tuple[int, State], list[int]] = {}
 
     def mask(self, state: State, context: int, begun: bytes) -> Tensor:
         """(V,) bool: the tokens allowed in a state, behind some bytes of a character begun."""
@@ -114,18 +118,30 @@ class Vocabulary(Generic[State]):
         spelling = spelling_of(self.pieces, context, begun, self.automaton.alphabet)
         allowed = self.automaton.allowed(state)
         mask = np.append(allowed, False)[spelling.places]
+        if self.automaton.whole:
+            for id in np.flatnonzero(mask):
+                after = self.automaton.step(state, self.automaton.alphabet[spelling.places[id]])
+                mask[id] = self.automaton.rests(after)
         if not spelling.plain:
             mask[self._walk(spelling.tree, state, allowed)] = True
         return torch.from_numpy(mask)
 
     def _walk(self, node: Node, state: State, allowed: np.ndarray) -> list[int]:
-        """The tokens of a tree that are paths."""
-        found = [*node.ids, *(id for id, part in node.parts if allowed[self.begins(part)].any())]
+        """The tokens of a tree that are paths. Large trees are walked once in a state: after a space, say."""
+        large = len(node.children) > LARGE
+        if large and (id(node), state) in self._walks:
+            return self._walks[id(node), state]
+        ends_here = not self.automaton.whole or self.automaton.rests(state)
+        found = [*(node.ids if ends_here else ()), *(i for i, part in node.parts if allowed[self.begins(part)].any())]
         for character, child in node.children.items():
             if allowed[self._index[character]]:
                 after = self.automaton.step(state, character)
-                onwards = child.parts or child.children
+                onwards = self.automaton.whole or child.parts or child.children
                 found += self._walk(child, after, self.automaton.allowed(after)) if onwards else child.ids
+        if large:
+            if len(self._walks) >= MOST_WALKS:
+                self._walks.clear()
+            self._walks[id(node), state] = found
         return found
 
     def begins(self, part: bytes) -> slice:

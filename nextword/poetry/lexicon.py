@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import regex  # type: ignore[import-untyped]
 
+from nextword.constraints.pieces import token_pieces
+from nextword.poetry.constraint import spellable
+from nextword.tokenizers import Tokenizer
 from nextword.verse.english import Phones, dictionary, rhyme_part, stresses
 from nextword.verse.scansion import voiced
 from nextword.verse.spoken import CONTRACTED, OLD, guessed
 
+ASCII = "\n" + "".join(map(chr, range(32, 127)))
 SPELT = regex.compile(r"'?[a-z]+(?:'[a-z]+)*")
 
 
@@ -48,6 +52,7 @@ class Lexicon:
         """(R,): which of `stresses`."""
         self.stresses = list(patterns)
         self._classes: dict[tuple[int | None, Phones], int] = {}
+        self._rhymes: dict[int | None, np.ndarray] = {}
         self._children: dict[Node, dict[str, Node]] = {}
 
     @cached_property
@@ -55,16 +60,18 @@ class Lexicon:
         """(R,): syllables."""
         return np.array([len(stress) for stress in self.stresses], dtype=np.int64)[self.stress_of]
 
-    @cache  # noqa: B019  a lexicon lives as long as its run
     def rhymes(self, weak: int | None) -> np.ndarray:
-        """(R,): the rhyme class of each reading when so many weak syllables follow the last strong beat; -1 where the
-        word is too short for that."""
-        found = np.full(len(self.phones), -1)
-        for i, phones in enumerate(self.phones):
-            if self.lengths[i] > (weak or 0):
-                key = weak, rhyme_part(phones, weak)
-                found[i] = self._classes.setdefault(key, len(self._classes))
-        return found
+        """(R,): the rhyme class of each reading when so many weak syllables follow the last strong beat, which
+        makes it another class; -1 where the word is too short for that."""
+        if weak not in self._rhymes:
+            classes = self._classes
+            self._rhymes[weak] = np.array(
+                [
+                    classes.setdefault((weak, rhyme_part(phones, weak)), len(classes)) if length > (weak or 0) else -1
+                    for phones, length in zip(self.phones, self.lengths.tolist(), strict=True)
+                ]
+            )
+        return self._rhymes[weak]
 
     @property
     def root(self) -> Node:
@@ -99,5 +106,22 @@ def sayings(word: str) -> tuple[Phones, ...]:
 
 @cache
 def english() -> tuple[str, ...]:
-    """All words that have a pronunciation in the dictionary, and some that poets use."""
-    return tuple(word for word in (*dictionary(), *OLD, *CONTRACTED) if SPELT.fullmatch(word))
+    """The words of the dictionary, its letters and abbreviations (b, hsbc, tv's) left out, and some that poets use."""
+    vowels = regex.compile(r"[ao]|i('.+)?|.*[aeiouy].+|.+[aeiouy]")
+    return tuple(word for word in (*dictionary(), *OLD, *CONTRACTED) if vowels.fullmatch(word))
+
+
+@lru_cache(maxsize=4)
+def writable(tokenizer: Tokenizer) -> tuple[Lexicon, frozenset[str], bool]:
+    """The words that a tokenizer can write, its characters, and whether words are tokens of their own."""
+    characters = spellable(tokenizer)
+    if characters is None:
+        return Lexicon(english()), frozenset(ASCII), False
+    if " " in characters:
+        return Lexicon(word for word in english() if characters.issuperset(word)), frozenset(characters), False
+    pieces = token_pieces(tokenizer)
+    words = [
+        {piece.decode(errors="replace").strip().lower() for piece in pieces.ids_of[context]}
+        for context in range(pieces.contexts)
+    ]
+    return Lexicon(set.intersection(*words)), frozenset(characters), True

@@ -1,0 +1,134 @@
+"""English forms as automata: whatever way one goes, the poem ends in form, by a checker that knows nothing of them."""
+
+from __future__ import annotations
+
+import random
+import string
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nextword.corpora import load
+from nextword.errors import UsageError
+from nextword.poetry.constraint import VerseConstraint, Vocabulary
+from nextword.poetry.english import EnglishAutomaton
+from nextword.poetry.lexicon import Lexicon, writable
+from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
+from nextword.verse.check_english import check, split_lines
+from nextword.verse.forms import find_form
+from nextword.verse.scansion import WORD
+
+CHARACTERS = string.ascii_letters + " \n',.!"
+FORMS = ("limerick", "haiku", "common-metre", "sonnet", "petrarchan-sonnet", "8,6:iambic abcb dedd", "7:trochaic aabb")
+FORMS += ("9:dactylic abab", "6:free aa")
+
+
+@cache
+def prose() -> str:
+    return "\n".join(load("moby-dick"))[:200_000]
+
+
+@cache
+def words() -> tuple[str, ...]:
+    return tuple(sorted({word.lower() for word in WORD.findall(prose())}))
+
+
+@cache
+def lexicon(size: int, seed: int) -> Lexicon:
+    return Lexicon(random.Random(seed).sample(words(), size))
+
+
+def wander(form: EnglishAutomaton, rng: random.Random) -> str:
+    """A path drawn at random."""
+    state, text = form.start(), ""
+    while not form.finished(state):
+        allowed = [form.alphabet[i] for i in form.allowed(state).nonzero()[0]]
+        assert allowed, f"a dead end after {text!r}"
+        text += rng.choice(allowed)
+        state = form.step(state, text[-1])
+        assert len(text) <= form.longest
+    return text
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(FORMS),
+    size=st.sampled_from([60, 150, 400, 1500]),
+    feminine=st.booleans(),
+    seed=st.integers(0, 20),
+)
+def test_every_way_ends_in_form(name: str, size: int, feminine: bool, seed: int) -> None:
+    form = find_form(name, feminine=feminine)
+    try:
+        automaton = EnglishAutomaton(form, lexicon(size, seed), CHARACTERS)
+    except UsageError:
+        return
+    for walk in range(3):
+        text = wander(automaton, random.Random(walk))
+        verdict = check(split_lines(text), form, elision=False)
+        assert verdict.faults == (), text
+        assert {word.lower() for word in WORD.findall(text)} <= set(automaton.lexicon.words)
+
+
+CONFIGS = {
+    "char": TokenizerConfig(type="char"),
+    "bpe": TokenizerConfig(type="bpe", vocab_size=600),
+    "unigram": TokenizerConfig(type="unigram", vocab_size=600),
+    "word": TokenizerConfig(type="word"),
+}
+
+
+@cache
+def trained(name: str) -> Tokenizer:
+    return train_tokenizer(CONFIGS[name], [prose()])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_uniform_draws_are_poems_in_form(name: str) -> None:
+    tokenizer, form = trained(name), find_form("limerick")
+    vocabulary = Vocabulary(EnglishAutomaton(form, *writable(tokenizer)), tokenizer)
+    rng = random.Random(1)
+    for _ in range(3):
+        row, ids = VerseConstraint(vocabulary), []
+        while tokenizer.eos_id not in ids:
+            ids.append(rng.choice(row.mask(1).nonzero().flatten().tolist()))
+            row.accept(ids[-1])
+        text = tokenizer.decode(ids[:-1])
+        assert check(split_lines(text), form).faults == (), text
+
+
+def test_it_accepts_a_poem_in_form_and_refuses_it_spoilt() -> None:
+    poem = "The sun came up upon the left,\nOut of the sea came he!\nAnd he shone bright, and on the right\nWent down."
+    form = EnglishAutomaton(find_form("8,6,8,2:iambic ...."), lexicon_of(poem), CHARACTERS)
+
+    def accepts(text: str) -> bool:
+        state = form.start()
+        for character in text:
+            if character not in form.alphabet or not form.allowed(state)[form.alphabet.index(character)]:
+                return False
+            state = form.step(state, character)
+        return form.finished(state)
+
+    assert accepts(poem)
+    assert not accepts(poem.replace("upon the left", "the left"))
+    assert not accepts(poem.replace("sun came up upon", "upon came up sun the"))
+    assert not accepts(poem[:-1])
+
+
+def lexicon_of(text: str) -> Lexicon:
+    return Lexicon({word.lower() for word in WORD.findall(text)})
+
+
+@pytest.mark.parametrize(
+    ("known", "characters", "reason"),
+    [
+        ("love prove day night", CHARACTERS, "needs 3 words that rhyme"),
+        ("love prove day night", string.ascii_letters, "no line end"),
+        ("window", CHARACTERS, "no English word of one syllable"),
+    ],
+)
+def test_the_impossible_is_refused_with_the_reason(known: str, characters: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        EnglishAutomaton(find_form("limerick"), lexicon_of(known), characters)
