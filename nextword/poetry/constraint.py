@@ -7,6 +7,7 @@ pairs. Where tokens hold parts of characters (byte-level BPE), a part is allowed
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Generic, Self
@@ -21,7 +22,6 @@ from nextword.poetry.automaton import Automaton, State
 from nextword.tokenizers import Tokenizer
 
 LARGE = 16  # children of a node
-MOST_WALKS = 1024
 
 
 def spellable(tokenizer: Tokenizer) -> set[str] | None:
@@ -51,11 +51,25 @@ class Node:
     """Tokens that end inside the next character, with the bytes of it that they hold."""
     children: dict[str, Node] = field(default_factory=dict)
 
+    @cached_property
+    def below(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The tokens here and further down that end with a whole character, and what they write from here."""
+        pairs = list(self.texts(""))
+        return np.array([i for _, i in pairs], dtype=int), tuple(text for text, _ in pairs)
+
+    def texts(self, begun: str) -> Iterator[tuple[str, int]]:
+        """The same one by one."""
+        yield from ((begun, i) for i in self.ids)
+        for character, child in self.children.items():
+            yield from child.texts(begun + character)
+
 
 class Spelling:
     """What each token writes behind some bytes of a character begun: V ids, A characters of the alphabet."""
 
-    def __init__(self, pieces: Pieces, context: int, begun: bytes, alphabet: str) -> None:
+    def __init__(self, pieces: Pieces, context: int, begun: bytes, alphabet: str, whole: bool) -> None:
+        """`whole`: words are tokens of their own, and one must be able to follow: behind some punctuation no space is
+        written."""
         index = {character: i for i, character in enumerate(alphabet)}
         self.places = np.full(pieces.size, len(index), dtype=np.int32)
         """(V,): the character that a token writes; A for all other tokens."""
@@ -66,15 +80,17 @@ class Spelling:
         for id, piece in pieces.rows[context].items():
             if id in pieces.vague or not piece or (begun and not 0x80 <= piece[0] < 0xC0):
                 continue
-            whole, part = cut(begun + piece)
-            if whole is None or not all(character in index for character in whole):
+            text, part = cut(begun + piece)
+            if text is None or not all(character in index for character in text):
                 continue
-            if len(whole) == 1 and not part:
-                self.places[id] = index[whole]
+            if whole and pieces.after[id] != pieces.joined and not text.endswith("\n"):
+                continue
+            if len(text) == 1 and not part:
+                self.places[id] = index[text]
                 continue
             self.plain = False
             node = self.tree
-            for character in whole:
+            for character in text:
                 node = node.children.setdefault(character, Node())
             if part:
                 node.parts.append((id, part))
@@ -107,7 +123,6 @@ class Vocabulary(Generic[State]):
     def __init__(self, automaton: Automaton[State], tokenizer: Tokenizer) -> None:
         self.automaton, self.pieces = automaton, token_pieces(tokenizer)
         self._begins: dict[bytes, slice] = {}
-        self._walks: dict[tuple[int, State], list[int]] = {}
 
     def mask(self, state: State, context: int, begun: bytes) -> Tensor:
         """(V,) bool: the tokens allowed in a state, behind some bytes of a character begun."""
@@ -115,7 +130,7 @@ class Vocabulary(Generic[State]):
             mask = np.zeros(self.pieces.size, dtype=bool)
             mask[self.pieces.eos_id] = True
             return torch.from_numpy(mask)
-        spelling = spelling_of(self.pieces, context, begun, self.automaton.alphabet)
+        spelling = spelling_of(self.pieces, context, begun, self.automaton.alphabet, self.automaton.whole)
         allowed = self.automaton.allowed(state)
         mask = np.append(allowed, False)[spelling.places]
         if self.automaton.whole:
@@ -127,10 +142,12 @@ class Vocabulary(Generic[State]):
         return torch.from_numpy(mask)
 
     def _walk(self, node: Node, state: State, allowed: np.ndarray) -> list[int]:
-        """The tokens of a tree that are paths. Large trees are walked once in a state: after a space, say."""
-        large = len(node.children) > LARGE
-        if large and (id(node), state) in self._walks:
-            return self._walks[id(node), state]
+        """The tokens of a tree that are paths."""
+        if len(node.children) > LARGE:
+            ids, texts = node.below
+            paths = self.automaton.paths(state, texts)
+            if paths is not None:
+                return ids[paths].tolist()
         ends_here = not self.automaton.whole or self.automaton.rests(state)
         found = [*(node.ids if ends_here else ()), *(i for i, part in node.parts if allowed[self.begins(part)].any())]
         for character, child in node.children.items():
@@ -138,10 +155,6 @@ class Vocabulary(Generic[State]):
                 after = self.automaton.step(state, character)
                 onwards = self.automaton.whole or child.parts or child.children
                 found += self._walk(child, after, self.automaton.allowed(after)) if onwards else child.ids
-        if large:
-            if len(self._walks) >= MOST_WALKS:
-                self._walks.clear()
-            self._walks[id(node), state] = found
         return found
 
     def begins(self, part: bytes) -> slice:

@@ -73,6 +73,7 @@ class EnglishAutomaton:
         self._index = {c: i for i, c in enumerate(self.alphabet)}
         self.letters = [*dict.fromkeys(line.rhyme for p in form.patterns for line in p.lines if line.rhyme)]
         self.longest = sum(LONGEST_SYLLABLE * max(map(len, line.beats)) for line in form.patterns[0].lines)
+        self._spans: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray, list[int]]] = {}
         self._sets: list[tuple[Way, ...]] = []
         self._numbers: dict[tuple[Way, ...], int] = {}
         self._counts = lru_cache(maxsize=64)(self._count_words)
@@ -80,8 +81,8 @@ class EnglishAutomaton:
         self._endings = lru_cache(maxsize=1 << 10)(self._find_endings)
         self._final = cache(self._find_final)
         self._inner = cache(self._find_inner)
-        self._rhyming: dict[tuple[int, int], np.ndarray] = {}
-        """(pattern, letter) -> (R,): readings of words that can end each of its lines, and rhyme with enough others."""
+        self._rhyming: dict[tuple[int, int], dict[int | None, np.ndarray]] = {}
+        """(pattern, letter) -> weak syllables at the end -> (R,): the readings that rhyme with enough others."""
         find_rhyming = cache(self._find_rhyming)
         for number, pattern in enumerate(form.patterns):
             for letter, name in enumerate(self.letters):
@@ -94,9 +95,9 @@ class EnglishAutomaton:
 
     # -- before the first character --------------------------------------------------------------------------------
 
-    def _find_rhyming(self, lines: frozenset[tuple[str, ...]], need: int) -> np.ndarray:
-        """(R,): where each class has as many words as are needed, each of which can end any of the lines. Raises
-        UsageError if none has."""
+    def _find_rhyming(self, lines: frozenset[tuple[str, ...]], need: int) -> dict[int | None, np.ndarray]:
+        """Readings whose class has as many words as are needed, each of which can end any of the lines; by the weak
+        syllables at the end. Raises UsageError if there are none."""
         lexicon = self.lexicon
         okay = np.ones(len(lexicon.words), dtype=bool)
         for alternatives in lines:
@@ -104,14 +105,15 @@ class EnglishAutomaton:
             for beats in alternatives:
                 here[lexicon.word_of[self._final(beats)]] = True
             okay &= here
-        found = np.zeros(len(lexicon.phones), dtype=bool)
+        found: dict[int | None, np.ndarray] = {}
         for beats in {beats for alternatives in lines for beats in alternatives}:
             classes = lexicon.rhymes(weak(beats))
             readings = np.flatnonzero(self._final(beats) & okay[lexicon.word_of] & (classes >= 0))
             pairs = np.unique(classes[readings] * len(okay) + lexicon.word_of[readings])
             rhymes, words = np.unique(pairs // len(okay), return_counts=True)
-            found[readings] |= np.isin(classes[readings], rhymes[words >= need])
-        if need and not found.any():
+            rhyming = found.setdefault(weak(beats), np.zeros(len(classes), dtype=bool))
+            rhyming[readings] |= np.isin(classes[readings], rhymes[words >= need])
+        if need and not any(rhyming.any() for rhyming in found.values()):
             raise UsageError(
                 f"{self.form.title} needs {need} words that rhyme, and the model's tokenizer has not so many",
                 hint="Use a model with more words",
@@ -136,6 +138,42 @@ class EnglishAutomaton:
     def rests(self, state: State) -> bool:
         """Whether a token may end here: anywhere, unless words are tokens of their own."""
         return not self.whole or state.place != "word" or state.node.depth == 0 or self._complete(state)
+
+    def paths(self, state: State, texts: tuple[str, ...]) -> np.ndarray | None:
+        """At the beginning of a word, where all words are to be looked at: None elsewhere."""
+        if state.place != "word" or state.node.depth or self.finished(state):
+            return None
+        if texts not in self._spans:
+            self._spans[texts] = self._find_spans(texts)
+        low, high, others = self._spans[texts]
+        counts = self._counts(state.line, state.ways)
+        found = counts[high] > counts[low]
+        for i in others:
+            found[i] = self._is_path(state, texts[i])
+        return found
+
+    def _find_spans(self, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Of each text, from where to where the words lie that it leads to; and those that end behind a word."""
+        spans, others = np.zeros((2, len(texts)), dtype=int), []
+        for i, text in enumerate(texts):
+            node: Node | None = self.lexicon.root
+            for at, letter in enumerate(text):
+                child = self.lexicon.children(node).get(letter if at else letter.lower()) if node else None
+                if child is None and node and at and self.lexicon.is_word(node):
+                    others.append(i)
+                node = child
+            if node and self.whole:
+                spans[:, i] = node.low, node.low + self.lexicon.is_word(node)
+            elif node:
+                spans[:, i] = node.low, node.high
+        return spans[0], spans[1], others
+
+    def _is_path(self, state: State, text: str) -> bool:
+        for character in text:
+            if character not in self._index or not self.allowed(state)[self._index[character]]:
+                return False
+            state = self.step(state, character)
+        return self.rests(state)
 
     def allowed(self, state: State) -> np.ndarray:
         """What leads to a word that some way allows, and what may follow a word that is complete."""
@@ -267,7 +305,7 @@ class EnglishAutomaton:
         found = self._final(beats)
         if letter is not None:
             classes = lexicon.rhymes(weak(beats))
-            found = found & self._rhyming[letter] & (classes >= 0 if rhyme < 0 else classes == rhyme)
+            found = found & self._rhyming[letter][weak(beats)] & (classes >= 0 if rhyme < 0 else classes == rhyme)
         return np.array(
             [reading for reading in np.flatnonzero(found) if lexicon.word_of[reading] not in used], dtype=int
         )

@@ -21,6 +21,7 @@ from nextword.verse.scansion import voiced
 from nextword.verse.spoken import CONTRACTED, OLD, guessed
 
 ASCII = "\n" + "".join(map(chr, range(32, 127)))
+LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz'")
 SPELT = regex.compile(r"'?[a-z]+(?:'[a-z]+)*")
 
 
@@ -111,14 +112,20 @@ def english() -> tuple[str, ...]:
     return tuple(word for word in (*dictionary(), *OLD, *CONTRACTED) if vowels.fullmatch(word))
 
 
+@lru_cache(maxsize=2)
+def spelt(letters: frozenset[str]) -> Lexicon:
+    """The words of these letters."""
+    return Lexicon(word for word in english() if letters.issuperset(word))
+
+
 @lru_cache(maxsize=4)
 def writable(tokenizer: Tokenizer) -> tuple[Lexicon, frozenset[str], bool]:
     """The words that a tokenizer can write, its characters, and whether words are tokens of their own."""
     characters = spellable(tokenizer)
     if characters is None:
-        return Lexicon(english()), frozenset(ASCII), False
+        return spelt(LETTERS), frozenset(ASCII), False
     if " " in characters:
-        return Lexicon(word for word in english() if characters.issuperset(word)), frozenset(characters), False
+        return spelt(LETTERS & characters), frozenset(characters), False
     pieces = token_pieces(tokenizer)
     words = [
         {piece.decode(errors="replace").strip().lower() for piece in pieces.ids_of[context]}

@@ -27,7 +27,7 @@ FORMS += ("9:dactylic abab", "6:free aa")
 
 @cache
 def prose() -> str:
-    return "\n".join(load("moby-dick"))[:200_000]
+    return "\n".join(load("moby-dick"))[:60_000]
 
 
 @cache
@@ -100,7 +100,7 @@ def test_uniform_draws_are_poems_in_form(name: str) -> None:
 
 
 def test_it_accepts_a_poem_in_form_and_refuses_it_spoilt() -> None:
-    poem = "The sun came up upon the left,\nOut of the sea came he!\nAnd he shone bright, and on the right\nWent down."
+    poem = "The sun began upon the left,\nOut of the sea came he!\nAnd he shone bright, and on the right\nWent down."
     form = EnglishAutomaton(find_form("8,6,8,2:iambic ...."), lexicon_of(poem), CHARACTERS)
 
     def accepts(text: str) -> bool:
@@ -112,8 +112,8 @@ def test_it_accepts_a_poem_in_form_and_refuses_it_spoilt() -> None:
         return form.finished(state)
 
     assert accepts(poem)
-    assert not accepts(poem.replace("upon the left", "the left"))
-    assert not accepts(poem.replace("sun came up upon", "upon came up sun the"))
+    assert not accepts(poem.replace("the left", "left"))
+    assert not accepts(poem.replace("sun began", "began sun"))
     assert not accepts(poem[:-1])
 
 
