@@ -24,6 +24,7 @@ from nextword.cli import (
     prepare,
     runs,
     score,
+    self_chat,
     summarize,
     train,
     translate,
@@ -65,6 +66,7 @@ app.command()(train.train)
 app.command(cls=generate.Grouped)(generate.generate)
 app.command()(translate.translate)
 app.command(cls=generate.Grouped)(chat.chat)
+app.command("self-chat")(self_chat.self_chat)
 app.command()(summarize.summarize)
 app.command()(write.write)
 app.command()(score.score)

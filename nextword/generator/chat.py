@@ -80,15 +80,14 @@ class Chat:
         if mmi and generator.model.encodes:
             raise UsageError(f"mmi {mmi:g}: a model with an encoder has no probability of a reply to nothing")
         self.mmi = mmi
-        said = check_turns(turns, "turns")
-        if said and said[0]["role"] == "system":
-            system, said = system or said[0]["content"], said[1:]
-        self.system = system
+        self.system = ""
         """What the model is told before all turns: its persona, say. It may be changed at any time."""
         self.last: Generation | None = None
         """The latest reply."""
         self._request: Request | None = None  # that it answers
-        self._turns = [_Turn(turn["role"], turn["content"]) for turn in said]
+        self._turns: list[_Turn] = []
+        self.clear(turns)
+        self.system = system or self.system
         self._seed = secrets.randbits(31) if self.config.seed is None else self.config.seed
         self._stopped = False
 
@@ -156,9 +155,15 @@ class Chat:
             self.generator.step()
         return job.results(chrf)[0]
 
-    def clear(self) -> None:
-        """Begin anew; the system's words stay."""
-        self._turns, self.last = [], None
+    def clear(self, turns: Sequence[Turn] = ()) -> None:
+        """Begin anew, with what was said before; the system's words stay, unless there are others.
+
+        Raises DataError for a turn with an unknown role.
+        """
+        said = check_turns(turns, "turns")
+        if said and said[0]["role"] == "system":
+            self.system, said = said[0]["content"], said[1:]
+        self._turns, self.last = [_Turn(turn["role"], turn["content"]) for turn in said], None
 
     def stop(self) -> None:
         """Let the reply that is being written end with the token at hand. A signal handler may call it."""

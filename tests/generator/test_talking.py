@@ -188,6 +188,12 @@ def test_other_words_of_the_system_are_read(chat: Chat) -> None:
     assert TOKENIZER.decode(spy.prompts[-1]) == f"System: A fox.\nUser: Is it?\nAssistant: {said}\nUser: No\nAssistant:"
     chat.clear()
     assert chat.turns == [{"role": "system", "content": "A fox."}]
+    saved = [{"role": "system", "content": "A dog."}, {"role": "user", "content": "Is it?"}]
+    assert Chat(chat.generator, chat.tokenizer, turns=saved).turns == saved
+    assert Chat(chat.generator, chat.tokenizer, "A fox.", saved).turns == [
+        {"role": "system", "content": "A fox."},
+        saved[1],
+    ]
 
 
 def test_a_reply_can_be_stopped(chat: Chat) -> None:
