@@ -22,7 +22,7 @@ def write(
     form: Annotated[str | None, typer.Option(help="qijue, wulü, 浣溪沙, duilian, ...; left out: of the draft.")] = None,
     theme: Annotated[str, typer.Option(help="What it is about, as a title.")] = "",
     author: Annotated[str, typer.Option(help="In whose manner; for runs of --task poetry.")] = "",
-    rhyme: Annotated[list[str] | None, typer.Option(help="Rhyme class, such as 东; repeat for a second rhyme.")] = None,
+    rhyme: Annotated[list[str] | None, typer.Option(help="Rhyme class, by its name or a character; repeat for a second rhyme.")] = None,
     rhyme_book: Annotated[str | None, typer.Option(help="pingshui, cilin or xinyun; left out: of the form.")] = None,
     pattern: Annotated[str, typer.Option(help="Which of a form's patterns: 平起, 首句入韵, ...")] = "",
     acrostic: Annotated[str | None, typer.Option(help="藏头: the first characters of the lines.")] = None,

@@ -64,12 +64,20 @@ class RhymeBook:
         )
 
     def find_rhyme(self, name: str) -> str:
-        """The class meant by its name or by the character that names it: 东 is 一东. Raises UsageError."""
+        """The class meant by its name, by the character that names it, or by one of its characters.
+
+        Raises UsageError if there is none, or if the character has readings of several.
+
+        >>> rhyme_book("pingshui").find_rhyme("东"), rhyme_book("cilin").find_rhyme("东")
+        ('一东', '第一部')
+        """
         classes = self.rhymes()
-        found = [rhyme for rhyme in classes if name in (rhyme, rhyme[-1])]
-        if len(found) != 1:
-            raise UsageError(f"{self.title} has no rhyme class {name!r}", hint=did_you_mean(name, classes))
-        return found[0]
+        named = [rhyme for rhyme in classes if name in (rhyme, rhyme[-1])]
+        found = named if len(named) == 1 else [*dict.fromkeys(reading.rhyme for reading in self.readings(name))]
+        if len(found) == 1:
+            return found[0]
+        hint = f"{name} is of {', '.join(found)}: choose one" if found else did_you_mean(name, classes)
+        raise UsageError(f"{self.title} has no rhyme class {name!r}", hint=hint)
 
 
 @cache
