@@ -22,7 +22,9 @@ def write(
     form: Annotated[str | None, typer.Option(help="qijue, wulü, 浣溪沙, duilian, ...; left out: of the draft.")] = None,
     theme: Annotated[str, typer.Option(help="What it is about, as a title.")] = "",
     author: Annotated[str, typer.Option(help="In whose manner; for runs of --task poetry.")] = "",
-    rhyme: Annotated[list[str] | None, typer.Option(help="Rhyme class, by its name or a character; repeat for a second rhyme.")] = None,
+    rhyme: Annotated[
+        list[str] | None, typer.Option(help="Rhyme class, by its name or a character; repeat for a second rhyme.")
+    ] = None,
     rhyme_book: Annotated[str | None, typer.Option(help="pingshui, cilin or xinyun; left out: of the form.")] = None,
     pattern: Annotated[str, typer.Option(help="Which of a form's patterns: 平起, 首句入韵, ...")] = "",
     acrostic: Annotated[str | None, typer.Option(help="藏头: the first characters of the lines.")] = None,
@@ -42,6 +44,7 @@ def write(
     show: Annotated[
         Literal["text", "form"], typer.Option(help="form: tones, rhymes and what the form cost, line by line.")
     ] = "text",
+    card: Annotated[Path | None, typer.Option(help="Typeset the best one in this file: .svg, .html or .png.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
 ) -> None:
@@ -57,13 +60,15 @@ def write(
 
     generator = TextGenerator.load(run, device=device)
     warn_unknown(generator.tokenizer, theme + author)
-    if number == 1 and show == "text" and not as_json:
+    if number == 1 and show == "text" and not as_json and card is None:
         for piece in writer.stream_poem(generator, wish, **settings):
             sys.stdout.write(piece)
             sys.stdout.flush()
         print()
         return
     poems = writer.write_poems(generator, wish, number, costs=as_json or show == "form", **settings)
+    if card is not None:
+        _save_card(poems[0], wish, card, tones=show == "form")
     if as_json:
         print(
             json.dumps({"form": wish.form.title, "poems": [_as_dict(p) for p in poems]}, ensure_ascii=False, indent=2)
@@ -146,6 +151,16 @@ def _shown(poem: Poem, wish: Wish) -> str:
     told = [f"{poem.log_prob:.2f} nats a token", f"the form cost {poem.cost:.1f} nats" if costs else ""]
     told += [f"parallelism {poem.parallelism:.2f}"] if poem.parallelism is not None else []
     return "\n".join([*rows, ", ".join(filter(None, told))])
+
+
+def _save_card(poem: Poem, wish: Wish, file: Path, tones: bool) -> None:
+    """In columns; of ci, the stanzas apart."""
+    from nextword.verse import card_file
+
+    rows = poem.text if wish.form.regulated else poem.text.replace("\n", "\n\n")
+    drawn = card_file.poem_card(rows, wish.theme or wish.form.title)
+    card_file.save_card(card_file.with_tones(drawn, wish.form) if tones else drawn, file)
+    print(f"Wrote {file}", file=sys.stderr)
 
 
 def _readings(poem: Poem, wish: Wish) -> list[tuple[str, str]]:

@@ -19,9 +19,9 @@ from nextword.verse.patterns import Form
 def _examples(record: Record, read: ReadConfig) -> list[Example]:
     """The poem, after a row that says what it is. Of each in two, by its hash, the rhyme is left out of that row, also
     the author, and of each in eight the title: so a model learns to do without them."""
-    lines = record.get("lines") or split_lines(str(record.get("text", "")))
-    if not all(isinstance(line, str) and line for line in lines):
-        raise DataError(f"{record.source}: 'lines' are to be the lines of a poem, got {lines!r:.80}")
+    lines = record.get("lines") or _lines_in(str(record.get("text", "")))
+    if not lines or not isinstance(lines, list) or not all(isinstance(line, str) and line for line in lines):
+        raise DataError(f"{record.source}: no Chinese poem in column 'lines' or 'text'", hint="Name them so")
     form = _form_of(record, lines)
     dice = sha256("".join(lines).encode()).digest()
     said = {
@@ -30,6 +30,13 @@ def _examples(record: Record, read: ReadConfig) -> list[Example]:
         "title": str(record.get("title", "")) if dice[2] % 8 else "",
     }
     return [Example(header(form.title if form else "", **said), layout(lines, form))]
+
+
+def _lines_in(text: str) -> list[str]:
+    try:
+        return split_lines(text)
+    except DataError:
+        return []
 
 
 def _form_of(record: Record, lines: list[str]) -> Form | None:

@@ -159,8 +159,9 @@ def test_the_command_writes_shows_and_writes_json(poem, tmp_path: Path) -> None:
     assert all(one["verdict"]["in_form"] for one in document["poems"])
     file = tmp_path / "draft.txt"
     file.write_text("[白日]依山尽，黄河入[海流]。欲穷千里目，更上一层楼。", encoding="utf-8")
-    code, polished, _ = poem("--polish", str(file))
-    assert code == 0
+    code, polished, err = poem("--polish", str(file), "--card", str(tmp_path / "card.svg"))
+    assert (code, err) == (0, f"Wrote {tmp_path / 'card.svg'}\n")
+    assert ">白<" in (tmp_path / "card.svg").read_text(encoding="utf-8")
     assert polished.startswith("白日")
     assert polished[9:11] == "海流"
 
@@ -171,7 +172,7 @@ def test_the_command_writes_shows_and_writes_json(poem, tmp_path: Path) -> None:
         ([], "in which form?"),
         (["--form", "qijeu"], "no form is called 'qijeu'. Did you mean qijue?"),
         (["--form", "limerick"], "limerick cannot be written yet"),
-        (["--form", "qijue", "--rhyme", "猫"], "平水韵 has no rhyme class '猫'"),
+        (["--form", "qijue", "--rhyme", "看"], "平水韵 has no rhyme class '看'. 看 is of 十四寒, 十五翰: choose one"),
         (["--form", "qijue", "--acrostic", "abc"], "an acrostic is Chinese characters"),
         (["--form", "qijue", "--acrostic", "春夏秋冬春"], "七绝 has no place 1 in line 5"),
         (["--form", "duilian"], "duilian answers one line"),

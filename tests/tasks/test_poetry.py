@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from nextword.errors import DataError
 from nextword.metrics.verse import verse_scores
 from nextword.tasks import poetry
 from nextword.tasks.base import Item
@@ -27,6 +30,12 @@ def test_a_poem_follows_the_row_that_says_what_it_is() -> None:
     assert same == example
     (odd,) = poetry.POETRY.examples(Record({"lines": ["山中", "月上"]}, "x:1"), ReadConfig())
     assert (odd.target, odd.prompt) == ("山中，月上。", "|||")
+
+
+@pytest.mark.parametrize("row", [{}, {"text": "no verse"}, {"lines": ["春", 3]}, {"lines": "春眠不觉晓"}])
+def test_what_is_no_poem_is_named_with_its_place(row) -> None:
+    with pytest.raises(DataError, match="x:7: no Chinese poem in column 'lines' or 'text'"):
+        poetry.POETRY.examples(Record(row, "x:7"), ReadConfig())
 
 
 def test_what_is_said_is_at_times_left_out() -> None:

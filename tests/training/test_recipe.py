@@ -33,7 +33,9 @@ def test_our_recipes_are_complete_and_train(path, tmp_path):
     sources: list = [text]
     if "task" in values:
         pair = {"source": "Tom: hi Ann\nAnn: hi", "target": "Tom and Ann meet."}
-        setup = set_up(values, [[pair | {"source": f"{pair['source']} {n}"} for n in range(40)]])
+        poems = corpora.load("tang")
+        rows = [pair | {"source": f"{pair['source']} {n}", "text": poems[n]} for n in range(40)]
+        setup = set_up(values, [rows])
         values, sources = setup.values, list(setup.sources)
     session = new_run(values, sources, tmp_path / "run")
     (*_, finished) = session.trainer.run()
