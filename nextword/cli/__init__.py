@@ -19,6 +19,7 @@ from nextword.cli import (
     evaluate,
     generate,
     interop,
+    judge,
     lm_eval,
     poem,
     prepare,
@@ -67,6 +68,7 @@ app.command(cls=generate.Grouped)(generate.generate)
 app.command()(translate.translate)
 app.command(cls=generate.Grouped)(chat.chat)
 app.command("self-chat")(self_chat.self_chat)
+app.command()(judge.judge)
 app.command()(summarize.summarize)
 app.command()(write.write)
 app.command()(score.score)
