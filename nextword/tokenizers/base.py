@@ -207,6 +207,17 @@ class Tokenizer:
             if id == self.unk_id
         )
 
+    def merges(self) -> list[tuple[int, int]] | None:
+        """For each id the two that byte-pair encoding merges into it, (-1, -1) where there are none; None for a
+        tokenizer that does not merge."""
+        rules = json.loads(self.backend.to_str())["model"]
+        if not rules.get("merges"):
+            return None
+        ids, parts = rules["vocab"], [(-1, -1)] * self.vocab_size
+        for first, second in reversed(rules["merges"]):  # so that the earliest way to a token stays
+            parts[ids[first + second]] = ids[first], ids[second]
+        return parts
+
     def fingerprint(self) -> str:
         """A hash of the vocabulary and the rules: equal fingerprints give equal ids."""
         rules = json.dumps(json.loads(self.backend.to_str()), sort_keys=True)

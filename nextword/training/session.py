@@ -354,7 +354,8 @@ def _trainer(
     files = splits.get("valid", train)
     write = _asking(sample, tokenizer, files, model.max_seq_len) if sample else None
     copied = partial(copied_text_from, train, tokenizer)
-    return Trainer(model, train, splits.get("valid"), config, out, write, started, copied, world)
+    merges = tokenizer.merges() if config.token_dropout else None
+    return Trainer(model, train, splits.get("valid"), config, out, write, started, copied, world, merges)
 
 
 def _asking(

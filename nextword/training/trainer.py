@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nextword.checkpoint import WEIGHTS, write_weights
 from nextword.data.mixture import Mixture
+from nextword.data.token_dropout import TokenDropout
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
 from nextword.loss import LossTerms
@@ -99,10 +100,11 @@ class Trainer:
         started: float | None = None,
         copied: Callable[[str], tuple[Copied, str]] | None = None,
         world: World | None = None,
+        merges: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         """`started` (time.monotonic) is when the time budget began to run; default now. `copied` says what of a sample
         stands in the training text, and its longest such span. `world` are the processes that train together; default
-        this one alone, where the model is."""
+        this one alone, where the model is. `merges` are those of the vocabulary, for `token_dropout`."""
         self.model, self.valid_files, self.config = model, valid_files, config
         self.folder, self.sample, self.copied = folder, sample, copied
         self.world = world or World(model.device)
@@ -120,6 +122,13 @@ class Trainer:
                 "train.r_drop compares readings with different dropout, and this model has none",
                 hint="Set model.dropout, such as 0.1, or leave train.r_drop out",
             )
+        if config.token_dropout and not (model.encodes and merges):
+            raise TrainingError(
+                "train.token_dropout undoes merges in sources, and "
+                + ("the tokenizer has none" if model.encodes else f"a {model.config.type} reads no source"),
+                hint="Leave it out, or train an encoder-decoder or prefix-lm with --tokenizer bpe",
+            )
+        self.token_dropout = TokenDropout(merges, config.token_dropout, config.seed) if config.token_dropout else None
         if config.coverage_loss and model.init_state(1).coverage() is None:
             raise TrainingError(
                 "train.coverage_loss is for models that attend to a source",
@@ -198,6 +207,9 @@ class Trainer:
         count = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
         losses: list[Tensor] = []
         first = position.step * self.config.accumulate + 1
+        if self.token_dropout:
+            numbered, context = enumerate(batches, start=first), self.batches.context
+            batches = [self.token_dropout(batch, number, context) for number, batch in numbered]
         for number, batch in enumerate(batches, start=first):
             part = batch.part(self.world.rows(len(batch.inputs))).to(self.device)
             self.spread.exchange(batch is batches[-1])
