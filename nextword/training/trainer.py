@@ -18,10 +18,8 @@ from torch import Tensor
 
 from nextword.checkpoint import WEIGHTS, write_weights
 from nextword.data.mixture import Mixture
-from nextword.data.token_dropout import TokenDropout
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
-from nextword.loss import LossTerms
 from nextword.metrics.copying import Copied
 from nextword.models.base import LanguageModel
 from nextword.tokenizers import IGNORE
@@ -41,6 +39,7 @@ from nextword.training.order import batches_for
 from nextword.training.parallel import Spread, like
 from nextword.training.precision import autocast, choose_precision
 from nextword.training.schedules import lr_factor
+from nextword.training.terms import loss_terms, token_dropout
 
 PAUSES = ("eval", "sample", "checkpoint")
 EVALUATIONS = 10  # in a run, unless eval_every says otherwise
@@ -117,28 +116,12 @@ class Trainer:
                 "train.activation_checkpointing: this model has no blocks to compute again",
                 hint="Leave it out, or train a transformer",
             )
-        if config.r_drop and not any(share for name, share in model.config if name.endswith("dropout")):
-            raise TrainingError(
-                "train.r_drop compares readings with different dropout, and this model has none",
-                hint="Set model.dropout, such as 0.1, or leave train.r_drop out",
-            )
-        if config.token_dropout and not (model.encodes and merges):
-            raise TrainingError(
-                "train.token_dropout undoes merges in sources, and "
-                + ("the tokenizer has none" if model.encodes else f"a {model.config.type} reads no source"),
-                hint="Leave it out, or train an encoder-decoder or prefix-lm with --tokenizer bpe",
-            )
-        self.token_dropout = TokenDropout(merges, config.token_dropout, config.seed) if config.token_dropout else None
-        if config.coverage_loss and model.init_state(1).coverage() is None:
-            raise TrainingError(
-                "train.coverage_loss is for models that attend to a source",
-                hint="Leave it out, or train an encoder-decoder, gru-attention or lstm-attention",
-            )
+        self.terms = loss_terms(model, config)
+        self.token_dropout = token_dropout(model, config, merges)
         model.recompute = config.activation_checkpointing
         freeze(model, config.freeze)
         self.spread = Spread(model, self.world, config.parallel, self.precision)
         self.optimizers = build_optimizers(model, config)
-        self.terms = LossTerms(config.label_smoothing, config.z_loss, config.r_drop, config.coverage_loss)
         self.average = WeightAverage(model, config.ema) if config.ema else None
         self.position = Position()
         self.carried = Carried(model, config.fresh_share, config.seed, self.world) if self.batches.carries else None

@@ -1,0 +1,44 @@
+"""What makes learning harder, so that less is learned by heart: terms of the loss, and tokens taken apart.
+
+Here it is settled whether a model can do what the settings of a run ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nextword.data.token_dropout import TokenDropout
+from nextword.errors import TrainingError
+from nextword.loss import LossTerms
+from nextword.models.base import LanguageModel
+from nextword.training.config import TrainConfig
+
+
+def loss_terms(model: LanguageModel, config: TrainConfig) -> LossTerms:
+    """The terms that the settings ask for. Raises TrainingError if the model has no dropout or no source for them."""
+    if config.r_drop and not any(share for name, share in model.config if name.endswith("dropout")):
+        raise TrainingError(
+            "train.r_drop compares readings with different dropout, and this model has none",
+            hint="Set model.dropout, such as 0.1, or leave train.r_drop out",
+        )
+    if config.coverage_loss and model.init_state(1).coverage() is None:
+        raise TrainingError(
+            "train.coverage_loss is for models that attend to a source",
+            hint="Leave it out, or train an encoder-decoder, gru-attention or lstm-attention",
+        )
+    return LossTerms(config.label_smoothing, config.z_loss, config.r_drop, config.coverage_loss)
+
+
+def token_dropout(
+    model: LanguageModel, config: TrainConfig, merges: Sequence[tuple[int, int]] | None
+) -> TokenDropout | None:
+    """None where the settings ask for none. Raises TrainingError without a source or without merges."""
+    if not config.token_dropout:
+        return None
+    if not model.encodes or not merges:
+        raise TrainingError(
+            "train.token_dropout undoes merges in sources, and "
+            + ("the tokenizer has none" if model.encodes else f"a {model.config.type} reads no source"),
+            hint="Leave it out, or train an encoder-decoder or prefix-lm with --tokenizer bpe",
+        )
+    return TokenDropout(merges, config.token_dropout, config.seed)
