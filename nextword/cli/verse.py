@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def write(
     run: Annotated[Path, typer.Argument(help="Folder written by nextword train.", show_default=False)],
-    form: Annotated[str | None, typer.Option(help="qijue, wulü, 浣溪沙, duilian, ...; left out: of the draft.")] = None,
+    form: Annotated[
+        str | None, typer.Option(help="qijue, 浣溪沙, duilian, limerick, ...; left out: of the draft.")
+    ] = None,
     theme: Annotated[str, typer.Option(help="What it is about, as a title.")] = "",
     author: Annotated[str, typer.Option(help="In whose manner; for runs of --task poetry.")] = "",
     rhyme: Annotated[
@@ -36,6 +38,7 @@ def write(
     ] = None,
     repeats: Annotated[bool, typer.Option("--repeats", help="A character may be written twice.")] = False,
     rescues: Annotated[bool, typer.Option(help="Whether 拗救 is allowed.")] = True,
+    stanzas: Annotated[int, typer.Option(min=1, help="English: of common metre, ballads and couplets, how many.")] = 1,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many poems, the best first.")] = 1,
     temperature: Annotated[float | None, typer.Option(help="Below 1 safer, above 1 wilder, 0 = greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(help="From the likeliest characters of this probability.")] = None,
@@ -52,7 +55,9 @@ def write(
 
     Example: nextword poem runs/tang --form qijue --theme 秋思 --rhyme 东 --acrostic 春夏秋冬 -n 8
     """
-    wish = _wish(form, theme, author, rhyme, rhyme_book, pattern, acrostic, begin, word, polish, repeats, rescues)
+    wish = _wish(
+        form, theme, author, rhyme, rhyme_book, pattern, acrostic, begin, word, polish, repeats, rescues, stanzas
+    )
     given = {"temperature": temperature, "top_p": top_p, "num_beams": num_beams, "seed": seed}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     from nextword.generator import TextGenerator
@@ -93,6 +98,7 @@ def _wish(
     polish: Path | None,
     repeats: bool,
     rescues: bool,
+    stanzas: int,
 ) -> Wish:
     """What is asked, checked as far as it can be without the run."""
     from nextword.poetry import given as asked
@@ -100,7 +106,7 @@ def _wish(
     from nextword.verse.check import guess_form, split_lines
     from nextword.verse.chinese import rhyme_book
     from nextword.verse.forms import find_form
-    from nextword.verse.patterns import only
+    from nextword.verse.patterns import in_stanzas, only
     from nextword.verse.regulated import couplet
 
     first = split_lines(begin) if begin is not None else []
@@ -115,8 +121,12 @@ def _wish(
         wanted = guess_form(drafted)
     else:
         raise UsageError("in which form?", hint="Give --form, such as qijue, wulü or 浣溪沙")
-    if wanted.language != "zh":
-        raise UsageError(f"{wanted.title} cannot be written yet", hint="Chinese forms can: --form qijue")
+    if wanted.language == "en":
+        if rhymes or book_name or pattern or heads is not None or begin is not None or words or polish or repeats:
+            raise UsageError(f"{wanted.title} is an English form", hint="It takes --theme and --stanzas alone")
+        return Wish(in_stanzas(wanted, stanzas), theme=theme.strip(), author=author.strip())
+    if stanzas != 1:
+        raise UsageError(f"{wanted.title} has no stanzas to repeat", hint="Leave out --stanzas")
     if drafted and [len(line) for line in drafted] != [len(line.beats[0]) for line in wanted.patterns[0].lines]:
         shape = " ".join(str(len(line.beats[0])) for line in wanted.patterns[0].lines)
         raise UsageError(f"{polish}: not in the shape of {wanted.title}", hint=f"Its lines have {shape} characters")
@@ -140,6 +150,12 @@ def _shown(poem: Poem, wish: Wish) -> str:
 
     verdict = poem.verdict
     costs = _costs(poem)
+    if wish.form.language == "en":
+        rows = [f"{wish.form.title}  {verdict.pattern}"]
+        width = max(map(len, verdict.lines))
+        for i, (line, beats) in enumerate(zip(verdict.lines, verdict.beats, strict=True)):
+            rows.append(f"{line:{width}}  {beats:12}" + (f"{costs[i]:5.1f} nats" if costs else ""))
+        return "\n".join([*rows, f"{poem.log_prob:.2f} nats a token, the form cost {poem.cost:.1f} nats"])
     rhyme = rhyme_of(list(verdict.lines), wish.form, wish.rhyme_book)
     rows = ["  ".join(filter(None, [wish.form.title, verdict.pattern, f"{rhyme} ({wish.rhyme_book.title})".strip()]))]
     for i, (line, beats) in enumerate(zip(verdict.lines, verdict.beats, strict=True)):

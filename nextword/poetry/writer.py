@@ -11,7 +11,7 @@ import secrets
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 from nextword.errors import UsageError
@@ -19,8 +19,11 @@ from nextword.generator import Generation, Job, TextGenerator
 from nextword.metrics.parallel import parallelism
 from nextword.poetry.chinese import ChineseAutomaton
 from nextword.poetry.constraint import VerseConstraint, Vocabulary, spellable
+from nextword.poetry.english import EnglishAutomaton
 from nextword.poetry.given import placements
+from nextword.poetry.lexicon import writable
 from nextword.poetry.plan import HAN, Given
+from nextword.verse import check_english
 from nextword.verse.check import Verdict, check, split_lines
 from nextword.verse.chinese import RhymeBook, rhyme_book
 from nextword.verse.layout import LONGEST, header
@@ -35,7 +38,7 @@ SETTINGS = {"stop": (), "stop_tokens": (), "min_tokens": 0, "ignore_eos": False,
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of a Chinese poem."""
+    """What is asked of a poem. Of an English one, only form and theme."""
 
     form: Form
     book: RhymeBook | None = None
@@ -129,7 +132,8 @@ def submit(generator: TextGenerator, wish: Wish, number: int, costs: bool, **set
     base = secrets.randbits(31) if base is None else base
     jobs = []
     for i, constraint in enumerate(islice(constraints_for(generator, wish, base), number)):
-        room = MOST_TOKENS * constraint.vocabulary.automaton.longest + 1
+        each = MOST_TOKENS if wish.form.language == "zh" else 1
+        room = each * constraint.vocabulary.automaton.longest + 1
         asked: dict[str, Any] = SETTINGS | settings | {"max_tokens": room, "seed": base + i, "num_samples": 1}
         jobs.append(generator.submit(prompt, constraint=constraint, trace=costs, **asked))
     return jobs
@@ -137,6 +141,9 @@ def submit(generator: TextGenerator, wish: Wish, number: int, costs: bool, **set
 
 def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator[VerseConstraint[Any]]:
     """One for each poem, without end. Raises UsageError, with the reason, if there is none."""
+    if wish.form.language == "en":
+        automaton = EnglishAutomaton(wish.form, *writable(generator.tokenizer))
+        yield from repeat(VerseConstraint(Vocabulary(automaton, generator.tokenizer)))
     known = spellable(generator.tokenizer)
     book = wish.rhyme_book
     characters = {*book.table, *book.variants, *MARKS} if known is None else known
@@ -186,29 +193,40 @@ def prompt_for(generator: TextGenerator, wish: Wish) -> str:
 def finished(generator: TextGenerator, job: Job, wish: Wish) -> Poem:
     """The poem that a job has written."""
     (generation,) = job.results(lambda text, reference: 0.0)
-    lines = split_lines(generation.text)
-    steps = steps_of(generator, generation, lines)
+    verdict = judged(generation.text, wish)
+    lines = list(verdict.lines)
     return Poem(
         generation.text,
-        check(lines, wish.form, wish.rhyme_book),
-        steps,
+        verdict,
+        steps_of(generator, generation, lines if wish.form.language == "zh" else None),
         generation.log_prob / len(generation.token_ids),
         parallelism(lines) if len(lines) == 8 and wish.form.regulated else None,
         generation.seed,
     )
 
 
-def steps_of(generator: TextGenerator, generation: Generation, lines: Sequence[str]) -> tuple[Written, ...]:
-    """Its tokens with what each cost."""
+def judged(text: str, wish: Wish) -> Verdict:
+    """What the checker says of a poem."""
+    if wish.form.language == "en":
+        return check_english.check(check_english.split_lines(text), wish.form)
+    return check(split_lines(text), wish.form, wish.rhyme_book)
+
+
+def steps_of(generator: TextGenerator, generation: Generation, lines: Sequence[str] | None) -> tuple[Written, ...]:
+    """Its tokens with what each cost. `lines`: of a Chinese poem, whose lines do not end at line ends."""
     if generation.trace is None or not generation.trace.steps:
         return ()
-    ends = [sum(map(len, lines[: i + 1])) for i in range(len(lines))]
+    ends = [sum(map(len, lines[: i + 1])) for i in range(len(lines))] if lines else None
     stream = generator.tokenizer.stream()
-    found, written = [], 0
+    found, written = [], ""
     for step in generation.trace.steps[:-1]:
         text = stream.step(step.token)
-        written += len(HAN.findall(text))
+        written += text
+        if ends:
+            line = bisect_left(ends, max(len(HAN.findall(written)), 1))
+        else:
+            line = max(1, sum(bool(row.strip()) for row in written.splitlines())) - 1
         removed = math.fsum(stage.removed for stage in step.stages if stage.name == "constraint")
         cost = -math.log1p(-min(removed, 1 - 1e-16))
-        found.append(Written(text, bisect_left(ends, max(written, 1)), step.log_prob, cost))
+        found.append(Written(text, line, step.log_prob, cost))
     return tuple(found)

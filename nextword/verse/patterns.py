@@ -57,13 +57,24 @@ class Form:
 
 
 def repeated(pattern: Pattern, times: int) -> Pattern:
-    """The pattern so many times, each with rhymes of its own: ab, then a2 b2."""
+    """The pattern so many times, each with rhymes of its own: ab, then a2 b2. Couplets follow without a gap."""
     lines = tuple(
-        replace(line, rhyme=f"{line.rhyme}{number}" if line.rhyme and number > 1 else line.rhyme, stanza=number - 1)
+        replace(
+            line,
+            rhyme=f"{line.rhyme}{number}" if line.rhyme and number > 1 else line.rhyme,
+            stanza=number - 1 if len(pattern.lines) > 2 else 0,
+        )
         for number in range(1, times + 1)
         for line in pattern.lines
     )
     return Pattern(pattern.name, lines)
+
+
+def in_stanzas(form: Form, times: int) -> Form:
+    """The form with so many stanzas. Raises UsageError for more than one of a form that is not stanzaic."""
+    if times > 1 and not form.stanzaic:
+        raise UsageError(f"{form.title} has one stanza, not {times}", hint="Leave out --stanzas")
+    return replace(form, patterns=tuple(repeated(pattern, times) for pattern in form.patterns), stanzaic=False)
 
 
 def only(form: Form, start: str = "") -> Form:
