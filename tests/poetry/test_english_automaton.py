@@ -5,19 +5,26 @@ from __future__ import annotations
 import random
 import string
 from functools import cache
+from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nextword.cli import run
 from nextword.corpora import load
 from nextword.errors import UsageError
+from nextword.generator import TextGenerator
+from nextword.models import build_model, model_config
 from nextword.poetry.constraint import VerseConstraint, Vocabulary
 from nextword.poetry.english import EnglishAutomaton
-from nextword.poetry.lexicon import Lexicon, writable
+from nextword.poetry.lexicon import Lexicon, spelt, writable
+from nextword.poetry.writer import Wish, write_poems
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 from nextword.verse.check_english import check, split_lines
 from nextword.verse.forms import find_form
+from nextword.verse.patterns import in_stanzas
 from nextword.verse.scansion import WORD
 
 CHARACTERS = string.ascii_letters + " \n',.!"
@@ -33,6 +40,14 @@ def prose() -> str:
 @cache
 def words() -> tuple[str, ...]:
     return tuple(sorted({word.lower() for word in WORD.findall(prose())}))
+
+
+@pytest.fixture(autouse=True)
+def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole dictionary takes two seconds to prepare."""
+    spelt.cache_clear()
+    writable.cache_clear()
+    monkeypatch.setattr("nextword.poetry.lexicon.english", words)
 
 
 @cache
@@ -132,3 +147,28 @@ def lexicon_of(text: str) -> Lexicon:
 def test_the_impossible_is_refused_with_the_reason(known: str, characters: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         EnglishAutomaton(find_form("limerick"), lexicon_of(known), characters)
+
+
+def test_a_model_writes_in_form_and_says_what_each_line_cost() -> None:
+    tokenizer = trained("word")
+    torch.manual_seed(1)
+    sizes = {"type": "gru", "num_layers": 1, "hidden_size": 8, "vocab_size": tokenizer.vocab_size}
+    generator = TextGenerator(build_model(model_config(sizes)).eval(), tokenizer)
+    couplets = in_stanzas(find_form("heroic-couplets"), 2)
+    poems = write_poems(generator, Wish(couplets, theme="The sea"), 2, seed=1)
+    assert len({poem.text for poem in poems}) == 2
+    for poem in poems:
+        assert poem.verdict.faults == ()
+        assert "".join(step.text for step in poem.steps) == poem.text
+        assert [step.line for step in poem.steps] == sorted(step.line for step in poem.steps)
+        assert {step.line for step in poem.steps} == {0, 1, 2, 3}
+        assert poem.cost > 0
+    with pytest.raises(UsageError, match="limerick has one stanza"):
+        in_stanzas(find_form("limerick"), 2)
+
+
+def test_options_of_chinese_forms_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["poem", str(tmp_path), "--form", "limerick", "--acrostic", "春"]) == UsageError.exit_code
+    assert "English form" in capsys.readouterr().err
+    assert run(["poem", str(tmp_path), "--form", "qijue", "--stanzas", "2"]) == UsageError.exit_code
+    assert "no stanzas" in capsys.readouterr().err
