@@ -171,7 +171,6 @@ def test_the_command_writes_shows_and_writes_json(poem, tmp_path: Path) -> None:
     [
         ([], "in which form?"),
         (["--form", "qijeu"], "no form is called 'qijeu'. Did you mean qijue?"),
-        (["--form", "limerick"], "limerick cannot be written yet"),
         (["--form", "qijue", "--rhyme", "看"], "平水韵 has no rhyme class '看'. 看 is of 十四寒, 十五翰: choose one"),
         (["--form", "qijue", "--acrostic", "abc"], "an acrostic is Chinese characters"),
         (["--form", "qijue", "--acrostic", "春夏秋冬春"], "七绝 has no place 1 in line 5"),
