@@ -135,6 +135,7 @@ def read_peft(folder: Path) -> Adapter:
     for key in REFUSED:
         if config.get(key):
             raise RunError(f"{folder / CONFIG}: {key} is not supported: it changes other weights, too")
+    integer(config, "r", 1)
     if config.get("bias", "none") != "none":
         raise RunError(f"{folder / CONFIG}: bias {config['bias']!r} is not supported, expected 'none'")
     if config.get("init_lora_weights") not in PLAIN_STARTS:
@@ -183,5 +184,4 @@ def _alpha(config: Mapping[str, Any], layer: str) -> float:
             raise RunError(f"alpha_pattern: {key!r} is no name of layers, and other patterns are not read")
         if layer == key.removeprefix("^") or (not key.startswith("^") and layer.endswith(f".{key}")):
             return number(patterns, key)
-    integer(config, "r", 1)
     return number(config, "lora_alpha")

@@ -13,6 +13,7 @@ from nextword.errors import RunError, UsageError
 from nextword.models import build_model, model_config
 from nextword.training import soup
 from nextword.training.adapting import adapt, is_adapted, merged, trained
+from nextword.training.compiling import compile_model
 from nextword.training.config import AdapterConfig
 from nextword.training.session import new_run, resume_run
 
@@ -158,6 +159,12 @@ def test_int8_takes_a_quarter():
     size = sum(p.nbytes for p in narrow.parameters()) - adapters
     assert size < 0.27 * sum(p.nbytes for p in wide.parameters())
     assert narrow.output.weight is narrow.embedding.weight
+
+
+def test_int8_is_not_compiled():
+    narrow = model()
+    adapt(narrow, AdapterConfig(rank=1, base="int8"))
+    assert not compile_model(narrow)
 
 
 @pytest.mark.parametrize(
