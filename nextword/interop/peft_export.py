@@ -16,7 +16,7 @@ from torch import Tensor
 from nextword import checkpoint
 from nextword.checkpoint import Run
 from nextword.config import parse
-from nextword.errors import RunError, UsageError
+from nextword.errors import UsageError
 from nextword.files import replacing_folder, write_json
 from nextword.interop import families, parity, peft
 from nextword.interop.convert import Crossing, check_free, compared, run_as_foreign
@@ -25,7 +25,6 @@ from nextword.interop.peft import LowRank
 from nextword.interop.weights import their_names
 from nextword.models import LanguageModel, model_config
 from nextword.models.adapters import Adapted
-from nextword.tensor_files import read_safetensors
 from nextword.training.adapting import ADAPTER, adapt, trained
 from nextword.training.config import AdapterConfig
 from nextword.training.session import adapted_source
@@ -47,11 +46,7 @@ def export_peft(run: Path, out: Path, *, check: bool = True, keep: bool = False,
     settings = parse(AdapterConfig, config["train"]["adapter"], "train.adapter")
     model = checkpoint.outline(model_config(config["model"]))
     adapt(model, settings)
-    fill = read_safetensors(run / ADAPTER)
-    if {name: list(tensor.shape) for name, tensor in trained(model).items()} != {
-        n: list(t.shape) for n, t in fill.items()
-    }:
-        raise RunError(f"{run / ADAPTER} does not fit its {checkpoint.CONFIG}", hint=checkpoint.AGAIN)
+    fill = checkpoint.read_weights(run / ADAPTER, trained(model))
     name = foreign.config["model_type"]
     family = families.FAMILIES[name]
     layers = dict(_their_layers(model, fill, family))
@@ -67,6 +62,11 @@ def export_peft(run: Path, out: Path, *, check: bool = True, keep: bool = False,
         found, failure = None, None
         if check and peft.available() and parity.available():
             source = adapted_source(run, config)
+            if source.tokenizer.fingerprint() != config["tokenizer"]["fingerprint"]:
+                raise UsageError(
+                    f"{run} has another tokenizer than {source.folder}, and adapters have no embeddings to tell it",
+                    hint="Export the whole model: --format hf",
+                )
             theirs, _, _ = run_as_foreign(source.folder)
             found, failure = compared(
                 lambda: _with_adapters(source, settings, fill),
