@@ -65,9 +65,13 @@ def evaluate(
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value}
     recorded, task = loaded.config.get("data", {}), task_of(loaded.config)
+    if recorded.get("conversations"):  # prompts of the task are written otherwise than by a chat template
+        task = None
     if task is None:
         if out or set_:
-            raise UsageError(f"{run} was trained for no task: it gives no answers", hint="Leave out --out and --set")
+            raise UsageError(
+                f"{run} was trained for no task that has prompts: it gives no answers", hint="Leave out --out and --set"
+            )
         plain = {"prompt_field": "", "target_field": ""} if text_field else {}
         read = parse(ReadConfig, recorded | plain | given, "data")
         result, figures = _predict(loaded, data, read)
@@ -105,6 +109,7 @@ def _predict(loaded: Run, sources: Sequence[Source], read: ReadConfig) -> tuple[
 
     from nextword.cli.console import progress_bars
     from nextword.data.prepare import SplitConfig, prepare
+    from nextword.tokenizers.chat import ChatTokenizer
     from nextword.training.evaluation import evaluate as evaluate_files
 
     with tempfile.TemporaryDirectory(prefix="nextword-") as folder, progress_bars() as progress:
@@ -114,6 +119,7 @@ def _predict(loaded: Run, sources: Sequence[Source], read: ReadConfig) -> tuple[
             loaded.tokenizer,
             read=read,
             split=SplitConfig(valid=0.0),
+            chat=ChatTokenizer.load(loaded.folder, loaded.tokenizer) if read.conversations else None,
             progress=progress,
         )
         files = splits["train"]

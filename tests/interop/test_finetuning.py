@@ -58,6 +58,8 @@ def test_the_page_runs_from_beginning_to_end(here, capsys):
     assert config["data"]["conversations"]
     assert config["task"]["name"] == "dialogue"
     assert config["origin"]["family"] == "llama"
+    assert command(["evaluate", "runs/chat", "talk.jsonl"]) == 0  # of the replies alone
+    assert "180 documents" in capsys.readouterr().out
 
 
 def test_a_task_leaves_model_and_tokenizer_to_the_source(here):
