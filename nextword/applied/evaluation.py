@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,14 +33,15 @@ class Judged:
     """Of answering."""
     how: str
     """The settings of generation that are not the usual ones."""
+    beside: dict[str, list[Score]] = field(default_factory=dict)
+    """The same metrics for what the run answers in other ways."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "metrics": {score.name: score.to_dict() for score in self.scores},
-            "baselines": {
-                name: {score.name: score.to_dict() for score in scores} for name, scores in self.baselines.items()
-            },
+            "metrics": _by_name(self.scores),
+            "baselines": {name: _by_name(scores) for name, scores in self.baselines.items()},
+            **({"beside": {name: _by_name(scores) for name, scores in self.beside.items()}} if self.beside else {}),
             "num_answers": len(self.outputs),
             "cut": self.cut,
             "seconds": round(self.seconds, 2),
@@ -59,6 +60,10 @@ class Judged:
             if better:
                 lines.append(f"{name} is better: {', '.join(better)}")
         return lines
+
+
+def _by_name(scores: Sequence[Score]) -> dict[str, Any]:
+    return {score.name: score.to_dict() for score in scores}
 
 
 def judge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +42,8 @@ def evaluate(
     """Perplexity and bits per byte of a text: every token predicted once, each document's end counted.
 
     Of a run trained on prompts and targets: of the targets, given their prompts. A run trained with --task answers the
-    prompts, too, and its answers are measured: BLEU, chrF and TER, or ROUGE beside baselines, or how varied they are.
+    prompts, too, and its answers are measured: BLEU, chrF and TER, or ROUGE beside baselines, or how varied they are;
+    of poems, how many keep their form, left to themselves and written in it.
 
     Example: nextword evaluate runs/ptb ptb/test.txt
     """
@@ -141,8 +143,16 @@ def answer(loaded: Run, task: Task, test: list[Item], settings: dict[str, Any], 
     from nextword.generator import TextGenerator
 
     tokenized = bool(loaded.config["task"].get("tokenized"))
+    generator = TextGenerator.of(loaded)
     with counting(label, len(test)) as advance:
-        return judge(TextGenerator.of(loaded), task, test, settings, lambda said: advance(""), tokenized)
+        judged = judge(generator, task, test, settings, lambda said: advance(""), tokenized)
+    if task.name != "poetry":
+        return judged
+    from nextword.poetry.evaluation import poems_in_form
+
+    with counting("in form", len(test)) as advance:
+        poems = poems_in_form(generator, [item.prompt for item in test], settings, lambda said: advance(""))
+    return replace(judged, beside={"with --form": task.scores(poems, test, tokenized)})
 
 
 def _write(out: Path, test: list[Item], outputs: list[str]) -> None:
@@ -164,9 +174,10 @@ def _print_judged(judged: Judged) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    for heading in ("run", *judged.baselines):
+    others = judged.beside | judged.baselines
+    for heading in ("run", *others):
         table.add_column(heading, justify="right")
-    for row in zip(judged.scores, *judged.baselines.values(), strict=True):
+    for row in zip(judged.scores, *others.values(), strict=True):
         table.add_row(row[0].name, *(f"{score.value:.2f}" for score in row))
     console.print(table)
     signatures: dict[str, list[str]] = {}

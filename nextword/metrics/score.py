@@ -36,13 +36,20 @@ class Score:
         return {"value": self.value} | ({"signature": self.signature} if self.signature else {})
 
 
-def mean_score(name: str, values: Sequence[float], signature: str = "", higher_is_better: bool | None = True) -> Score:
-    """The mean of a value for each text.
+def mean_score(
+    name: str,
+    values: Sequence[float],
+    signature: str = "",
+    higher_is_better: bool | None = True,
+    counts: Sequence[bool] | None = None,
+) -> Score:
+    """The mean of a value for each text; with `counts`, of those texts that count.
 
     >>> mean_score("length", [1, 3]).value
     2.0
     """
-    rows = np.column_stack([np.asarray(values, np.float64), np.ones(len(values))])
+    weights = np.ones(len(values)) if counts is None else np.asarray(counts, np.float64)
+    rows = np.column_stack([np.asarray(values, np.float64) * weights, weights])
     return Score(name, _mean(rows.sum(0)), signature, rows, _mean, higher_is_better)
 
 

@@ -11,13 +11,13 @@ from nextword.verse.check import Verdict, check, split_lines
 from nextword.verse.forms import find_form
 
 
-def verse_scores(poems: Sequence[str], forms: Sequence[str]) -> list[Score]:
-    """in-form, shape, tones, rhymes, repeated of each poem; distinct-1 and distinct-2 of all, over characters. In %.
+def verse_scores(poems: Sequence[str], forms: Sequence[str], titles: Sequence[str]) -> list[Score]:
+    """in-form, shape, tones, rhymes, repeated, topic of each poem; distinct-1 and -2 of all, over characters. In %.
 
     in-form: no fault by `nextword.verse.check`. shape: the right lines of the right length. tones: characters without
     a fault of tone; rhymes: lines without a fault of rhyme; both 0 for a wrong shape. repeated: characters that
-    stood in the poem before. `forms`: the form that was asked for, of each; one that is not known counts as kept by
-    nothing.
+    stood in the poem before. topic: poems with a character of their title in them, of those that have one.
+    `forms`: the form that was asked for, of each; one that is not known counts as kept by nothing.
     """
     verdicts = [judge(poem, form) for poem, form in zip(poems, forms, strict=True)]
     letters = ["".join(verdict.lines) if verdict else "" for verdict in verdicts]
@@ -30,6 +30,11 @@ def verse_scores(poems: Sequence[str], forms: Sequence[str]) -> list[Score]:
             "repeated",
             [100 * (1 - len(set(text)) / len(text)) if text else 0.0 for text in letters],
             higher_is_better=False,
+        ),
+        mean_score(
+            "topic",
+            [100.0 * bool(set(title) & set(text)) for text, title in zip(letters, titles, strict=True)],
+            counts=[title != "" for title in titles],
         ),
         Score("distinct-1", 100 * distinct(letters, 1), "characters"),
         Score("distinct-2", 100 * distinct(letters, 2), "characters"),

@@ -29,11 +29,12 @@ from nextword.verse.chinese import RhymeBook, rhyme_book
 from nextword.verse.layout import LONGEST, header
 from nextword.verse.patterns import Form
 
-MOST_TOKENS = 4
-"""For one character: its bytes."""
 MARKS = "，。\n"
-SETTINGS = {"stop": (), "stop_tokens": (), "min_tokens": 0, "ignore_eos": False, "force_eos": False}
-"""The form says where a poem ends."""
+SETTINGS = {
+    **{"stop": (), "stop_tokens": (), "min_tokens": 0, "ignore_eos": False, "force_eos": False},
+    **{"num_samples": 1, "best_of": 0, "mbr": 0},
+}
+"""One text a request. The form says where a poem ends."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def pieces(generator: TextGenerator, job: Job) -> Iterator[str]:
         generator.step()
         while job.pieces:
             yield job.pieces.popleft()[1]
+    if job.error is not None:
+        raise job.error
 
 
 def submit(generator: TextGenerator, wish: Wish, number: int, costs: bool, **settings: Any) -> list[Job]:
@@ -130,13 +133,26 @@ def submit(generator: TextGenerator, wish: Wish, number: int, costs: bool, **set
     prompt = prompt_for(generator, wish)
     base = settings.pop("seed", None)
     base = secrets.randbits(31) if base is None else base
-    jobs = []
-    for i, constraint in enumerate(islice(constraints_for(generator, wish, base), number)):
-        each = MOST_TOKENS if wish.form.language == "zh" else 1
-        room = each * constraint.vocabulary.automaton.longest + 1
-        asked: dict[str, Any] = SETTINGS | settings | {"max_tokens": room, "seed": base + i, "num_samples": 1}
-        jobs.append(generator.submit(prompt, constraint=constraint, trace=costs, **asked))
-    return jobs
+    constraints = islice(constraints_for(generator, wish, base), number)
+    return [
+        submit_poem(generator, prompt, constraint, base + i, costs, **settings)
+        for i, constraint in enumerate(constraints)
+    ]
+
+
+def submit_poem(
+    generator: TextGenerator,
+    prompt: str,
+    constraint: VerseConstraint[Any],
+    seed: int,
+    costs: bool = False,
+    **settings: Any,
+) -> Job:
+    """The request for one poem."""
+    automaton = constraint.vocabulary.automaton
+    room = max(len(c.encode()) for c in automaton.alphabet) * automaton.longest + 1  # a token a byte, and `<eos>`
+    asked: dict[str, Any] = settings | SETTINGS | {"max_tokens": room, "seed": seed}
+    return generator.submit(prompt, constraint=constraint, trace=costs, **asked)
 
 
 def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator[VerseConstraint[Any]]:

@@ -48,7 +48,8 @@ def _form_of(record: Record, lines: list[str]) -> Form | None:
 
 
 def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> list[Score]:
-    return verse_scores(outputs, [item.prompt.split("|")[0] for item in items])
+    said = [[*item.prompt.split("|"), "", "", ""] for item in items]
+    return verse_scores(outputs, [form for form, *_ in said], [title for _, _, _, title, *_ in said])
 
 
 POETRY = Task(

@@ -16,8 +16,10 @@ from nextword.errors import DataError, UsageError
 from nextword.generator import TextGenerator
 from nextword.models import build_model, model_config
 from nextword.poetry import given
+from nextword.poetry.evaluation import poems_in_form
 from nextword.poetry.writer import Wish, prompt_for, stream_poem, submit, write_poems
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
+from nextword.verse.check import check, rhyme_of, split_lines
 from nextword.verse.chinese import rhyme_book
 from nextword.verse.forms import find_form
 from nextword.verse.regulated import couplet
@@ -129,6 +131,16 @@ def test_a_run_trained_on_prompts_is_asked_in_its_layout(tokenizer) -> None:
     assert prompt_for(generator_of(tokenizer), Wish(find_form("qijue"), theme="秋思")) == "秋思\n"
     with pytest.raises(UsageError, match="the theme has 50 characters"):
         prompt_for(generator_of(tokenizer), Wish(find_form("qijue"), theme="秋" * 50))
+
+
+def test_the_prompts_of_a_test_set_are_answered_in_their_form(tokenizer) -> None:
+    generator = generator_of(tokenizer, separator="\n")
+    prompts = ["五绝|东||秋思", "七律|||", "|||秋思", "五绝|董||"]
+    found = poems_in_form(generator, prompts, {"temperature": 0.5, "stop": ("。",)})
+    assert found[2:] == ["", ""]
+    for text, form in zip(found, ("五绝", "七律"), strict=False):
+        assert check(split_lines(text), find_form(form)).faults == ()
+    assert rhyme_of(split_lines(found[0]), find_form("五绝")) == "一东"
 
 
 @pytest.fixture

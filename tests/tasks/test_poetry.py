@@ -53,10 +53,12 @@ def test_a_row_is_a_row() -> None:
 def test_scores_tell_shape_tones_and_rhymes_apart() -> None:
     wrong_tone = TEXT.replace("白日", "白云")
     outputs = [TEXT, wrong_tone, TEXT.replace("楼", "山"), "白日依山尽", "no verse"]
-    items = [Item("五绝|||", ("",), "x:1")] * len(outputs)
+    titles = ["山中", "秋思", "", "", ""]
+    items = [Item(f"五绝|||{title}", ("",), "x:1") for title in titles]
     scores = {score.name: score.value for score in poetry.POETRY.scores(outputs, items, False)}
     assert (scores["in-form"], scores["shape"]) == (20, 60)
     assert scores["tones"] == (100 + 95 + 100) / 5
     assert scores["rhymes"] == (100 + 100 + 75) / 5
     assert 0 < scores["distinct-1"] < 100
-    assert verse_scores(["白白"], ["五绝"])[4].value == 50
+    assert scores["topic"] == 50, "of the two with a title, one has 山"
+    assert verse_scores(["白白"], ["五绝"], [""])[4].value == 50
