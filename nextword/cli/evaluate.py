@@ -152,7 +152,7 @@ def answer(loaded: Run, task: Task, test: list[Item], settings: dict[str, Any], 
 
     with counting("in form", len(test)) as advance:
         poems = poems_in_form(generator, [item.prompt for item in test], settings, lambda said: advance(""))
-    return replace(judged, beside={"with --form": task.scores(poems, test, tokenized)})
+    return replace(judged, beside={"in the form": task.scores(poems, test, tokenized)})
 
 
 def _write(out: Path, test: list[Item], outputs: list[str]) -> None:
