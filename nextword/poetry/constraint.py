@@ -164,6 +164,11 @@ class Vocabulary(Generic[State]):
         return self._begins[part]
 
     @cached_property
+    def most_tokens(self) -> int:
+        """Of a poem, with its `<eos>`: one for each byte."""
+        return max(map(len, self._bytes)) * self.automaton.longest + 1
+
+    @cached_property
     def _bytes(self) -> list[bytes]:
         return [character.encode() for character in self.automaton.alphabet]
 
@@ -181,7 +186,7 @@ class VerseConstraint(Constraint, Generic[State]):
         self.context, self.begun = 0, b""
 
     def mask(self, room: int) -> Tensor:
-        """Whatever the room: give a poem as many tokens as it has bytes, and one for `<eos>`."""
+        """Whatever the room: give a poem `most_tokens` of its vocabulary."""
         return self.vocabulary.mask(self.state, self.context, self.begun)
 
     def accept(self, token: int) -> None:

@@ -149,9 +149,7 @@ def submit_poem(
     **settings: Any,
 ) -> Job:
     """The request for one poem."""
-    automaton = constraint.vocabulary.automaton
-    room = max(len(c.encode()) for c in automaton.alphabet) * automaton.longest + 1  # a token a byte, and `<eos>`
-    asked: dict[str, Any] = settings | SETTINGS | {"max_tokens": room, "seed": seed}
+    asked: dict[str, Any] = settings | SETTINGS | {"max_tokens": constraint.vocabulary.most_tokens, "seed": seed}
     return generator.submit(prompt, constraint=constraint, trace=costs, **asked)
 
 
