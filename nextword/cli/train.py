@@ -242,7 +242,7 @@ def _for_task(values: dict[str, Any], sources: list[Any], given: dict[str, Any])
         if isinstance(source, str) and is_prepared(source):
             raise UsageError(f"--task reads pairs, got {source}, which is prepared", hint="Name what it was made from")
     setup = set_up(values, sources, given["valid"], init_from=given["init_from"])
-    given |= {"valid": setup.valid, "task": setup.task, "generation": setup.generation}
+    given |= {"valid": setup.valid, "task": setup.task, "generation": setup.generation, "template": setup.template}
     given.setdefault("corpus", setup.corpus)
     return setup.values, list(setup.sources)
 

@@ -40,6 +40,8 @@ class Task:
     """Sections of a recipe, for what the user leaves open."""
     generation: Mapping[str, Any]
     """Settings of GenerationConfig, likewise."""
+    template: str = ""
+    """The chat template that its examples follow, to be saved with the run."""
     baselines: Callable[[Sequence[Item]], dict[str, list[str]]] = lambda items: {}
     """Answers that need no model, by the name of how they are made."""
     example: str = ""

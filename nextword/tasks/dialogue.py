@@ -8,6 +8,7 @@ from nextword.metrics.replies import reply_scores
 from nextword.metrics.score import Score
 from nextword.tasks.base import GROUP, Item, Task
 from nextword.text import turns
+from nextword.text.chat import PLAIN
 from nextword.text.records import Example, ReadConfig, Record
 
 
@@ -27,5 +28,6 @@ DIALOGUE = Task(
     headline=("distinct-2",),
     recipe={"data": {"separator": "", "prompt_field": "prompt", "target_field": "target", "group_field": GROUP}},
     generation={"temperature": 0.8, "top_p": 0.95, "max_tokens": 100, "stop": ["\nUser:"]},
+    template=PLAIN,
     pairs=False,
 )

@@ -48,6 +48,8 @@ class Setup:
     """Settings of GenerationConfig that suit the task."""
     corpus: str
     """What the sources are called."""
+    template: str = ""
+    """The chat template to be saved with the run."""
 
 
 def set_up(
@@ -75,7 +77,7 @@ def set_up(
         settled["data"] = dict(values.get("data", {})) | {"conversations": True}
         return Setup(settled, sources, valid, config, {}, "")
     if not sources:
-        return Setup(settled, (), (), config, dict(task.generation), "")
+        return Setup(settled, (), (), config, dict(task.generation), "", task.template)
     read = with_columns(task, settled["data"], sources)
     settled["data"] = read.model_dump(exclude_unset=True)
     if task.name == "translation" and not config.languages:
@@ -84,7 +86,7 @@ def set_up(
     rows: list[Source] = [Rows(task, sources, read)]
     held_out: list[Source] = [Rows(task, valid, with_columns(task, settled["data"], valid))] if valid else []
     corpus = ", ".join(str(one) for one in sources if isinstance(one, str | Path))
-    return Setup(settled, rows, held_out, config, dict(task.generation), corpus)
+    return Setup(settled, rows, held_out, config, dict(task.generation), corpus, task.template)
 
 
 def completed(task: Task, values: Mapping[str, Mapping[str, Any]], begun: bool = False) -> Values:

@@ -45,7 +45,7 @@ from nextword.models import LanguageModel, ModelConfig, build_model, model_confi
 from nextword.text.records import ReadConfig, Source, sample_text
 from nextword.text.sources import source_bytes
 from nextword.tokenizers import Tokenizer
-from nextword.tokenizers.chat import ChatTokenizer
+from nextword.tokenizers.chat import CHAT_TEMPLATE, ChatTokenizer
 from nextword.training import card, resume
 from nextword.training.adapting import adapt
 from nextword.training.budget import measure
@@ -137,6 +137,7 @@ def new_run(
     corpus: str = "",
     task: Config | None = None,
     generation: Mapping[str, Any] | None = None,
+    template: str = "",
     init_from: Path | None = None,
     world: World | None = None,
 ) -> Session:
@@ -147,7 +148,8 @@ def new_run(
 
     `values` are the sections of a recipe. `sources` are raw text, or one prepared folder, or none where there is [mix];
     `corpus` is what the model card calls those that are no files. `task` is kept as a section of config.json;
-    `generation` are settings for generation_config.json in place of those of plain text. `init_from` is a run to begin
+    `generation` are settings for generation_config.json in place of those of plain text, `template` is a chat template to
+    be saved beside it. `init_from` is a run to begin
     with the weights of: its tokenizer and its model are those of the new one, but for what `values` say. Whatever goes
     wrong on the way leaves `out` as it was: an older run gives way once this one is ready.
 
@@ -223,6 +225,8 @@ def new_run(
                 sections["task"] = task.model_dump(mode="json")
             if generation:
                 write_json(folder / GENERATION, read_generation(folder / GENERATION) | dict(generation))
+            if template:
+                write_text(folder / CHAT_TEMPLATE, template)
             save_config(folder, model, tokenizer, sections)
             del splits, trial  # some systems move no folder while its files are open
         splits = _open({name: out / path for name, path in described.items()}, recipe.mix, tokenizer)
