@@ -148,10 +148,10 @@ def new_run(
 
     `values` are the sections of a recipe. `sources` are raw text, or one prepared folder, or none where there is [mix];
     `corpus` is what the model card calls those that are no files. `task` is kept as a section of config.json;
-    `generation` are settings for generation_config.json in place of those of plain text, `template` is a chat template to
-    be saved beside it. `init_from` is a run to begin
-    with the weights of: its tokenizer and its model are those of the new one, but for what `values` say. Whatever goes
-    wrong on the way leaves `out` as it was: an older run gives way once this one is ready.
+    `generation` are settings for generation_config.json in place of those of plain text, `template` is a chat template
+    saved beside it. `init_from` is a run to begin with the weights of: its tokenizer and its model are those of the new
+    one, but for what `values` say. Whatever goes wrong on the way leaves `out` as it was: an older run gives way once
+    this one is ready.
 
     Raises UsageError, DataError, and RunError if `out` holds another run and `overwrite` is not set, holds other
     things, or cannot be written.

@@ -34,7 +34,8 @@ def test_our_recipes_are_complete_and_train(path, tmp_path):
     if "task" in values:
         pair = {"source": "Tom: hi Ann\nAnn: hi", "target": "Tom and Ann meet."}
         poems = corpora.load("tang")
-        rows = [pair | {"source": f"{pair['source']} {n}", "text": poems[n]} for n in range(40)]
+        talk = {"turns": ["Hi Ann", "Hi"]}
+        rows = [talk | pair | {"source": f"{pair['source']} {n}", "text": poems[n]} for n in range(40)]
         setup = set_up(values, [rows])
         values, sources = setup.values, list(setup.sources)
     session = new_run(values, sources, tmp_path / "run")
