@@ -36,9 +36,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from nextword import corpora
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
-texts = [*corpora.load("moby-dick")[:400], *corpora.load("tang")[:800]]
+texts = [*corpora.load("moby-dick")[:200], *corpora.load("tang")[:400]]
 for type in {TYPES}:
-    tokenizer, folder = train_tokenizer(TokenizerConfig(type=type, vocab_size=3000), texts), Path(mkdtemp())
+    tokenizer, folder = train_tokenizer(TokenizerConfig(type=type, vocab_size=1000), texts), Path(mkdtemp())
     tokenizer.save(folder)
     files = sorted(folder.iterdir())
     print(tokenizer.fingerprint(), *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files))
