@@ -125,7 +125,7 @@ def _prepared(
     from nextword.checkpoint import load_run
     from nextword.data.prepare import is_prepared, open_prepared, prepare
     from nextword.errors import RunError, UsageError
-    from nextword.training.session import settle
+    from nextword.training.settling import settle
 
     folder = ledger.path.parent / DATA
     if len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):

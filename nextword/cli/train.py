@@ -109,7 +109,8 @@ def train(
     from nextword.training.distributed import processes
     from nextword.training.mixing import mixes
     from nextword.training.recipe import check_sections, commented
-    from nextword.training.session import new_run, resume_run, settle
+    from nextword.training.session import new_run, resume_run
+    from nextword.training.settling import settle
 
     with processes(os.environ, device) as world:
         if not world.leads:

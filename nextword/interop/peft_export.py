@@ -26,8 +26,8 @@ from nextword.interop.weights import their_names
 from nextword.models import LanguageModel, model_config
 from nextword.models.adapters import Adapted
 from nextword.training.adapting import ADAPTER, adapt, trained
+from nextword.training.beginning import adapted_source
 from nextword.training.config import AdapterConfig
-from nextword.training.session import adapted_source
 
 
 def export_peft(run: Path, out: Path, *, check: bool = True, keep: bool = False, overwrite: bool = False) -> Crossing:

@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nextword.checkpoint import (
     CONFIG,
     GENERATION,
@@ -40,28 +38,25 @@ from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare,
 from nextword.data.token_files import TokenFiles
 from nextword.data.token_index import read_index
 from nextword.errors import RunError, UsageError
-from nextword.files import sha256, write_json, write_text
-from nextword.models import LanguageModel, ModelConfig, build_model, model_config
-from nextword.text.records import ReadConfig, Source, sample_text
-from nextword.text.sources import source_bytes
+from nextword.files import write_json, write_text
+from nextword.models import LanguageModel, ModelConfig, model_config
+from nextword.text.records import ReadConfig, Source
 from nextword.tokenizers import Tokenizer
-from nextword.tokenizers.chat import CHAT_TEMPLATE, ChatTokenizer
+from nextword.tokenizers.chat import CHAT_TEMPLATE
 from nextword.training import card, resume
-from nextword.training.adapting import adapt
-from nextword.training.budget import measure
+from nextword.training.beginning import adapted_source, chat_of, first_model, weights_digest
 from nextword.training.config import TrainConfig
 from nextword.training.distributed import World
 from nextword.training.environment import environment
 from nextword.training.memory import check_disk, check_memory
-from nextword.training.mixing import mixes, open_mix, prepare_mix, sample_mix
-from nextword.training.recipe import LIMITS, Recipe, begun, check_limit, chooses_by_time, complete
+from nextword.training.mixing import mixes, open_mix, prepare_mix
+from nextword.training.recipe import LIMITS, begun, check_limit
 from nextword.training.run_folder import CARD, DATA, check_free, inherit, replacing_run
+from nextword.training.settling import settle, settle_prepared
 from nextword.training.trainer import Trainer
-from nextword.training.transplant import NOTHING, Transplant, transplant
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_CHARACTERS = 1_000_000
 FIXED = (
     *("seed", "rows", "batch_size", "batch_tokens", "context", "carry_state", "optimizer", "ema"),
     *("freeze", "layer_decay", "adapter"),
@@ -172,18 +167,18 @@ def new_run(
     try:
         with rereadable([sources, valid]) as (sources, valid), replacing_run(out) as folder:
             taught = None if source is None or "tokenizer" in values else source.tokenizer
-            chat = None if source is None or taught is None else _chat(values, source)
+            chat = None if source is None or taught is None else chat_of(values, source)
             if mixes(values):
                 if sources or valid:
                     raise UsageError("DATA beside [mix]", hint="Name all text in [mix], held-out text too")
-                recipe = _chosen(values, sample_mix(values, SAMPLE_CHARACTERS), size, (), world.device)
+                recipe = settle(values, (), size, world.device)
                 check_memory(model_config(recipe.model | {"vocab_size": 1}), recipe.train, world)
                 folders = prepare_mix(recipe, folder / DATA, taught, progress)
             elif len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
                 folders = {"": Path(sources[0])}
                 recipe = settle_prepared(values, folders[""], valid, size, world.device)
             else:
-                recipe = _chosen(values, _peek(values, sources), size, sources, world.device)
+                recipe = settle(values, sources, size, world.device)
                 data = folder / DATA
                 folders = {"": data}
                 if is_prepared(out / DATA):  # token files that are still current are used again
@@ -204,7 +199,7 @@ def new_run(
             settings = model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})
             check_memory(settings, recipe.train, world)
             check_disk(settings, recipe.train, out)
-            model, taken = _model(settings, tokenizer, recipe.train, source)
+            model, taken = first_model(settings, tokenizer, recipe.train, source)
             splits = _open(folders, recipe.mix, tokenizer, tell=False)
             # What can fail does so while there is a way back.
             trial = _trainer(model, tokenizer, splits, recipe.train, out, sample, started, World(model.device))
@@ -218,7 +213,8 @@ def new_run(
             if source is not None:
                 sections["init"] = {"from": str(init_from), "taken": str(taken)}
                 if recipe.train.adapter:  # checkpoints have the adapters only
-                    sections["init"] |= {"folder": str(source.folder.resolve()), "sha256": _digest(source.folder)}
+                    digest = weights_digest(source.folder)
+                    sections["init"] |= {"folder": str(source.folder.resolve()), "sha256": digest}
                 if taken.complete:
                     sections |= inherit(folder, source)
             if task:
@@ -267,7 +263,7 @@ def resume_run(
         check_disk(model_settings, train, out)
     # The arithmetic stays what it was, even if it was chosen on another machine.
     chosen = train.model_copy(update={"precision": resume.read_values(latest).get("precision", "auto")})
-    model, _ = _model(model_settings, tokenizer, train, adapted_source(out, config) if train.adapter else None)
+    model, _ = first_model(model_settings, tokenizer, train, adapted_source(out, config) if train.adapter else None)
     trainer = _trainer(model, tokenizer, splits, chosen, out, sample, started, world)
     try:
         trainer.resume(latest)
@@ -324,7 +320,7 @@ def _reopen(out: Path) -> tuple[dict[str, Any], Tokenizer, ModelConfig, TrainCon
 def _join(out: Path, source: Run | None, sample: Sampler | None, started: float, world: World) -> Session:
     """The run that the first process has just made, as another one sees it: the same model, from the same seed."""
     _, tokenizer, model_settings, train, splits = _reopen(out)
-    model, _ = _model(model_settings, tokenizer, train, source)
+    model, _ = first_model(model_settings, tokenizer, train, source)
     return Session(out, tokenizer, splits, {}, _trainer(model, tokenizer, splits, train, out, sample, started, world))
 
 
@@ -374,83 +370,6 @@ def _asking(
     return lambda model: sample(model, tokenizer, question)
 
 
-def settle_prepared(
-    values: Mapping[str, Mapping[str, Any]],
-    data: Path,
-    valid: Sequence[Source] = (),
-    size: str = "",
-    device: torch.device | None = None,
-) -> Recipe:
-    """The recipe for a prepared folder, whose reading, splitting and tokenizer are settled."""
-    if valid:
-        raise UsageError(f"{data} is prepared already: --valid comes too late", hint="Give it to nextword data prepare")
-    tokenizer = Tokenizer.load(data)
-    files = open_prepared(data, tokenizer)["train"]
-    files.check_sources()
-    wanted = values.get("tokenizer", {}).get("type", tokenizer.kind)
-    if wanted != tokenizer.kind:
-        raise UsageError(
-            f"tokenizer.type: {data} was prepared with a {tokenizer.kind} tokenizer, got {wanted!r}",
-            hint="Leave it out, or prepare the data again",
-        )
-    made = files.index.settings
-    settled = {"data": made.get("read", {}), "split": made.get("split", {})}
-    sample = tokenizer.decode(files.window(0, min(files.len_tokens, SAMPLE_CHARACTERS)).tolist())
-    characters = round(files.counts.target_bytes * len(sample) / max(len(sample.encode()), 1))
-    return _chosen(dict(values) | settled, sample, size, (), device, characters)
-
-
-def _model(
-    config: ModelConfig, tokenizer: Tokenizer, train: TrainConfig, source: Run | None
-) -> tuple[LanguageModel, Transplant]:
-    """The model as it is before the first step, the same on every process, and what it has of `source`."""
-    torch.manual_seed(train.seed)
-    if (
-        source is not None
-        and source.model.config == config
-        and source.tokenizer.fingerprint() == tokenizer.fingerprint()
-    ):
-        model, taken = source.model, Transplant.whole(source.model)  # in place: there may be no room for two
-    else:
-        model, taken = _build(config), NOTHING
-        if source is not None:
-            taken = transplant(model, tokenizer, source.model, source.tokenizer)
-    adapt(model, train.adapter)
-    return model, taken
-
-
-def _chat(values: Mapping[str, Mapping[str, Any]], source: Run) -> ChatTokenizer | None:
-    """How `source` chats, where the data are conversations. Raises RunError if it does not."""
-    if not parse(ReadConfig, values.get("data", {}), "data").conversations:
-        return None
-    return ChatTokenizer.load(source.folder, source.tokenizer)
-
-
-def adapted_source(out: Path, config: Mapping[str, Any]) -> Run:
-    """The run whose weights the adapters in `out` go with. Raises RunError if it is gone or has changed."""
-    try:
-        folder, digest = Path(config["init"]["folder"]), config["init"]["sha256"]
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{out / CONFIG} is damaged: {error!r}", hint="Restore the file or train again") from None
-    if not (folder / WEIGHTS).is_file():
-        raise RunError(f"{folder}, whose weights {out} adapts, is gone", hint="Put it back to go on")
-    if _digest(folder) != digest:
-        raise RunError(f"{folder} has other weights than those that {out} adapts", hint="Put them back to go on")
-    return load_run(folder)
-
-
-def _digest(run: Path) -> str:
-    return sha256(run / WEIGHTS)
-
-
-def _build(config: ModelConfig) -> LanguageModel:
-    try:
-        return build_model(config)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"a model of this size cannot be made: {reason}", hint="Choose a smaller one") from None
-
-
 def _place(data: Path, run: Path) -> str:
     """Where the data of a run is: relative to the run if it is in there."""
     return data.relative_to(run).as_posix() if data.is_relative_to(run) else str(data.resolve())
@@ -470,53 +389,9 @@ def _open(
     return dict(splits)
 
 
-def settle(
-    values: Mapping[str, Mapping[str, Any]],
-    sources: Sequence[Source],
-    size: str = "",
-    device: torch.device | None = None,
-    init_from: Path | None = None,
-) -> Recipe:
-    """The complete recipe of a run, as `new_run` would choose it for this text; without text, for a small one."""
-    if init_from is not None:
-        values = begun(values, read_config(init_from))
-    if mixes(values):
-        return _chosen(values, sample_mix(values, SAMPLE_CHARACTERS), size, device=device)
-    sample = _peek(values, sources) if sources else ""
-    return _chosen(values, sample, size or ("" if sources else "small"), sources, device)
-
-
-def _chosen(
-    values: Mapping[str, Mapping[str, Any]],
-    sample: str,
-    size: str,
-    sources: Sequence[Source] = (),
-    device: torch.device | None = None,
-    characters: int = 0,
-) -> Recipe:
-    """The complete recipe; where a time budget chooses, by the rules of `budget`, for the machine as it is now."""
-    if not chooses_by_time(values, size):
-        return complete(values, sample, size)
-    if not characters and len(sample) >= SAMPLE_CHARACTERS:  # there is more: how much, is seen by the size of the files
-        per_byte = len(sample) / len(sample.encode())
-        characters = round((source_bytes(sources) or 0) * per_byte)
-    return complete(values, sample, size, measure(device), max(characters, len(sample)))
-
-
-def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) -> str:
-    """Some of the text, to choose a tokenizer and a size by."""
-    read = parse(ReadConfig, values.get("data", {}), "data")
-    if read.conversations:  # both are those of the model that chats
-        return ""
-    return sample_text(sources, read, SAMPLE_CHARACTERS)
-
-
 def _link(source: str, target: str) -> None:
     """A second name for a file that is never written again; a copy where the file system knows no such thing."""
     try:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-__all__ = ["Session", "adapted_source", "data_of", "new_run", "resume_run", "settle", "settle_prepared"]

@@ -92,7 +92,7 @@ def test_only_time_has_something_to_choose(values, size, chooses):
 
 @pytest.mark.parametrize("kind", ["", "transformer"])
 def test_a_run_is_made_and_ends_on_time(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr("nextword.training.session.measure", lambda device: 1e9)
+    monkeypatch.setattr("nextword.training.settling.measure", lambda device: 1e9)
     text = tmp_path / "text.txt"
     text.write_text("床前明月光，疑是地上霜。\n" * 300, encoding="utf-8")
     values = {"train": {"budget": 3.0}, "model": {"type": kind} if kind else {}, "split": {"by": "tail"}}

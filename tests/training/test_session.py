@@ -161,7 +161,7 @@ def test_memory_that_is_there_but_not_free_is_told(tmp_path, monkeypatch):
     def fail(config):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nmore")
 
-    monkeypatch.setattr("nextword.training.session.build_model", fail)
+    monkeypatch.setattr("nextword.training.beginning.build_model", fail)
     with pytest.raises(UsageError, match="cannot be made: DefaultCPUAllocator: can't allocate memory"):
         new_run(VALUES, [ROWS], tmp_path / "run")
 

@@ -27,7 +27,8 @@ from nextword.training.doctor.corpus import Corpus, examine_corpus, examine_spli
 from nextword.training.doctor.findings import Finding, finding_of, worst_first
 from nextword.training.doctor.plan import Plan, examine_plan
 from nextword.training.logs import DOCTOR, FINDINGS, METRICS, read_findings, read_metrics
-from nextword.training.session import data_of, settle, settle_prepared
+from nextword.training.session import data_of
+from nextword.training.settling import settle, settle_prepared
 
 
 @dataclass(frozen=True)
