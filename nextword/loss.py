@@ -24,6 +24,9 @@ from nextword.tokenizers import IGNORE
 CHUNK_ELEMENTS = 2**23
 """Logits computed at a time. 8M are 32 MB in float32: large enough to be fast, small beside the model."""
 
+MOST_CERTAIN = 1 - 1e-5
+"""Probability beyond which unlikelihood grows no more."""
+
 
 def token_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
     """log P(target) in nats, float32. `logits` (..., V), `targets` (...) -> (...); 0 where the target is IGNORE."""
@@ -44,6 +47,9 @@ class LossTerms:
     coverage: float = 0.0
     """Weight of the attention that goes to tokens of a source which had it before (See et al. 2017); of a model that
     attends to a source."""
+    unlikelihood: float = 0.0
+    """Weight of -ln(1 - P(token)) of the tokens of a text that are to come no more where another is wanted (Welleck et
+    al. 2020); of rows that hold whole examples."""
 
     def token_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """`logits` (N, V), `targets` (N,) without IGNORE -> (N,) losses in nats, float32."""
@@ -117,12 +123,14 @@ def next_token_loss(
         features, repeated = model.answer(inputs, *sources)  # (B, T, C), (B, T)
     else:
         (features, state), repeated = model.features(inputs, state, starts), None
-    kept = targets != IGNORE
+    kept, wanted = targets != IGNORE, targets
     features, targets = features[kept], targets[kept]  # (N, C), (N,)
     loss = _sum_of_losses(model.output, features, targets, terms)
     if terms.coverage:
         assert repeated is not None
         loss = loss + terms.coverage * repeated[kept].sum()
+    if terms.unlikelihood:
+        loss = loss + terms.unlikelihood * _unlikelihoods(model.output, features, wanted, starts)
     if terms.r_drop:
         loss = (loss + terms.r_drop * _disagreements(model.output, *features.chunk(2))) / 2
         state = state and state.select(torch.arange(B, device=inputs.device))
@@ -145,6 +153,41 @@ def _disagreements(output: nn.Linear | OverLinear, first: Tensor, second: Tensor
     total = torch.zeros((), device=first.device)
     for one, other in parts:
         total = total + checkpoint(of, one, other, use_reentrant=False)
+    return total
+
+
+def said_before(wanted: Tensor, starts: Tensor | None) -> Tensor:
+    """(B, T) targets -> (B, T, T) bool: whether the i-th target may be held against its repetition at place t.
+
+    That is the first of its kind in its document, stands before t, and is not what t wants.
+    """
+    T = wanted.size(1)
+    document = torch.zeros_like(wanted) if starts is None else starts.long().cumsum(1)
+    learned = wanted != IGNORE
+    together = (document[:, :, None] == document[:, None]) & learned[:, :, None] & learned[:, None]
+    together &= torch.ones(T, T, dtype=torch.bool, device=wanted.device).tril(-1)  # [t, i]: i stands before t
+    same = wanted[:, :, None] == wanted[:, None]
+    first = ~(together & same).any(2)  # (B, T)
+    return together & ~same & first[:, None]
+
+
+def _unlikelihoods(
+    output: nn.Linear | OverLinear | Pointer, features: Tensor, wanted: Tensor, starts: Tensor | None
+) -> Tensor:
+    """The sum of -ln(1 - P) of all that was said before, at each of the N places where `wanted` (B, T) is learned;
+    features (N, C)."""
+    rows, places = (wanted != IGNORE).nonzero(as_tuple=True)  # (N,) each
+    against, candidates = said_before(wanted, starts), wanted.clamp(min=0)
+
+    def of(chunk: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+        logits = chunk if isinstance(output, Pointer) else output(chunk)
+        probs = F.log_softmax(logits, -1, dtype=torch.float32).gather(1, candidates[rows]).exp()  # (n, T)
+        return -(torch.log1p(-probs.clamp(max=MOST_CERTAIN)) * against[rows, places]).sum()
+
+    size = max(1, CHUNK_ELEMENTS // output.out_features)
+    total = torch.zeros((), device=features.device)
+    for chunk in zip(features.split(size), rows.split(size), places.split(size), strict=True):
+        total = total + checkpoint(of, *chunk, use_reentrant=False)
     return total
 
 

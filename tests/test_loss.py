@@ -127,7 +127,7 @@ def test_logits_never_stand_whole(model, monkeypatch):
     assert sum(seen) == int((targets != IGNORE).sum())
 
 
-@pytest.mark.parametrize("terms", [LossTerms(), LossTerms(r_drop=1.0)])
+@pytest.mark.parametrize("terms", [LossTerms(), LossTerms(r_drop=1.0), LossTerms(unlikelihood=1.0)])
 def test_a_batch_without_loss_is_zero(model, terms):
     total, _ = next_token_loss(model, torch.zeros(2, 3, dtype=torch.long), torch.full((2, 3), IGNORE), terms=terms)
     total.backward()
@@ -158,6 +158,40 @@ def test_r_drop_is_the_papers_loss_of_two_readings_halved(name, monkeypatch):
     weights = list(model.parameters())
     for one, other in zip(torch.autograd.grad(loss, weights), torch.autograd.grad(expected, weights), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_unlikelihood_is_the_papers_of_what_was_said_before(name, monkeypatch):
+    """Equation 6 of Welleck et al. 2020, place by place, and its gradient; logits in chunks or whole."""
+    monkeypatch.setattr(loss_module, "CHUNK_ELEMENTS", 4 * V)
+    model = build_model(model_config({"vocab_size": V, "hidden_size": 16, "num_layers": 1} | KINDS[name]))
+    model.output.weight.data *= 20
+    inputs, targets = torch.randint(0, V, (2, 3, 9))
+    targets[0, :3] = IGNORE  # a prompt
+    starts = torch.zeros(3, 9, dtype=torch.bool)
+    starts[:, 0] = starts[1, 4] = True
+    logits, _ = model(inputs, starts=starts)
+    probs = logits.softmax(-1)
+    expected = torch.zeros(())
+    for row in range(3):
+        said: set[int] = set()
+        for place in range(9):
+            wanted = int(targets[row, place])
+            said = set() if starts[row, place] else said
+            if wanted == IGNORE:
+                continue
+            for token in said - {wanted}:
+                expected = expected - (1 - probs[row, place, token]).log()
+            said.add(wanted)
+    plain, _ = next_token_loss(model, inputs, targets, starts=starts)
+    loss, _ = next_token_loss(model, inputs, targets, terms=LossTerms(unlikelihood=0.5), starts=starts)
+    assert expected > 1
+    torch.testing.assert_close(loss, plain + 0.5 * expected)
+    weights = list(model.parameters())
+    for one, other in zip(
+        torch.autograd.grad(loss, weights), torch.autograd.grad(plain + 0.5 * expected, weights), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_two_readings_without_dropout_agree(model):

@@ -120,6 +120,10 @@ class TrainConfig(Config):
     coverage_loss: float = Field(default=0.0, ge=0)
     """Weight of the attention that goes where it has been before, against answers that repeat themselves (See et al.
     2017, who take 1 in the last part of the training). Of models that attend to a source."""
+    unlikelihood: float = Field(default=0.0, ge=0)
+    """Weight of unlikelihood: what an answer has said is not to be likely again where something else is wanted, against
+    answers that repeat themselves (Welleck et al. 2020, who take 1). Of whole examples: data with prompts, or rows =
+    "examples" or "packed"."""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of an exponential moving average of the weights, which is what is evaluated and kept; 0 = off."""
     eval_every: int = Field(default=0, ge=0)

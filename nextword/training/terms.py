@@ -14,8 +14,11 @@ from nextword.models.base import LanguageModel
 from nextword.training.config import TrainConfig
 
 
-def loss_terms(model: LanguageModel, config: TrainConfig) -> LossTerms:
-    """The terms that the settings ask for. Raises TrainingError if the model has no dropout or no source for them."""
+def loss_terms(model: LanguageModel, config: TrainConfig, whole_examples: bool) -> LossTerms:
+    """The terms that the settings ask for.
+
+    Raises TrainingError if the model has no dropout or no source for them, or if rows do not hold `whole_examples`.
+    """
     if config.r_drop and not any(share for name, share in model.config if name.endswith("dropout")):
         raise TrainingError(
             "train.r_drop compares readings with different dropout, and this model has none",
@@ -26,7 +29,12 @@ def loss_terms(model: LanguageModel, config: TrainConfig) -> LossTerms:
             "train.coverage_loss is for models that attend to a source",
             hint="Leave it out, or train an encoder-decoder, gru-attention or lstm-attention",
         )
-    return LossTerms(config.label_smoothing, config.z_loss, config.r_drop, config.coverage_loss)
+    if config.unlikelihood and not whole_examples:
+        raise TrainingError(
+            "train.unlikelihood is for whole examples, and a row of this run may hold parts of several texts",
+            hint='Leave it out, or set train.rows = "examples"',
+        )
+    return LossTerms(config.label_smoothing, config.z_loss, config.r_drop, config.coverage_loss, config.unlikelihood)
 
 
 def token_dropout(

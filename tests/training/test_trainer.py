@@ -174,6 +174,12 @@ def test_r_drop_needs_dropout(files, tmp_path, monkeypatch):
         trainer("transformer", files, tmp_path / "without", steps=2, r_drop=1.0)
 
 
+def test_unlikelihood_is_for_whole_examples(files, tmp_path):
+    list(trainer("lstm", files, tmp_path / "with", steps=2, unlikelihood=1.0, rows="examples").run())
+    with pytest.raises(TrainingError, match=r"train.unlikelihood is for whole examples"):
+        trainer("lstm", files, tmp_path / "without", steps=2, unlikelihood=1.0)
+
+
 def test_a_context_longer_than_the_model_is_refused(files, tmp_path):
     with pytest.raises(TrainingError, match=r"train\.context is 9"):
         trainer("transformer", files, tmp_path / "run", steps=1, context=9)
