@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-import torch
 from torch import Tensor, nn
 
 from nextword.checkpoint import weights
@@ -32,8 +31,6 @@ def adapt(model: LanguageModel, config: AdapterConfig | None) -> None:
     linear = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear) and id(m) in inner}
     chosen = _chosen(list(linear), config.targets)
     model.requires_grad_(False)
-    if config.base != "float32":
-        _narrow(model, set(map(id, linear.values())))
     for name, layer in linear.items():
         if name in chosen:
             new: FrozenLinear = Adapted(
@@ -97,11 +94,3 @@ def _chosen(names: list[str], patterns: tuple[str, ...]) -> set[str]:
             )
         chosen |= found
     return chosen
-
-
-def _narrow(model: LanguageModel, linear: set[int]) -> None:
-    """All frozen weights to bfloat16, but those of the layers `linear`, which narrow their own."""
-    for module in model.modules():
-        if id(module) not in linear:
-            for parameter in module.parameters(recurse=False):
-                parameter.data = parameter.data.to(torch.bfloat16)

@@ -49,8 +49,7 @@ class AdapterConfig(Config):
     """The linear layers that get one, by name or glob: ["attention.qkv", "blocks.[0-3].mlp"]; empty = all in the
     layers of the model."""
     base: Literal["float32", "bfloat16", "int8"] = "float32"
-    """What frozen weights are kept in. bfloat16: all of them, and what flows between the layers too. int8: those of the
-    linear layers in one byte each, a scale a row, and the rest in bfloat16."""
+    """What the frozen weights of linear layers are kept in. int8: one byte each, and a scale a row."""
 
 
 class TrainConfig(Config):
