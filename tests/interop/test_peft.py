@@ -79,6 +79,13 @@ def test_peft_loads_ours(name, kind, imported, tmp_path, capsys):
     close(logits_by_peft(there, tmp_path / "out")[0], ours)
 
 
+def test_merged_it_goes_where_its_source_came_from(imported, tmp_path, capsys):
+    run = tuned(imported("llama")[1], tmp_path / "run", rank=2)
+    assert command(["export", str(run), str(tmp_path / "out")]) == 0
+    assert "the same as in transformers" in capsys.readouterr().out
+    assert "run.txt" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
 def test_layers_that_are_not_adapted_stay(imported, tmp_path):
     there, source = imported("llama")
     run = tuned(source, tmp_path / "run", rank=2, targets=["blocks.1.attention.qkv"])
