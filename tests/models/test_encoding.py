@@ -105,9 +105,10 @@ def test_a_rewound_state_has_forgotten_what_it_attended_to():
 
 
 @torch.no_grad()
-def test_a_whole_answer_equals_one_that_goes_on_from_its_source(model):
+@pytest.mark.parametrize("given", [SOURCES, [[]] * 4], ids=["ragged", "empty"])
+def test_a_whole_answer_equals_one_that_goes_on_from_its_source(model, given):
     text = tokens(4, 5)
-    sources, lengths = filled(SOURCES)
+    sources, lengths = filled(given)
     found, _ = model.answer(text, sources, lengths)
     torch.testing.assert_close(found, model.features(text, model.encode(sources, lengths))[0], rtol=1e-4, atol=1e-5)
 
