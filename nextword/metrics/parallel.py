@@ -6,9 +6,11 @@ import logging
 from collections.abc import Sequence
 
 
-def parallelism(lines: Sequence[str]) -> float:
-    """Of the middle couplets of eight lines, 颔联 and 颈联: the mean of `answers`, 0 to 1."""
-    return (answers(lines[2], lines[3]) + answers(lines[4], lines[5])) / 2
+def parallelism(lines: Sequence[str]) -> float | None:
+    """0 to 1: `answers` of a couplet, and of eight lines the mean for the middle couplets, 颔联 and 颈联. None for
+    poems of another length, which need not have any."""
+    couplets = {2: (0,), 8: (2, 4)}.get(len(lines), ())
+    return sum(answers(lines[i], lines[i + 1]) for i in couplets) / len(couplets) if couplets else None
 
 
 def answers(first: str, second: str) -> float:

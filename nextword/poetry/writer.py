@@ -214,7 +214,7 @@ def finished(generator: TextGenerator, job: Job, wish: Wish) -> Poem:
         verdict,
         steps_of(generator, generation, lines if wish.form.language == "zh" else None),
         generation.log_prob / len(generation.token_ids),
-        parallelism(lines) if len(lines) == 8 and wish.form.regulated else None,
+        parallelism(lines) if wish.form.regulated or wish.form.name == "duilian" else None,
         generation.seed,
     )
 

@@ -38,6 +38,15 @@ def generator_of(tokenizer, kind: str = "gru", **how) -> TextGenerator:
     return TextGenerator(model.eval(), tokenizer, **how)
 
 
+def test_tokens_of_several_characters_and_parts_of_one_are_told_line_by_line() -> None:
+    pairs = train_tokenizer(TokenizerConfig(type="bpe", vocab_size=1500), load("tang")[:400])
+    (poem,) = write_poems(generator_of(pairs), Wish(find_form("如梦令")), 1, seed=1)
+    assert poem.verdict.faults == ()
+    assert "".join(step.text for step in poem.steps) == poem.text
+    assert [step.line for step in poem.steps] == sorted(step.line for step in poem.steps)
+    assert {step.line for step in poem.steps} == set(range(7))
+
+
 @pytest.mark.parametrize("kind", ["gru", "transformer"])
 def test_poems_are_in_form_best_first_and_come_again_with_their_seed(tokenizer, kind) -> None:
     generator = generator_of(tokenizer, kind)
@@ -101,6 +110,7 @@ def test_a_couplet_answers_the_line_given(tokenizer) -> None:
     assert poem.text.startswith("明月松间照，")
     assert poem.verdict.faults == ()
     assert not set(poem.text[6:11]) & set("明月松间照")
+    assert poem.parallelism is not None
 
 
 def test_what_is_in_brackets_stays() -> None:
