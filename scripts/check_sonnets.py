@@ -14,6 +14,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from sonnet_lines import joined
+
 from nextword.verse.check_english import check
 from nextword.verse.forms import find_form
 from nextword.verse.spoken import guessed, spoken
@@ -65,13 +67,6 @@ def main(path: Path, names: list[str]) -> None:
     table.append("against the metre: " + ", ".join(f"{word} {count}" for word, count in stressed.most_common(20)))
     table.append("rhymes: " + ", ".join(f"{pair} {count}" for pair, count in unrhymed.most_common(20)))
     sys.stdout.write("\n".join(table) + "\n")
-
-
-def joined(row: str) -> list[str]:
-    """The verses of a row, with `aim 'd`, `do n't` and `o ’ er` made one word again."""
-    row = re.sub(r"(?<=\w) ?[’'] ?(?=(?:d|s|st|er|en|ll|re|ve|m|t|ring|ry)\b)", "'", row)
-    row = re.sub(r" n't\b", "n't", re.sub(r"\b(th|t) [’']", r"\1'", row))
-    return [verse.strip() for verse in row.split("<eos>") if verse.strip()]
 
 
 if __name__ == "__main__":

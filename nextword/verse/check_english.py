@@ -98,12 +98,14 @@ def rhyme_faults(nearest: list[list[Scansion]], pattern: Pattern, slant: bool) -
         for i in group:
             last = words[i][-1].text
             rival = words[leader][-1].text
-            kinds = {part_rhyme(part, common) for part in parts.get(i, ())} or {"perfect"}
+            own, theirs = parts.get(i, set()), parts.get(leader, set())
+            perfect = not own or common in own
+            near = any(part_rhyme(one, other) for one in own for other in theirs)
             if last.lower() in seen:
                 message = f"{last} rhymes with itself, in line {seen[last.lower()] + 1}"
                 faults.append(Fault(i + 1, len(words[i]), "repeat", message))
-            elif "perfect" not in kinds and not (slant and "slant" in kinds):
-                how = "is but a slant rhyme of" if "slant" in kinds else "does not rhyme with"
+            elif not perfect and not (slant and near):
+                how = "is but a slant rhyme of" if near else "does not rhyme with"
                 message = f"{last} {how} {rival} in line {leader + 1}"
                 faults.append(Fault(i + 1, len(words[i]), "rhyme", message))
             seen.setdefault(last.lower(), i)
