@@ -39,6 +39,9 @@ def write(
     repeats: Annotated[bool, typer.Option("--repeats", help="A character may be written twice.")] = False,
     rescues: Annotated[bool, typer.Option(help="Whether 拗救 is allowed.")] = True,
     stanzas: Annotated[int, typer.Option(min=1, help="English: of common metre, ballads and couplets, how many.")] = 1,
+    lexicon: Annotated[
+        Path | None, typer.Option(help="English: a text whose words alone are written, such as the training text.")
+    ] = None,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many poems, the best first.")] = 1,
     temperature: Annotated[float | None, typer.Option(help="Below 1 safer, above 1 wilder, 0 = greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(help="From the likeliest characters of this probability.")] = None,
@@ -56,7 +59,20 @@ def write(
     Example: nextword poem runs/tang --form qijue --theme 秋思 --rhyme 东 --acrostic 春夏秋冬 -n 8
     """
     wish = _wish(
-        form, theme, author, rhyme, rhyme_book, pattern, acrostic, begin, word, polish, repeats, rescues, stanzas
+        form,
+        theme,
+        author,
+        rhyme,
+        rhyme_book,
+        pattern,
+        acrostic,
+        begin,
+        word,
+        polish,
+        repeats,
+        rescues,
+        stanzas,
+        lexicon,
     )
     given = {"temperature": temperature, "top_p": top_p, "num_beams": num_beams, "seed": seed}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -73,7 +89,7 @@ def write(
         return
     poems = writer.write_poems(generator, wish, number, costs=as_json or show == "form", **settings)
     if card is not None:
-        _save_card(poems[0], wish, card, tones=show == "form")
+        _save_card(poems[0], wish, card, tones=show == "form" and wish.form.language == "zh")
     if as_json:
         print(
             json.dumps({"form": wish.form.title, "poems": [_as_dict(p) for p in poems]}, ensure_ascii=False, indent=2)
@@ -99,9 +115,11 @@ def _wish(
     repeats: bool,
     rescues: bool,
     stanzas: int,
+    lexicon: Path | None,
 ) -> Wish:
     """What is asked, checked as far as it can be without the run."""
     from nextword.poetry import given as asked
+    from nextword.poetry.lexicon import words_of
     from nextword.poetry.writer import Wish
     from nextword.verse.check import guess_form, split_lines
     from nextword.verse.chinese import rhyme_book
@@ -123,10 +141,13 @@ def _wish(
         raise UsageError("in which form?", hint="Give --form, such as qijue, wulü or 浣溪沙")
     if wanted.language == "en":
         if rhymes or book_name or pattern or heads is not None or begin is not None or words or polish or repeats:
-            raise UsageError(f"{wanted.title} is an English form", hint="It takes --theme and --stanzas alone")
-        return Wish(in_stanzas(wanted, stanzas), theme=theme.strip(), author=author.strip())
-    if stanzas != 1:
-        raise UsageError(f"{wanted.title} has no stanzas to repeat", hint="Leave out --stanzas")
+            raise UsageError(
+                f"{wanted.title} is an English form", hint="It takes --theme, --stanzas and --lexicon alone"
+            )
+        known = words_of(read_text(lexicon)) if lexicon is not None else None
+        return Wish(in_stanzas(wanted, stanzas), theme=theme.strip(), author=author.strip(), lexicon=known)
+    if stanzas != 1 or lexicon is not None:
+        raise UsageError(f"{wanted.title} is a Chinese form", hint="Leave out --stanzas and --lexicon")
     if drafted and [len(line) for line in drafted] != [len(line.beats[0]) for line in wanted.patterns[0].lines]:
         shape = " ".join(str(len(line.beats[0])) for line in wanted.patterns[0].lines)
         raise UsageError(f"{polish}: not in the shape of {wanted.title}", hint=f"Its lines have {shape} characters")
@@ -170,10 +191,11 @@ def _shown(poem: Poem, wish: Wish) -> str:
 
 
 def _save_card(poem: Poem, wish: Wish, file: Path, tones: bool) -> None:
-    """In columns; of ci, the stanzas apart."""
+    """Of ci, the stanzas apart."""
     from nextword.verse import card_file
 
-    rows = poem.text if wish.form.regulated else poem.text.replace("\n", "\n\n")
+    ci = wish.form.language == "zh" and not wish.form.regulated
+    rows = poem.text.replace("\n", "\n\n") if ci else poem.text
     drawn = card_file.poem_card(rows, wish.theme or wish.form.title)
     card_file.save_card(card_file.with_tones(drawn, wish.form) if tones else drawn, file)
     print(f"Wrote {file}", file=sys.stderr)

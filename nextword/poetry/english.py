@@ -68,8 +68,8 @@ class EnglishAutomaton:
             raise UsageError("the model's tokenizer knows no English word of one syllable", hint="Train it on English")
         self.marks = [mark for mark in MARKS if mark in known]
         letters = {letter for word in lexicon.words for letter in word}
-        capitals = {letter.upper() for letter in letters if whole or letter.upper() in known}
-        self.alphabet = "".join(sorted({*letters, *capitals, *self.marks, " ", "\n"}))
+        forms = {form for letter in letters for form in spellings(letter, first=True) if whole or form in known}
+        self.alphabet = "".join(sorted({*forms, *self.marks, " ", "\n"}))
         self._index = {c: i for i, c in enumerate(self.alphabet)}
         self.letters = [*dict.fromkeys(line.rhyme for p in form.patterns for line in p.lines if line.rhyme)]
         self.longest = sum(LONGEST_SYLLABLE * max(map(len, line.beats)) for line in form.patterns[0].lines)
@@ -158,7 +158,7 @@ class EnglishAutomaton:
         for i, text in enumerate(texts):
             node: Node | None = self.lexicon.root
             for at, letter in enumerate(text):
-                child = self.lexicon.children(node).get(letter if at else letter.lower()) if node else None
+                child = self.lexicon.children(node).get(plain(letter, first=at == 0)) if node else None
                 if child is None and node and at and self.lexicon.is_word(node):
                     others.append(i)
                 node = child
@@ -186,7 +186,7 @@ class EnglishAutomaton:
         """The state after a character, which must be allowed."""
         if state.place == "gap":
             return state._replace(place="word")
-        child = self.lexicon.children(state.node).get(character if state.node.depth else character.lower())
+        child = self.lexicon.children(state.node).get(plain(character, first=state.node.depth == 0))
         if state.place == "word" and child:
             return state._replace(node=child)
         ways = self._ways(state)
@@ -206,7 +206,7 @@ class EnglishAutomaton:
             counts = self._counts(state.line, state.ways)
             for letter, child in self.lexicon.children(state.node).items():
                 if counts[child.high] > counts[child.low]:
-                    yield from (letter,) if state.node.depth else (letter, letter.upper())
+                    yield from spellings(letter, first=state.node.depth == 0)
             if not self._complete(state):
                 return
             yield from self.marks
@@ -332,3 +332,15 @@ def weak(beats: str) -> int | None:
     """The weak syllables behind the last strong beat; None for a free metre."""
     strong = beats.rfind("/")
     return None if strong < 0 else len(beats) - 1 - strong
+
+
+def spellings(letter: str, first: bool) -> tuple[str, ...]:
+    """As what a letter of the lexicon may be written: the first of a word as a capital, an apostrophe in two shapes."""
+    if letter == "'":
+        return ("'", "’")
+    return (letter, letter.upper()) if first else (letter,)
+
+
+def plain(character: str, first: bool) -> str:
+    """The letter of the lexicon that is written so."""
+    return "'" if character == "’" else character.lower() if first else character

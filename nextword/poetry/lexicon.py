@@ -16,11 +16,11 @@ import regex  # type: ignore[import-untyped]
 from nextword.constraints.pieces import token_pieces
 from nextword.poetry.constraint import spellable
 from nextword.tokenizers import Tokenizer
-from nextword.verse.english import Phones, dictionary, rhyme_part, stresses
-from nextword.verse.scansion import voiced
+from nextword.verse.english import Phones, dictionary, pronunciations, rhyme_part, stresses
+from nextword.verse.scansion import WORD, voiced
 from nextword.verse.spoken import CONTRACTED, OLD, guessed
 
-ASCII = "\n" + "".join(map(chr, range(32, 127)))
+CHARACTERS = "\n’" + "".join(map(chr, range(32, 127)))
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz'")
 SPELT = regex.compile(r"'?[a-z]+(?:'[a-z]+)*")
 
@@ -112,23 +112,32 @@ def english() -> tuple[str, ...]:
     return tuple(word for word in (*dictionary(), *OLD, *CONTRACTED) if vowels.fullmatch(word))
 
 
+def words_of(text: str) -> frozenset[str]:
+    """The words of a text, in lower case; of those in quotation marks, what is between them."""
+    found = {word.lower().replace("’", "'") for word in WORD.findall(text)}
+    return frozenset(word if pronunciations(word) else word.strip("'") for word in found)
+
+
 @lru_cache(maxsize=2)
-def spelt(letters: frozenset[str]) -> Lexicon:
-    """The words of these letters."""
-    return Lexicon(word for word in english() if letters.issuperset(word))
+def spelt(words: frozenset[str] | None, letters: frozenset[str]) -> Lexicon:
+    """Those of the words, or of all, that have no other letters."""
+    return Lexicon(word for word in (english() if words is None else words) if letters.issuperset(word))
 
 
 @lru_cache(maxsize=4)
-def writable(tokenizer: Tokenizer) -> tuple[Lexicon, frozenset[str], bool]:
-    """The words that a tokenizer can write, its characters, and whether words are tokens of their own."""
+def writable(tokenizer: Tokenizer, words: frozenset[str] | None = None) -> tuple[Lexicon, frozenset[str], bool]:
+    """The words, of these or of all, that a tokenizer can write, its characters, and whether words are tokens of their
+    own."""
     characters = spellable(tokenizer)
     if characters is None:
-        return spelt(LETTERS), frozenset(ASCII), False
+        return spelt(words, LETTERS), frozenset(CHARACTERS), False
     if " " in characters:
-        return spelt(LETTERS & characters), frozenset(characters), False
+        letters = {*characters, *("'" if "’" in characters else "")}
+        return spelt(words, LETTERS & letters), frozenset(characters), False
     pieces = token_pieces(tokenizer)
-    words = [
-        {piece.decode(errors="replace").strip().lower() for piece in pieces.ids_of[context]}
+    tokens = [
+        {piece.decode(errors="replace").strip().lower().replace("’", "'") for piece in pieces.ids_of[context]}
         for context in range(pieces.contexts)
     ]
-    return Lexicon(set.intersection(*words)), frozenset(characters), True
+    own = set.intersection(*tokens)
+    return Lexicon(own if words is None else own & words), frozenset(characters), True

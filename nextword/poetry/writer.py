@@ -39,7 +39,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of a poem. Of an English one, only form and theme."""
+    """What is asked of a poem. Of an English one, only form, theme and lexicon."""
 
     form: Form
     book: RhymeBook | None = None
@@ -53,6 +53,8 @@ class Wish:
     """To stand anywhere in the poem."""
     repeats: bool = False
     """A character may be written twice."""
+    lexicon: frozenset[str] | None = None
+    """The English words to choose among, in lower case; None: all of the dictionary."""
 
     @property
     def rhyme_book(self) -> RhymeBook:
@@ -156,7 +158,7 @@ def submit_poem(
 def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator[VerseConstraint[Any]]:
     """One for each poem, without end. Raises UsageError, with the reason, if there is none."""
     if wish.form.language == "en":
-        automaton = EnglishAutomaton(wish.form, *writable(generator.tokenizer))
+        automaton = EnglishAutomaton(wish.form, *writable(generator.tokenizer, wish.lexicon))
         yield from repeat(VerseConstraint(Vocabulary(automaton, generator.tokenizer)))
     known = spellable(generator.tokenizer)
     book = wish.rhyme_book

@@ -58,8 +58,8 @@ def fits(stress: str, beats: str) -> bool:
 
 def rhyme_part(phones: Phones, weak: int | None = None) -> Phones:
     """What must sound alike: from the vowel that `weak` syllables follow on, or, for None, from the last stressed one
-    (the last where none is stressed). Stress is left out, and so is the difference of unstressed AH and IH, in which
-    the dictionary is arbitrary.
+    (the last where none is stressed). Stress is left out, and so is behind that vowel the difference of unstressed AH
+    and IH, in which the dictionary is arbitrary.
 
     >>> rhyme_part(("M", "EH1", "M", "ER0", "IY0")), rhyme_part(("M", "EH1", "M", "ER0", "IY0"), weak=0)
     (('EH', 'M', 'ER', 'IY'), ('IY',))
@@ -67,7 +67,8 @@ def rhyme_part(phones: Phones, weak: int | None = None) -> Phones:
     vowels = [i for i, phone in enumerate(phones) if is_vowel(phone)]
     stressed = vowels if weak is not None else [i for i in vowels if phones[i][-1] in "12"] or vowels
     start = stressed[-1 - (weak or 0)] if len(stressed) > (weak or 0) else 0
-    return tuple("AH" if phone == "IH0" else phone.rstrip("012") for phone in phones[start:])
+    later = ("AH" if phone == "IH0" else phone.rstrip("012") for phone in phones[start + 1 :])
+    return tuple(phone.rstrip("012") for phone in phones[start : start + 1]) + tuple(later)
 
 
 def part_rhyme(a: Phones, b: Phones) -> str:

@@ -19,7 +19,7 @@ from nextword.generator import TextGenerator
 from nextword.models import build_model, model_config
 from nextword.poetry.constraint import VerseConstraint, Vocabulary
 from nextword.poetry.english import EnglishAutomaton
-from nextword.poetry.lexicon import Lexicon, spelt, writable
+from nextword.poetry.lexicon import Lexicon, spelt, words_of, writable
 from nextword.poetry.writer import Wish, write_poems
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 from nextword.verse.check_english import check, split_lines
@@ -114,6 +114,13 @@ def test_uniform_draws_are_poems_in_form(name: str) -> None:
         assert check(split_lines(text), form).faults == (), text
 
 
+def test_only_words_of_a_text_are_written() -> None:
+    text = "“The ’tis 'quoted' wander'd Zorbelak,\" said he, 'and she saw me by the sea.'"
+    lexicon, _, _ = writable(trained("char"), words_of(text))
+    said = {"the", "'tis", "quoted", "wander'd", "said", "he", "and", "she", "saw", "me", "by", "sea"}
+    assert set(lexicon.words) == said
+
+
 def test_it_accepts_a_poem_in_form_and_refuses_it_spoilt() -> None:
     poem = "The sun began upon the left,\nOut of the sea came he!\nAnd he shone bright, and on the right\nWent down."
     form = EnglishAutomaton(find_form("8,6,8,2:iambic ...."), lexicon_of(poem), CHARACTERS)
@@ -171,4 +178,4 @@ def test_options_of_chinese_forms_are_refused(tmp_path: Path, capsys: pytest.Cap
     assert run(["poem", str(tmp_path), "--form", "limerick", "--acrostic", "春"]) == UsageError.exit_code
     assert "English form" in capsys.readouterr().err
     assert run(["poem", str(tmp_path), "--form", "qijue", "--stanzas", "2"]) == UsageError.exit_code
-    assert "no stanzas" in capsys.readouterr().err
+    assert "a Chinese form" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from nextword.verse.spoken import guess, guessed, spoken
     [
         *(("day", "may", "perfect"), ("Temperate", "temperate", ""), ("eyes", "dies", "perfect")),
         *(("flowing", "growing", "perfect"), ("hand", "lend", "slant"), ("day", "night", ""), ("day", "xyzzy", "")),
+        *(("is", "was", "slant"), ("roses", "closes", "perfect"), ("given", "heaven", "slant")),
     ],
 )
 def test_rhymes(one: str, other: str, kind: str) -> None:
