@@ -15,6 +15,7 @@ from nextword.cli.inputs import chosen
 if TYPE_CHECKING:
     from nextword.applied.evaluation import Judged
     from nextword.checkpoint import Run
+    from nextword.generator import TextGenerator
     from nextword.tasks.base import Item, Task
     from nextword.text.records import ReadConfig, Source
     from nextword.training.evaluation import Evaluation
@@ -146,13 +147,25 @@ def answer(loaded: Run, task: Task, test: list[Item], settings: dict[str, Any], 
     generator = TextGenerator.of(loaded)
     with counting(label, len(test)) as advance:
         judged = judge(generator, task, test, settings, lambda said: advance(""), tokenized)
-    if task.name != "poetry":
-        return judged
-    from nextword.poetry.evaluation import poems_in_form
+    return _beside_its_form(loaded, generator, task, test, settings, judged) if task.name == "poetry" else judged
 
-    with counting("in form", len(test)) as advance:
+
+def _beside_its_form(
+    loaded: Run, generator: TextGenerator, task: Task, test: list[Item], settings: dict[str, Any], judged: Judged
+) -> Judged:
+    """Poems judged, and others for the same prompts that are written in the form; of both, what lines were copied."""
+    from nextword.cli.console import counting
+    from nextword.poetry.evaluation import copied_lines, lines_in, poems_in_form
+    from nextword.training.doctor.visit import splits_of
+
+    with counting("in the form", len(test)) as advance:
         poems = poems_in_form(generator, [item.prompt for item in test], settings, lambda said: advance(""))
-    return replace(judged, beside={"in the form": task.scores(poems, test, tokenized)})
+    scores, beside = judged.scores, task.scores(poems, test, False)
+    if splits := splits_of(loaded.folder, loaded.config):
+        known = lines_in(splits["train"], loaded.tokenizer)
+        scores = [*scores, copied_lines(judged.outputs, known)]
+        beside = [*beside, copied_lines(poems, known)]
+    return replace(judged, scores=scores, beside={"in the form": beside})
 
 
 def _write(out: Path, test: list[Item], outputs: list[str]) -> None:

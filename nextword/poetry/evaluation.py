@@ -1,16 +1,26 @@
-"""Poems for the prompts of a test set, each written in the form that its prompt names: what the constraint is worth."""
+"""Poems for the prompts of a test set, each written in the form that its prompt names: what the constraint is worth.
+And what of poems, however written, was learnt by heart.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cache
 from typing import Any
 
+import regex  # type: ignore[import-untyped]
+
+from nextword.data.mixture import Mixture
+from nextword.data.token_files import TokenFiles
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
+from nextword.metrics.score import Score, mean_score
 from nextword.poetry.constraint import VerseConstraint
 from nextword.poetry.writer import Wish, constraints_for, submit_poem
+from nextword.tokenizers import Tokenizer
 from nextword.verse.forms import find_form
+
+LINE = regex.compile(r"[\p{Han}〇]+")
 
 
 def poems_in_form(
@@ -45,3 +55,15 @@ def poems_in_form(
     for text in texts:
         told(text)
     return texts
+
+
+def copied_lines(poems: Sequence[str], known: Set[str]) -> Score:
+    """Of the lines of each poem, those that stand in `known`, in %."""
+    lines = [LINE.findall(poem) for poem in poems]
+    shares = [100 * sum(line in known for line in found) / max(len(found), 1) for found in lines]
+    return mean_score("copied lines", shares, "word for word, of what the run was trained on", higher_is_better=False)
+
+
+def lines_in(files: TokenFiles | Mixture, tokenizer: Tokenizer) -> set[str]:
+    """The stretches of Chinese in token files: lines of verse, and titles."""
+    return {line for ids in files.pieces() for line in LINE.findall(tokenizer.decode(ids.tolist()))}

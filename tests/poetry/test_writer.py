@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from toys import write_tokens
 
 from nextword.cli import run
 from nextword.corpora import load
@@ -16,7 +17,7 @@ from nextword.errors import DataError, UsageError
 from nextword.generator import TextGenerator
 from nextword.models import build_model, model_config
 from nextword.poetry import given
-from nextword.poetry.evaluation import poems_in_form
+from nextword.poetry.evaluation import copied_lines, lines_in, poems_in_form
 from nextword.poetry.writer import Wish, prompt_for, stream_poem, submit, write_poems
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
 from nextword.verse.check import check, rhyme_of, split_lines
@@ -151,6 +152,15 @@ def test_the_prompts_of_a_test_set_are_answered_in_their_form(tokenizer) -> None
     for text, form in zip(found, ("五绝", "七律"), strict=False):
         assert check(split_lines(text), find_form(form)).faults == ()
     assert rhyme_of(split_lines(found[0]), find_form("五绝")) == "一东"
+
+
+def test_lines_learnt_by_heart_are_counted(tokenizer, tmp_path: Path) -> None:
+    ids = tokenizer.encode("五绝|尤||登楼\n白日依山尽，黄河入海流。")
+    files = write_tokens(tmp_path / "tokens", [([], ids)], tokenizer)
+    known = lines_in(files, tokenizer)
+    assert {"白日依山尽", "黄河入海流"} <= known
+    score = copied_lines(["白日依山尽，明月下高楼。", "山中一夜雨。", ""], known)
+    assert score.value == pytest.approx(100 / 6)
 
 
 @pytest.fixture
