@@ -148,9 +148,10 @@ class Chat:
         """
         if self.last is None or self._request is None:
             raise UsageError("nothing has been said yet")
-        alone = {"best_of": 0, "mbr": 0, "seed": self.last.seed}
-        settings = self._settings | alone | {"max_tokens": len(self.last.token_ids)}
-        job = self.generator.submit_ids(self._request.prompt, trace=True, **settings)
+        stopped = self.last.finish_reason == "cancelled"
+        most = len(self.last.token_ids) if stopped else self._request.config.max_tokens
+        alone = self._of_most(most) | {"best_of": 0, "mbr": 0, "seed": self.last.seed}
+        job = self.generator.submit_ids(self._request.prompt, trace=True, **self._settings | alone)
         while not job.finished:
             self.generator.step()
         return job.results(chrf)[0]
@@ -183,6 +184,7 @@ class Chat:
         first, prompt, ids = self._prompt(asked)
         job = self.generator.submit_ids(ids, keep=True, **self._for_next(len(ids)))
         self._seed, self._stopped = self._seed + job.expected, False
+        before_this = self.last
         try:
             yield from self._pieces(job)
         finally:
@@ -193,7 +195,7 @@ class Chat:
                 self._turns = [*asked, _Turn("assistant", self.last.text, said)]
         if job.error is not None:
             raise job.error
-        if job.chooses and self.last is not None:
+        if job.chooses and self.last is not None and self.last is not before_this:
             yield self.last.text
 
     def _pieces(self, job: Job) -> Iterator[str]:
@@ -286,7 +288,11 @@ class Chat:
 
     def _for_next(self, read: int) -> dict[str, Any]:
         """The settings of a reply to a prompt of so many tokens."""
-        settings, limit = self._settings | {"seed": self._seed}, self.generator.model.max_seq_len
-        if limit is not None and not self.generator.model.encodes:  # beyond, the context would lose its beginning
-            settings["max_tokens"] = max(1, min(self.config.max_tokens, limit - read))
-        return settings
+        limit = self.generator.model.max_seq_len
+        if limit is None or self.generator.model.encodes:
+            return self._settings | {"seed": self._seed}
+        # Beyond its limit the context would lose its beginning, and the system's words with it.
+        return self._settings | self._of_most(max(1, min(self.config.max_tokens, limit - read))) | {"seed": self._seed}
+
+    def _of_most(self, tokens: int) -> dict[str, int]:
+        return {"max_tokens": tokens, "min_tokens": min(self.config.min_tokens, tokens)}

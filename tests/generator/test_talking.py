@@ -250,6 +250,33 @@ def test_the_best_of_several_replies(chat: Chat) -> None:
         Chat(chat.generator, chat.tokenizer, num_samples=2)
 
 
+def test_why_tells_of_the_reply_that_was_given(chat: Chat) -> None:
+    with pytest.raises(UsageError, match="nothing has been said"):
+        chat.why()
+    for options in ({}, {"best_of": 3}, {"min_tokens": 8}):
+        talk = Chat(chat.generator, chat.tokenizer, max_tokens=8, seed=3, **options)
+        for text in ASKED:
+            reply = talk.say(text)
+            assert [step.token for step in talk.why().trace.steps] == reply.token_ids
+            assert talk.last is reply
+    pieces = talk.stream("No")
+    next(pieces)
+    pieces.close()
+    assert [step.token for step in talk.why().trace.steps] == talk.last.token_ids
+    assert talk.last.finish_reason == "cancelled"
+
+
+def test_a_choice_that_is_stopped_at_once_is_none(chat: Chat) -> None:
+    talk = Chat(chat.generator, chat.tokenizer, max_tokens=8, seed=3, best_of=3)
+    talk.say("Is it?")
+    turns = talk.turns
+    pieces, step = talk.stream("No"), talk.generator.step
+    talk.generator.step = talk.stop  # type: ignore[method-assign]
+    assert list(pieces) == []
+    talk.generator.step = step  # type: ignore[method-assign]
+    assert talk.turns == turns
+
+
 def test_of_several_replies_the_one_that_says_most(chat: Chat) -> None:
     drawn = TextGenerator(chat.generator.model, TOKENIZER)
     prompt, nothing = (chat.tokenizer.prompt([{"role": "user", "content": text}]) for text in ("Is it?", ""))
