@@ -191,7 +191,7 @@ class EnglishAutomaton:
             return state._replace(node=child)
         ways = self._ways(state)
         ended = [way for way in ways if self._has_ended(state.line, way)]
-        if character == "\n" or (character in CLOSING and ended and state.line + 1 == len(self.form.patterns[0].lines)):
+        if character == "\n" or (character in CLOSING and ended and self._is_last(state.line)):
             return self._next_line(state.line + 1, ended)
         if character == " ":
             ways = tuple(way for way in ways if way not in ended)
@@ -209,9 +209,11 @@ class EnglishAutomaton:
                     yield from spellings(letter, first=state.node.depth == 0)
             if not self._complete(state):
                 return
-            yield from self.marks
-        for way in self._ways(state):
-            yield "\n" if self._has_ended(state.line, way) else " "
+        ended = {self._has_ended(state.line, way) for way in self._ways(state)}
+        if state.place == "word":
+            at_end = ended == {True} and self._is_last(state.line)
+            yield from (mark for mark in self.marks if mark in CLOSING or not at_end)
+        yield from ("\n" if end else " " for end in ended)
 
     def _next_line(self, line: int, ways: list[Way]) -> State:
         """At the beginning of a line, behind an empty one where a stanza begins."""
@@ -315,6 +317,9 @@ class EnglishAutomaton:
 
     def _beats(self, line: int, way: Way) -> str:
         return self._line(line, way).beats[way.option]
+
+    def _is_last(self, line: int) -> bool:
+        return line + 1 == len(self.form.patterns[0].lines)
 
     def _has_ended(self, line: int, way: Way) -> bool:
         return way.beat == len(self._beats(line, way))
