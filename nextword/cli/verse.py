@@ -14,7 +14,9 @@ from nextword.cli.inputs import read_text, warn_unknown
 from nextword.errors import UsageError
 
 if TYPE_CHECKING:
+    from nextword.poetry.plan import Given
     from nextword.poetry.writer import Poem, Wish
+    from nextword.verse.patterns import Form
 
 
 def write(
@@ -58,22 +60,32 @@ def write(
 
     Example: nextword poem runs/tang --form qijue --theme 秋思 --rhyme 东 --acrostic 春夏秋冬 -n 8
     """
-    wish = _wish(
-        form,
-        theme,
-        author,
-        rhyme,
-        rhyme_book,
-        pattern,
-        acrostic,
-        begin,
-        word,
-        polish,
-        repeats,
-        rescues,
-        stanzas,
-        lexicon,
-    )
+    from nextword.poetry import given as asked
+    from nextword.poetry.lexicon import words_of
+    from nextword.poetry.writer import Wish
+    from nextword.verse import chinese
+    from nextword.verse.patterns import in_stanzas, only
+
+    wanted, first, kept = _form(form, begin, polish, rhyme_book, rescues)
+    if wanted.language == "en":
+        of_chinese = {"rhyme": rhyme, "rhyme-book": rhyme_book, "pattern": pattern, "acrostic": acrostic}
+        _refuse(wanted, of_chinese | {"begin": begin, "word": word, "polish": polish, "repeats": repeats or None})
+        known = words_of(read_text(lexicon)) if lexicon is not None else None
+        wish = Wish(in_stanzas(wanted, stanzas), theme=theme.strip(), author=author.strip(), lexicon=known)
+    else:
+        _refuse(wanted, {"stanzas": stanzas if stanzas != 1 else None, "lexicon": lexicon})
+        book = chinese.rhyme_book(rhyme_book or wanted.rhyme_book)
+        heads = asked.acrostic(acrostic) if acrostic is not None else {}
+        wish = Wish(
+            form=only(wanted, pattern) if pattern else wanted,
+            book=book,
+            theme=theme.strip(),
+            author=author.strip(),
+            rhymes=tuple(book.find_rhyme(name) for name in rhyme or ()),
+            given=asked.together([heads, asked.beginning(first), kept]),
+            words=tuple(word or ()),
+            repeats=repeats,
+        )
     given = {"temperature": temperature, "top_p": top_p, "num_beams": num_beams, "seed": seed}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     from nextword.generator import TextGenerator
@@ -101,68 +113,40 @@ def write(
         print(poem.text if show == "text" else _shown(poem, wish))
 
 
-def _wish(
-    form: str | None,
-    theme: str,
-    author: str,
-    rhymes: list[str] | None,
-    book_name: str | None,
-    pattern: str,
-    heads: str | None,
-    begin: str | None,
-    words: list[str] | None,
-    polish: Path | None,
-    repeats: bool,
-    rescues: bool,
-    stanzas: int,
-    lexicon: Path | None,
-) -> Wish:
-    """What is asked, checked as far as it can be without the run."""
+def _form(
+    name: str | None, begin: str | None, polish: Path | None, book: str | None, rescues: bool
+) -> tuple[Form, list[str], Given]:
+    """The form asked for, the lines that it begins with, and what stays of a draft."""
     from nextword.poetry import given as asked
-    from nextword.poetry.lexicon import words_of
-    from nextword.poetry.writer import Wish
     from nextword.verse.check import guess_form, split_lines
     from nextword.verse.chinese import rhyme_book
     from nextword.verse.forms import find_form
-    from nextword.verse.patterns import in_stanzas, only
     from nextword.verse.regulated import couplet
 
     first = split_lines(begin) if begin is not None else []
     drafted, kept = asked.draft(read_text(polish)) if polish is not None else ([], {})
-    if form in ("duilian", "对联"):
+    if name in ("duilian", "对联"):
         if len(first) != 1:
             raise UsageError("duilian answers one line", hint="Give it: --form duilian --begin 春风入喜财入户")
-        wanted = couplet(first[0], rhyme_book(book_name or "pingshui"))
-    elif form:
-        wanted = find_form(form, rescues)
+        form = couplet(first[0], rhyme_book(book or "pingshui"))
+    elif name:
+        form = find_form(name, rescues)
     elif drafted:
-        wanted = guess_form(drafted)
+        form = guess_form(drafted)
     else:
         raise UsageError("in which form?", hint="Give --form, such as qijue, wulü or 浣溪沙")
-    if wanted.language == "en":
-        if rhymes or book_name or pattern or heads is not None or begin is not None or words or polish or repeats:
-            raise UsageError(
-                f"{wanted.title} is an English form", hint="It takes --theme, --stanzas and --lexicon alone"
-            )
-        known = words_of(read_text(lexicon)) if lexicon is not None else None
-        return Wish(in_stanzas(wanted, stanzas), theme=theme.strip(), author=author.strip(), lexicon=known)
-    if stanzas != 1 or lexicon is not None:
-        raise UsageError(f"{wanted.title} is a Chinese form", hint="Leave out --stanzas and --lexicon")
-    if drafted and [len(line) for line in drafted] != [len(line.beats[0]) for line in wanted.patterns[0].lines]:
-        shape = " ".join(str(len(line.beats[0])) for line in wanted.patterns[0].lines)
-        raise UsageError(f"{polish}: not in the shape of {wanted.title}", hint=f"Its lines have {shape} characters")
-    book = rhyme_book(book_name) if book_name else None
-    parts = [asked.acrostic(heads) if heads is not None else {}, asked.beginning(first), kept]
-    return Wish(
-        form=only(wanted, pattern) if pattern else wanted,
-        book=book,
-        theme=theme.strip(),
-        author=author.strip(),
-        rhymes=tuple((book or rhyme_book(wanted.rhyme_book)).find_rhyme(name) for name in rhymes or ()),
-        given=asked.together(parts),
-        words=tuple(words or ()),
-        repeats=repeats,
-    )
+    lengths = [len(line.beats[0]) for line in form.patterns[0].lines]
+    if drafted and form.language == "zh" and [len(line) for line in drafted] != lengths:
+        shape = " ".join(map(str, lengths))
+        raise UsageError(f"{polish}: not in the shape of {form.title}", hint=f"Its lines have {shape} characters")
+    return form, first, kept
+
+
+def _refuse(form: Form, options: dict[str, object]) -> None:
+    """Raise UsageError for an option that was given, though it says nothing of this form."""
+    if given := [f"--{name}" for name, value in options.items() if value not in (None, "", [])]:
+        language = "an English" if form.language == "en" else "a Chinese"
+        raise UsageError(f"{form.title} is {language} form, and takes no {given[0]}", hint="Leave it out")
 
 
 def _shown(poem: Poem, wish: Wish) -> str:
