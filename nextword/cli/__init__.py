@@ -21,6 +21,7 @@ from nextword.cli import (
     interop,
     judge,
     lm_eval,
+    pairs,
     poem,
     prepare,
     runs,
@@ -81,6 +82,7 @@ app.command()(runs.runs)
 app.command()(runs.report)
 app.command("import")(interop.import_)
 app.command()(interop.export)
+data.app.command()(pairs.pairs)
 data.app.command()(prepare.prepare)
 app.add_typer(data.app, name="data")
 app.add_typer(poem.app, name="poem")

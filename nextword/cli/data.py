@@ -103,7 +103,7 @@ def clean(
         },
     )  # fmt: skip
     write = _writer(out, data, read.documents == "line", text_field)
-    with _progress("cleaning", data) as advance, _replacing_text(out) as file:
+    with _progress("cleaning", data) as advance, replacing_text(out) as file:
         records, report = clean_records(read_records(data, read, advance), config, text_field)
         for record in records:
             write(record, file)
@@ -125,12 +125,9 @@ def clean(
 def _writer(out: Path, data: list[str], lines: bool, text_field: str) -> Callable[[Record, TextIO], object]:
     """How a record is written to `out`. Raises UsageError: unknown extension, or `out` is one of the inputs."""
     from nextword.errors import UsageError
-    from nextword.text.sources import file_format, find_files
+    from nextword.text.sources import file_format
 
-    if any(file != "-" and Path(file).resolve() == out.resolve() for file in find_files(data)):
-        raise UsageError(f"--out {out} is one of the inputs", "Choose another name")
-    if out.is_dir():
-        raise UsageError(f"--out {out} is a folder", f"Name a file: --out {out / 'clean.jsonl'}")
+    check_out(out, data)
     match file_format(out)[0]:
         case "jsonl":
             return lambda record, file: file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
@@ -142,8 +139,19 @@ def _writer(out: Path, data: list[str], lines: bool, text_field: str) -> Callabl
             raise UsageError(f"--out {out}: unknown kind of file", "Known: .jsonl .txt, also with .gz or .zst")
 
 
+def check_out(out: Path, data: list[str]) -> None:
+    """Raises UsageError if `out` is a folder, or one of the inputs."""
+    from nextword.errors import UsageError
+    from nextword.text.sources import find_files
+
+    if any(file != "-" and Path(file).resolve() == out.resolve() for file in find_files(data)):
+        raise UsageError(f"--out {out} is one of the inputs", "Choose another name")
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder", f"Name a file: --out {out / 'clean.jsonl'}")
+
+
 @contextmanager
-def _replacing_text(path: Path) -> Iterator[TextIO]:
+def replacing_text(path: Path) -> Iterator[TextIO]:
     """A UTF-8 text file, packed as its name says, that takes the place of `path` when all went well."""
     from nextword.errors import MissingExtra
     from nextword.files import replacing

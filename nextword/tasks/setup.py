@@ -148,5 +148,5 @@ def _column(task: Task, key: str, record: Record, taken: Collection[str], usual:
     names = [name for name in (usual, *task.columns[key]) if name in record and name not in taken]
     if names:
         return names[0]
-    spoken = [name for name in record if is_language(name)]
+    spoken = [name for name in record if is_language(name) and name != "id"]  # of rows, rather than Indonesian
     return next((name for name in spoken if name not in taken), "") if len(spoken) == len(task.columns) else ""
