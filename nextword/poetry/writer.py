@@ -173,17 +173,17 @@ def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator
         while True:
             yield same
     while True:
-        reason: UsageError | None = None
+        reason = "they would stand in each other's places"
         for given in placements(wish.form, wish.words, wish.given, seed):
             try:
                 found = constraint(given)
             except UsageError as error:
-                reason = error
+                reason = error.message
                 continue
             yield found
             break
         else:
-            raise reason or UsageError(f"{' '.join(wish.words)}: no room for them beside what else is given")
+            raise UsageError(f"no place was found for {' '.join(wish.words)}: {reason}", hint="Ask for fewer words")
         seed += 1
 
 

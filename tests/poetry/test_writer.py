@@ -101,6 +101,9 @@ def test_words_stand_somewhere_and_each_poem_may_have_them_elsewhere(tokenizer) 
         assert "山" in poem.text
         places.add(poem.text.index("明月"))
     assert len(places) > 1
+    crowd = Wish(find_form("忆江南"), words=("明月", "春山", "长江", "天地", "风雨", "白日", "流水", "青云", "千里"))
+    with pytest.raises(UsageError, match="no place was found for 明月 春山"):
+        write_poems(generator_of(tokenizer), crowd, 1, seed=1)
     with pytest.raises(UsageError, match="'海内存知己天涯' has no place in 五律"):
         next(given.placements(find_form("wulü"), ["海内存知己天涯"], {}, 0))
 
