@@ -65,7 +65,7 @@ class EnglishAutomaton:
         if "\n" not in known:
             raise UsageError("the model's tokenizer has no line end, and verse needs one", hint="Train it on lines")
         if 1 not in lexicon.lengths:
-            raise UsageError("the model's tokenizer knows no English word of one syllable", hint="Train it on English")
+            raise UsageError("no English word of one syllable can be written", hint="Give an English lexicon and model")
         self.marks = [mark for mark in MARKS if mark in known]
         letters = {letter for word in lexicon.words for letter in word}
         forms = {form for letter in letters for form in spellings(letter, first=True) if whole or form in known}
@@ -115,8 +115,8 @@ class EnglishAutomaton:
             rhyming[readings] |= np.isin(classes[readings], rhymes[words >= need])
         if need and not any(rhyming.any() for rhyming in found.values()):
             raise UsageError(
-                f"{self.form.title} needs {need} words that rhyme, and the model's tokenizer has not so many",
-                hint="Use a model with more words",
+                f"{self.form.title} needs {need} words that rhyme, and of those that can be written not so many do",
+                hint="Allow more: a larger lexicon, or a model whose tokenizer knows more",
             )
         return found
 

@@ -57,6 +57,12 @@ def test_whatever_one_writes_has_a_guess(word: str) -> None:
     assert all(guessed(phones) for phones in spoken(word))
 
 
+def test_words_of_one_syllable_are_spoken_in_full() -> None:
+    assert spoken("the") == (("DH", "AH1"),)
+    assert ("B", "AH0", "N") in pronunciations("been")
+    assert ("B", "AH0", "N") not in spoken("been")
+
+
 @given(st.text(alphabet="aeiouydstrnlèæ'’0"))
 def test_any_letters_can_be_spoken(word: str) -> None:
     assert all(spoken(word))
