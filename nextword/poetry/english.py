@@ -20,6 +20,7 @@ from nextword.errors import UsageError
 from nextword.poetry.lexicon import Lexicon, Node
 from nextword.verse.english import fits
 from nextword.verse.patterns import Form, Line
+from nextword.verse.scansion import weak_end
 
 MARKS = ",;:.!?"
 CLOSING = ".!?"
@@ -107,11 +108,11 @@ class EnglishAutomaton:
             okay &= here
         found: dict[int | None, np.ndarray] = {}
         for beats in {beats for alternatives in lines for beats in alternatives}:
-            classes = lexicon.rhymes(weak(beats))
+            classes = lexicon.rhymes(weak_end(beats))
             readings = np.flatnonzero(self._final(beats) & okay[lexicon.word_of] & (classes >= 0))
             pairs = np.unique(classes[readings] * len(okay) + lexicon.word_of[readings])
             rhymes, words = np.unique(pairs // len(okay), return_counts=True)
-            rhyming = found.setdefault(weak(beats), np.zeros(len(classes), dtype=bool))
+            rhyming = found.setdefault(weak_end(beats), np.zeros(len(classes), dtype=bool))
             rhyming[readings] |= np.isin(classes[readings], rhymes[words >= need])
         if need and not any(rhyming.any() for rhyming in found.values()):
             raise UsageError(
@@ -269,7 +270,7 @@ class EnglishAutomaton:
                 if len(stress) <= room and fits(stress, rest[: len(stress)]):
                     found.append(way._replace(beat=way.beat + len(stress)))
                 elif len(stress) == len(rest) and reading in ending:
-                    found.append(self._ended(line, way, word, int(lexicon.rhymes(weak(beats))[reading])))
+                    found.append(self._ended(line, way, word, int(lexicon.rhymes(weak_end(beats))[reading])))
         return tuple(dict.fromkeys(found))
 
     def _rest(self, line: int, way: Way) -> tuple[str, int]:
@@ -306,8 +307,8 @@ class EnglishAutomaton:
         lexicon = self.lexicon
         found = self._final(beats)
         if letter is not None:
-            classes = lexicon.rhymes(weak(beats))
-            found = found & self._rhyming[letter][weak(beats)] & (classes >= 0 if rhyme < 0 else classes == rhyme)
+            classes = lexicon.rhymes(weak_end(beats))
+            found = found & self._rhyming[letter][weak_end(beats)] & (classes >= 0 if rhyme < 0 else classes == rhyme)
         return np.array(
             [reading for reading in np.flatnonzero(found) if lexicon.word_of[reading] not in used], dtype=int
         )
@@ -331,12 +332,6 @@ class EnglishAutomaton:
             self._numbers[key] = len(self._sets)
             self._sets.append(key)
         return self._numbers[key]
-
-
-def weak(beats: str) -> int | None:
-    """The weak syllables behind the last strong beat; None for a free metre."""
-    strong = beats.rfind("/")
-    return None if strong < 0 else len(beats) - 1 - strong
 
 
 def spellings(letter: str, first: bool) -> tuple[str, ...]:

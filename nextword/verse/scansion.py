@@ -67,11 +67,9 @@ class Scansion:
 
     def rhymes(self) -> set[Phones]:
         """What may have to sound alike at the end: from the last strong beat on, by every reading that fits best."""
-        strong = self.beats.rfind("/")
-        weak = None if strong < 0 else len(self.beats) - 1 - strong
         if self.amiss == float("inf"):
             return {rhyme_part(phones) for phones in self.words[-1].ways}
-        return set(self.tails(len(self.words), len(self.beats), weak, ()))
+        return set(self.tails(len(self.words), len(self.beats), weak_end(self.beats), ()))
 
     def tails(self, i: int, used: int, weak: int | None, later: Phones) -> Iterator[Phones]:
         """The ends of all best readings, as far back as the rhyme goes: `of him` rhymes with `love him`."""
@@ -81,6 +79,12 @@ class Scansion:
                 yield rhyme_part(whole, weak)
             else:
                 yield from self.tails(i - 1, start, weak, whole)
+
+
+def weak_end(beats: str) -> int | None:
+    """The weak syllables behind the last strong beat; None for a free metre, which has none."""
+    strong = beats.rfind("/")
+    return None if strong < 0 else len(beats) - 1 - strong
 
 
 def read(line: str, elision: bool = True) -> tuple[Word, ...]:

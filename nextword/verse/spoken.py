@@ -63,9 +63,7 @@ def spoken(word: str, elision: bool = True) -> tuple[Phones, ...]:
     if elision:
         found += tuple(phones for usual in found for phones in elided(usual))
         found += (SHORT[plain],) if plain in SHORT else ()
-        found += tuple(
-            (*phones[:-1], "IH0", phones[-1]) for phones in found if plain.endswith("ed") and silent_e(phones)
-        )
+        found += tuple(longer for phones in found for longer in lengthened(phones, plain))
     return tuple(dict.fromkeys(found))
 
 
