@@ -94,10 +94,11 @@ def write(
     generator = TextGenerator.load(run, device=device)
     warn_unknown(generator.tokenizer, theme + author)
     if number == 1 and show == "text" and not as_json and card is None:
+        piece = ""
         for piece in writer.stream_poem(generator, wish, **settings):
             sys.stdout.write(piece)
             sys.stdout.flush()
-        print()
+        print(end="" if piece.endswith("\n") else "\n")
         return
     poems = writer.write_poems(generator, wish, number, costs=as_json or show == "form", **settings)
     if card is not None:
@@ -110,7 +111,7 @@ def write(
     for place, poem in enumerate(poems):
         if place:
             print()
-        print(poem.text if show == "text" else _shown(poem, wish))
+        print(poem.text.rstrip("\n") if show == "text" else _shown(poem, wish))
 
 
 def _form(

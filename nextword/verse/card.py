@@ -103,7 +103,7 @@ def html_page(picture: str, card: Card) -> str:
     return (
         f'<!doctype html>\n<html lang="mul"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(card.title or 'A poem')}</title>\n"
+        f"<title>{shown(card.title or 'A poem')}</title>\n"
         "<style>body{margin:0;min-height:100vh;display:grid;place-items:center;background:#e9e2d2}\n"
         "svg{max-width:94vw;max-height:94vh;height:auto;box-shadow:0 6px 30px #0003}</style></head>\n"
         f"<body>\n{picture}</body></html>\n"
@@ -112,13 +112,13 @@ def html_page(picture: str, card: Card) -> str:
 
 def svg(width: float, height: float, card: Card, parts: Sequence[str], fonts: str) -> str:
     """The document around its parts; read aloud, it is the title and the poem."""
-    spoken = "\n".join("\n".join(stanza) for stanza in card.stanzas)
+    spoken = "\n".join(shown(line) for stanza in card.stanzas for line in stanza)
     name = " · ".join(filter(None, (card.title, card.author))) or "A poem"
     body = "\n".join(filter(None, parts))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
         f'height="{height:g}" role="img" font-family="{escape(fonts)}">\n'
-        f"<title>{escape(name)}</title>\n<desc>{escape(spoken)}</desc>\n{body}\n</svg>\n"
+        f"<title>{shown(name)}</title>\n<desc>{spoken}</desc>\n{body}\n</svg>\n"
     )
 
 
@@ -166,8 +166,13 @@ def text(
     extra = (f' font-style="{style}"' if style else "") + (f' font-weight="{weight}"' if weight != 400 else "")
     return (
         f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" text-anchor="{anchor}" fill="{fill}"{extra}>'
-        f"{escape(line)}</text>"
+        f"{shown(line)}</text>"
     )
+
+
+def shown(line: str) -> str:
+    """As XML: no control characters, which it cannot hold."""
+    return escape("".join(filter(str.isprintable, line)))
 
 
 def mark(kind: str, x: float, top: float) -> str:

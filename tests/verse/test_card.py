@@ -44,6 +44,10 @@ def test_english_stands_in_lines_and_keeps_its_indents_and_stanzas() -> None:
     assert all(0 < x < float(size["width"]) and 0 < y < float(size["height"]) for x, y in at.values())
 
 
+def test_a_card_is_xml_whatever_the_poem() -> None:
+    assert "ab" in placed(picture(poem_card("a\x00b\x1b", 'T"<\x07', "A&\ud800B")))
+
+
 def test_tones_are_marked_by_the_reading_that_fits() -> None:
     card = with_tones(poem_card(POEM))
     assert card.marks == ("仄仄平平仄", "平平仄仄平", "仄平平仄仄", "中仄仄平平")
