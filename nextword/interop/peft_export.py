@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from nextword import checkpoint
-from nextword.checkpoint import Run
 from nextword.config import parse
 from nextword.errors import UsageError
 from nextword.files import replacing_folder, write_json
@@ -61,13 +60,8 @@ def export_peft(run: Path, out: Path, *, check: bool = True, keep: bool = False,
         write_json(folder / peft.CONFIG, _config(layers, model, family, settings) | {"base_model_name_or_path": base})
         found, failure = None, None
         if check and peft.available() and parity.available():
-            source = adapted_source(run, config)
-            if source.tokenizer.fingerprint() != config["tokenizer"]["fingerprint"]:
-                raise UsageError(
-                    f"{run} has another tokenizer than {source.folder}, and adapters have no embeddings to tell it",
-                    hint="Export the whole model: --format hf",
-                )
-            theirs, _, _ = run_as_foreign(source.folder)
+            source = _source(run, config)
+            theirs, _, _ = run_as_foreign(source)
             found, failure = compared(
                 lambda: _with_adapters(source, settings, fill),
                 lambda: _by_peft(parity.their_model_of(theirs), folder),
@@ -128,8 +122,20 @@ def _config(
     }
 
 
-def _with_adapters(source: Run, settings: AdapterConfig, fill: Mapping[str, Tensor]) -> Any:
+def _source(run: Path, config: Mapping[str, Any]) -> Path:
+    """The run that the adapters go with. Raises RunError if it is gone, UsageError if its tokenizer is another one."""
+    source = adapted_source(run, config)
+    if source.tokenizer.fingerprint() != config["tokenizer"]["fingerprint"]:
+        raise UsageError(
+            f"{run} has another tokenizer than {source.folder}, and adapters have no embeddings to tell it",
+            hint="Export the whole model: --format hf",
+        )
+    return source.folder
+
+
+def _with_adapters(folder: Path, settings: AdapterConfig, fill: Mapping[str, Tensor]) -> Any:
     """The source in float32, with the adapters of the run beside its weights."""
+    source = checkpoint.load_run(folder)
     adapt(source.model, settings.model_copy(update={"base": "float32"}))
     with torch.no_grad():
         for name, parameter in trained(source.model).items():

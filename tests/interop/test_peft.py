@@ -1,6 +1,7 @@
 """Adapters to peft and from peft: what it computes with them is what we do, both ways."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from nextword.checkpoint import load_run
 from nextword.cli import run as command
+from nextword.interop import parity
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
 from nextword.training.session import new_run
 
@@ -188,6 +190,40 @@ def test_a_folder_without_one(imported, tmp_path, capsys):
     assert "has no adapter_config.json" in refused(there, tmp_path, tmp_path / "run", capsys)
     assert command(["export", str(source), str(tmp_path / "out"), "--format", "peft"]) == 2
     assert "has no adapters" in capsys.readouterr().err
+
+
+def test_rounding_explains_some_differences():
+    """A prompt at which float32 is not enough is no proof of a mistake; a difference that goes beyond that is."""
+    found = parity.Parity(1.7e-2, 37.0, 6, 4, 4, 16, 16, rounding=1.4e-2)
+    found.check()
+    assert "where rounding alone makes 1.4e-02" in str(found)
+    with pytest.raises(parity.ParityError):
+        replace(found, rounding=1e-3).check()
+    with pytest.raises(parity.ParityError):
+        replace(found, difference=float("nan")).check()
+
+
+def test_rounding_is_measured_only_where_it_is_in_question(imported):
+    """A model that answers in another way at one prompt, and would in float64, is not excused."""
+    there, source = imported("llama")
+    run, loads = load_run(source), []
+
+    def load():
+        loads.append(1)
+        return load_run(source).model, run.tokenizer
+
+    def compare():
+        model = transformers.AutoModelForCausalLM.from_pretrained(there, dtype=torch.float32).eval()
+        with torch.no_grad():
+            model.model.norm.weight[0] += bump
+        return parity.compare(load, lambda: model, [])
+
+    bump = 0.0
+    assert compare().rounding == 0
+    assert len(loads) == 1
+    bump = 0.5
+    assert compare().rounding == 0
+    assert len(loads) == 3
 
 
 def test_to_compare_the_source_is_needed(imported, tmp_path, capsys):
