@@ -16,7 +16,13 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 BUDGETS = ("60s", "5m")
 
 
-@pytest.mark.parametrize("page", ["encoder-decoder.md", "translation.md", "summarization.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "encoder-decoder.md",
+        *(pytest.param(page, marks=pytest.mark.slow) for page in ("translation.md", "summarization.md")),
+    ],
+)
 def test_the_page_runs_from_beginning_to_end(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     if page == "summarization.md":  # data of the reader's own; and of the embedded one, enough
