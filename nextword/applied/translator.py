@@ -1,6 +1,6 @@
 """Translation by a trained run: documents by sentences, many at a time, with terms that must occur and a guard.
 
->>> translator = Translator.load(["runs/enfr"])                                    # doctest: +SKIP
+>>> translator = Translator.load("runs/enfr")                                    # doctest: +SKIP
 >>> translator.translate(["Where is my book? It was here."])[0].text               # doctest: +SKIP
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from nextword.applied.answers import Answer, answers
 from nextword.applied.guard import faults
-from nextword.checkpoint import load_run
+from nextword.applied.together import load_together
 from nextword.constraints import MOST_REQUIRED
 from nextword.decoding.engine import Engine
 from nextword.errors import UsageError
@@ -86,9 +86,12 @@ class Translator:
         generator.engine = Engine(generator.model, max_rows=ROWS)
 
     @classmethod
-    def load(cls, run: str | Path, device: str = "cpu") -> Self:
-        """From a run folder. Raises RunError if it cannot be read, UsageError if it is none for translation."""
-        loaded = load_run(Path(run), device)
+    def load(cls, run: str | Path, others: Sequence[str | Path] = (), device: str = "cpu") -> Self:
+        """From a run folder, or from several of one tokenizer, whose probabilities are averaged.
+
+        Raises RunError if one cannot be read, UsageError if the first is none for translation.
+        """
+        loaded = load_together(run, others, device)
         task = task_of(loaded.config)
         if task is None or task.name != "translation":
             what = f"for {task.name}" if task else "for no task"

@@ -37,6 +37,9 @@ def evaluate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Of a run for a task: how it answers, such as num_beams=1.")
     ] = None,
+    with_: Annotated[
+        list[Path] | None, typer.Option("--with", help="Another run of the same tokenizer: an ensemble. Repeatable.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -48,7 +51,7 @@ def evaluate(
 
     Example: nextword evaluate runs/ptb ptb/test.txt
     """
-    from nextword.checkpoint import load_run
+    from nextword.applied.together import load_together
     from nextword.cli.console import out as console
     from nextword.config import parse
     from nextword.data.prepare import is_prepared
@@ -61,7 +64,7 @@ def evaluate(
     for source in data:
         if is_prepared(source):
             raise UsageError(f"{source} is a prepared folder, expected text", hint="Name the files it was made from")
-    loaded = load_run(run, device)
+    loaded = load_together(run, with_ or (), device)
     given = {
         "documents": documents, "text_field": text_field, "prompt_field": prompt_field, "target_field": target_field,
         "columns": columns, "encoding": encoding, "errors": errors,

@@ -26,6 +26,9 @@ def translate(
     ] = None,
     from_: Annotated[str, typer.Option("--from", help="Language of the text: an error if the run knows another.")] = "",
     to: Annotated[str, typer.Option(help="Language to translate into, likewise.")] = "",
+    with_: Annotated[
+        list[Path] | None, typer.Option("--with", help="Another run of the same tokenizer: an ensemble. Repeatable.")
+    ] = None,
     nbest: Annotated[int, typer.Option(help="So many translations of each sentence, with their scores.", min=1)] = 1,
     num_beams: Annotated[
         int | None, typer.Option(help="Hypotheses of the search; left out: as the run has it.")
@@ -63,7 +66,7 @@ def translate(
     if to_data is not None and to_data.suffix != ".tsv":
         raise UsageError(f"--to-data {to_data}: expected a name that ends in .tsv")
     terms = read_glossary(glossary) if glossary else {}
-    translator = Translator.load(run, device)
+    translator = Translator.load(run, with_ or (), device)
     translator.check_languages(from_, to)
     lines = given_text(text, "translate").split("\n")
     warn_unknown(translator.generator.tokenizer, "\n".join(lines))

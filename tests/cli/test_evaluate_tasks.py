@@ -60,6 +60,18 @@ def test_the_metrics_of_translations_are_those_of_sacrebleu(tmp_path, capsys):
     assert figures["generation"] == "max_tokens 12, num_beams 2"
 
 
+def test_a_run_with_itself_is_itself(capsys):
+    alone = figures_of(capsys, "evaluate", "plain", "text.txt")
+    together = figures_of(capsys, "evaluate", "plain", "text.txt", "--with", "plain")
+    assert together["loss"] == pytest.approx(alone["loss"], rel=1e-4)
+    assert run(["translate", "translator", "Go.", "--num-beams", "2"]) == 0
+    assert run(["translate", "translator", "Go.", "--num-beams", "2", "--with", "translator"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert run(["evaluate", "translator", "test.en", "test.fr", "--with", "plain"]) == 1
+    assert "plain has another tokenizer than translator" in capsys.readouterr().err
+
+
 def test_a_summarizer_is_told_what_sentences_of_the_text_would_reach(capsys):
     pytest.importorskip("rouge_score")
     assert run(["evaluate", "summarizer", "docs.jsonl", *QUICK]) == 0

@@ -1,0 +1,31 @@
+"""Runs taken together: several trained runs of one tokenizer, as one that gives the mean of their probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from nextword.checkpoint import Run, load_run
+from nextword.errors import RunError
+from nextword.models.ensemble import Ensemble
+
+
+def load_together(run: str | Path, others: Sequence[str | Path] = (), device: str = "cpu") -> Run:
+    """The run, or with `others` the ensemble of all; its settings and its task are those of the first.
+
+    Raises RunError for one that cannot be read, or has another tokenizer.
+    """
+    first = load_run(Path(run), device)
+    if not others:
+        return first
+    models = [first.model]
+    for other in others:
+        loaded = load_run(Path(other), device)
+        if loaded.tokenizer.fingerprint() != first.tokenizer.fingerprint():
+            raise RunError(
+                f"{other} has another tokenizer than {run}: they cannot be taken together",
+                hint="Train both on the same data with the same [tokenizer], and another --seed",
+            )
+        models.append(loaded.model)
+    return replace(first, model=Ensemble(models).eval())
