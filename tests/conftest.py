@@ -30,6 +30,7 @@ LONG = (
     *("test_readme.py", "tokenizers/test_tokenizers.py", "tokenizers/test_training.py"),
     *("tokenizers/test_unigram.py", "training/test_crash.py", "training/test_distributed.py"),
     *("training/test_order.py", "training/test_resume.py", "training/test_trainer.py"),
+    *("training/test_encoding_runs.py", "generator/test_searches.py", "generator/test_generator.py"),
 )
 """Modules that take more than some three seconds: four fifths of the time of `make test`, left out of `make check`."""
 
