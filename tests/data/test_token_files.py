@@ -165,4 +165,5 @@ def test_the_index_is_readable_json_and_says_what_made_it(files):
     index = json.loads((files.folder / "index.json").read_text())
     assert index["tokenizer"] == {
         "kind": "code points", "fingerprint": "code points 40000", "vocab_size": 40_000, "eos_id": 0, "unk_id": 1,
+        "bos_id": None,
     }  # fmt: skip
