@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from nextword.applied.answers import answers
-from nextword.checkpoint import load_run
+from nextword.applied.together import load_for
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
 from nextword.metrics.summaries import novelty, unsupported
 from nextword.metrics.summaries import words as words_of
 from nextword.tasks.base import tidy
-from nextword.tasks.registry import task_of
 from nextword.text.sentences import joined, sentences
 
 
@@ -63,14 +62,7 @@ class Summarizer:
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu") -> Self:
         """From a run folder. Raises RunError if it cannot be read, UsageError if it is none for summarization."""
-        loaded = load_run(Path(run), device)
-        task = task_of(loaded.config)
-        if task is None or task.name != "summarization":
-            what = f"for {task.name}" if task else "for no task"
-            raise UsageError(
-                f"{run} was trained {what}: it writes no summaries", hint="Train with --task summarization"
-            )
-        return cls(TextGenerator.of(loaded))
+        return cls(TextGenerator.of(load_for("summarization", run, device=device)))
 
     def summarize(
         self,

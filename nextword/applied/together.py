@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from nextword.checkpoint import Run, load_run
-from nextword.errors import RunError
+from nextword.errors import RunError, UsageError
 from nextword.models.ensemble import Ensemble
+from nextword.tasks.registry import task_of
 
 
 def load_together(run: str | Path, others: Sequence[str | Path] = (), device: str = "cpu") -> Run:
@@ -29,3 +30,15 @@ def load_together(run: str | Path, others: Sequence[str | Path] = (), device: st
             )
         models.append(loaded.model)
     return replace(first, model=Ensemble(models).eval())
+
+
+def load_for(task: str, run: str | Path, others: Sequence[str | Path] = (), device: str = "cpu") -> Run:
+    """`load_together` of a run that was trained for a task. Raises UsageError for another one."""
+    loaded = load_together(run, others, device)
+    found = task_of(loaded.config)
+    if found is None or found.name != task:
+        raise UsageError(
+            f"{run} was trained for {found.name if found else 'no task'}, not for {task}",
+            hint=f"Train with --task {task}",
+        )
+    return loaded

@@ -13,12 +13,11 @@ from typing import Any, Self
 
 from nextword.applied.answers import Answer, answers
 from nextword.applied.guard import faults
-from nextword.applied.together import load_together
+from nextword.applied.together import load_for
 from nextword.constraints import MOST_REQUIRED
 from nextword.decoding.engine import Engine
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
-from nextword.tasks.registry import task_of
 from nextword.text.sentences import joined, sentences
 from nextword.text.terms import lost_numbers, unmarked, wanted_terms
 
@@ -91,11 +90,7 @@ class Translator:
 
         Raises RunError if one cannot be read, UsageError if the first is none for translation.
         """
-        loaded = load_together(run, others, device)
-        task = task_of(loaded.config)
-        if task is None or task.name != "translation":
-            what = f"for {task.name}" if task else "for no task"
-            raise UsageError(f"{run} was trained {what}: it does not translate", hint="Train with --task translation")
+        loaded = load_for("translation", run, others, device)
         return cls(TextGenerator.of(loaded), loaded.config["task"].get("languages", ()))
 
     def check_languages(self, source: str, target: str) -> None:

@@ -213,7 +213,7 @@ def train(
         if as_json and world.leads:
             print(json.dumps({"run": str(out), "reason": finished.reason} | figures, ensure_ascii=False, indent=2))
         else:
-            _conclude(out, finished.reason, figures)
+            _conclude(out, finished.reason, figures, session.sections)
         return int(world.max(watch.exit_code()))  # a signal to one ends all
 
 
@@ -327,9 +327,10 @@ def introduce(session: Session) -> None:
         err.print(f"Note: {note}")
 
 
-def _conclude(out: Path, reason: str, figures: dict[str, Any]) -> None:
+def _conclude(out: Path, reason: str, figures: dict[str, Any], sections: dict[str, Any]) -> None:
     """What was reached, and what to do next."""
     from nextword.cli.console import out as console
+    from nextword.tasks.registry import task_of
 
     valid = figures.get("validation")
     reached = (
@@ -346,4 +347,5 @@ def _conclude(out: Path, reason: str, figures: dict[str, Any]) -> None:
     if reason == "interrupted":
         console.print(f"go on with:  nextword train --resume --out {folder}", markup=False)
     else:
-        console.print(f"try it:      nextword generate {folder}", markup=False)
+        task = task_of(sections)
+        console.print(f"try it:      nextword {task.command if task else 'generate'} {folder}", markup=False)

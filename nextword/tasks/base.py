@@ -44,6 +44,8 @@ class Task:
     """The chat template that its examples follow, to be saved with the run."""
     baselines: Callable[[Sequence[Item]], dict[str, list[str]]] = lambda items: {}
     """Answers that need no model, by the name of how they are made."""
+    command: str = "generate"
+    """The command that does it with a trained run."""
     example: str = ""
     """Name of its data in `nextword.corpora`; "" = there is none."""
     pairs: bool = True

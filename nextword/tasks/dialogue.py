@@ -22,6 +22,7 @@ def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> l
 
 DIALOGUE = Task(
     name="dialogue",
+    command="chat",
     columns={},
     examples=_examples,
     scores=_scores,

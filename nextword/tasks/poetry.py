@@ -54,6 +54,7 @@ def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> l
 
 POETRY = Task(
     name="poetry",
+    command="poem",
     columns={},
     examples=_examples,
     scores=_scores,

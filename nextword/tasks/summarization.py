@@ -34,6 +34,7 @@ def _baselines(items: Sequence[Item]) -> dict[str, list[str]]:
 
 SUMMARIZATION = Task(
     name="summarization",
+    command="summarize",
     columns={
         "prompt_field": ("document", "text", "article", "dialogue", "source", "src", "input"),
         "target_field": ("summary", "summaries", "highlights", "target", "tgt", "abstract", "headline", "output"),

@@ -15,6 +15,7 @@ def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> l
 
 TRANSLATION = Task(
     name="translation",
+    command="translate",
     columns={
         "prompt_field": ("source", "src", "input", "sentence"),
         "target_field": ("target", "tgt", "trg", "reference", "references", "translation", "output"),

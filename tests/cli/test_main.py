@@ -69,7 +69,7 @@ def test_nothing_at_all_shows_the_help_and_is_wrong_usage(capsys):
         (["generate"], "'run'"),
         (["generate", "r", "a", "b"], "b"),
         (["generate", "r", "--temperature", "hot"], "--temperature"),
-        (["data", "prepair"], "Did you mean 'prepare'? See nextword data --help"),
+        (["data", "prepair"], "Did you mean 'prepare', 'pairs'? See nextword data --help"),
         (["demo", "--budget", "soon"], "expected a duration"),
         (["demo", "--budget", "0"], "at least 1s"),
     ],

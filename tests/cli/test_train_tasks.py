@@ -29,7 +29,9 @@ def train(*arguments: str) -> int:
 
 def test_a_run_knows_its_task(capsys):
     assert train("n.en", "n.zh", "--task", "translation", "--valid", "n.en", "--valid", "n.zh") == 0
-    assert "task: translation, en to zh" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "task: translation, en to zh" in captured.err
+    assert "try it:      nextword translate run" in captured.out
     config = read_config(Path("run"))
     assert config["task"] == {"name": "translation", "languages": ["en", "zh"]}
     assert config["model"]["type"] == "encoder-decoder"

@@ -65,7 +65,7 @@ def test_pairs_for_the_other_direction_can_be_trained_on(tmp_path, capsys, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plain", "one"], "plain was trained for no task: it does not translate"),
+        (["plain", "one"], "plain was trained for no task, not for translation"),
         (["run", "one", "--to", "de"], "this run translates from en to zh, not to de"),
         (["run", "nosuch.txt"], "nosuch.txt: no such file"),
         (["run", "one", "--to-data", "x.csv"], "--to-data x.csv: expected a name that ends in .tsv"),
