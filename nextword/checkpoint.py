@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from nextword.config import read_json
 from nextword.errors import RunError, UsageError
@@ -130,8 +132,18 @@ def read_weights(path: Path, like: Mapping[str, torch.Tensor]) -> SafetensorsFil
 
 def outline(config: ModelConfig) -> LanguageModel:
     """The model with its names and shapes, but without memory."""
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+    with torch.device("meta"), _Unfilled():
         return build_model(config)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the first values of weights, to draw which torch would import its compiler: a second for nothing."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def check_weights(path: Path, config: ModelConfig) -> None:

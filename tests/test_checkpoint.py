@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from nextword.checkpoint import check_weights, load_run, load_weights, read_config, save_config, save_weights
 from nextword.cli import run
 from nextword.errors import NextwordError, RunError, UsageError
+from nextword.models import MODELS as KINDS
 from nextword.models import build_model, model_config
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 
@@ -273,3 +276,17 @@ def test_a_run_folder_may_be_given_as_a_text(lstm):
     assert load_run(str(lstm)).folder == lstm
     with pytest.raises(NextwordError):
         load_run(lstm / "config.json")
+
+
+def test_a_model_is_outlined_without_what_torch_compiles_with():
+    """torch imports sympy, for a second, as soon as it computes with tensors that have no memory."""
+    program = """
+import sys
+from nextword.checkpoint import outline
+from nextword.models import MODELS, model_config
+for name in MODELS:
+    outline(model_config({"type": name, "vocab_size": 10, "num_layers": 1}))
+    print(name, "sympy" in sys.modules)
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert told == "".join(f"{name} False\n" for name in KINDS)

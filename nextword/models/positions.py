@@ -82,12 +82,15 @@ class Rotary(nn.Module):
     def __init__(self, size: int, max_seq_len: int, theta: float, scaling: RopeScaling | None = None) -> None:
         """`size` is R, an even number."""
         super().__init__()
-        frequencies = _frequencies(size, max_seq_len, theta, scaling)
-        angles = torch.outer(torch.arange(max_seq_len, dtype=torch.float64), frequencies)  # (max_seq_len, R/2)
-        angles = torch.cat([angles, angles], dim=-1)  # (max_seq_len, R): both halves turn alike
-        magnitude = 1.0 if scaling is None else scaling.magnitude
-        self.register_buffer("cos", (angles.cos() * magnitude).float(), persistent=False)
-        self.register_buffer("sin", (angles.sin() * magnitude).float(), persistent=False)
+        cos = sin = torch.empty(max_seq_len, size)
+        if not cos.is_meta:
+            frequencies = _frequencies(size, max_seq_len, theta, scaling)
+            angles = torch.outer(torch.arange(max_seq_len, dtype=torch.float64), frequencies)  # (max_seq_len, R/2)
+            angles = torch.cat([angles, angles], dim=-1)  # (max_seq_len, R): both halves turn alike
+            magnitude = 1.0 if scaling is None else scaling.magnitude
+            cos, sin = (angles.cos() * magnitude).float(), (angles.sin() * magnitude).float()
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for positions (B, T) or (1, T), each (B, 1, T, R): one look-up serves every layer."""
