@@ -22,7 +22,7 @@ def are_aligned(sources: Sequence[Source]) -> bool:
 def aligned(first: str, second: str, read: ReadConfig, names: tuple[str, str]) -> Iterator[Record]:
     """A record for each line, with the two texts under `names`; blank lines count.
 
-    Raises DataError if one file has more lines than the other.
+    Raises DataError if one file has more lines than the other, or neither has any.
     """
     counts = [0, 0]
     for number, lines in enumerate(zip_longest(_lines(first, read), _lines(second, read)), 1):
@@ -30,6 +30,8 @@ def aligned(first: str, second: str, read: ReadConfig, names: tuple[str, str]) -
             counts[side] += line is not None
         if None not in lines:
             yield Record(dict(zip(names, lines, strict=True)), f"{first}:{number}")
+    if counts == [0, 0]:
+        raise DataError(f"{first}, {second}: empty, there is no text to read")
     if counts[0] != counts[1]:
         longer = first if counts[0] > counts[1] else second
         raise DataError(

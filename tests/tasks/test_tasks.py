@@ -105,6 +105,7 @@ def test_languages_that_are_given_count():
         (lambda: setup_for("a.txt", "b.txt"), DataError,
          r"a.txt has 3 lines, but b.txt has 2: line 3 of a.txt belongs to none"),
         (lambda: setup_for("b.txt", "a.txt"), DataError, r"line 3 of a.txt belongs to none"),
+        (lambda: setup_for("none.txt", "none.txt"), DataError, r"none.txt, none.txt: empty, there is no text to read"),
         (lambda: setup_for("a.tsv"), DataError, r"a.tsv:2: no column for the prompt of translation. Columns: q, a\."),
         (lambda: setup_for("a.tsv", prompt_field="quest"), DataError, r"no column 'quest'. Columns: q, a. .*--prompt"),
         (lambda: setup_for("a.tsv", prompt_field="q", target_field="x"), DataError, r"'x'. Columns: q, a.*--target-f"),
@@ -115,6 +116,7 @@ def test_languages_that_are_given_count():
 def test_mistakes_are_one_line(call, error, message):
     write("a.txt", "1\n2\n3\n")
     write("b.txt", "1\n2\n")
+    write("none.txt", "")
     write("a.tsv", "q\ta\n1\t2\n")
     with pytest.raises(error, match=message):
         pairs_of(call())
