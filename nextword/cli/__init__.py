@@ -32,6 +32,7 @@ from nextword.cli import (
     translate,
     write,
 )
+from nextword.cli.options import Grouped
 from nextword.errors import NextwordError, did_you_mean
 
 # click's exceptions, wherever this version of typer keeps its click
@@ -65,9 +66,9 @@ def root(
 
 app.command()(demo.demo)
 app.command()(train.train)
-app.command(cls=generate.Grouped)(generate.generate)
+app.command(cls=Grouped)(generate.generate)
 app.command()(translate.translate)
-app.command(cls=generate.Grouped)(chat.chat)
+app.command(cls=Grouped)(chat.chat)
 app.command("self-chat")(self_chat.self_chat)
 app.command()(judge.judge)
 app.command()(summarize.summarize)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nextword.cli.options import Device, Json
+
 if TYPE_CHECKING:
     from nextword.data.mixture import Mixture
     from nextword.data.token_files import TokenFiles
@@ -31,8 +33,8 @@ def average(
         list[str] | None, typer.Option(help="Text to validate on; left out: what the first run was validated on.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    device: Device = "cpu",
+    as_json: Json = False,
 ) -> None:
     """Average the weights of checkpoints of a run, or of runs that began with the same weights.
 

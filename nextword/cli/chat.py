@@ -13,8 +13,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nextword.cli.generate import CONTENT, DRAWING, ENDING, SEARCHING, option
 from nextword.cli.inputs import chosen, newlines, save, warn_unknown
+from nextword.cli.options import (
+    CONTENT,
+    DRAWING,
+    ENDING,
+    SEARCHING,
+    Device,
+    Json,
+    MinP,
+    Precision,
+    RepetitionPenalty,
+    Settings,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+    option,
+)
 from nextword.cli.prompt import Lines
 from nextword.errors import DataError, NextwordError, UsageError, did_you_mean
 
@@ -43,11 +59,11 @@ def chat(
     run: Annotated[Path, typer.Argument(help="Folder written by nextword train or import.", show_default=False)],
     system: Annotated[str, typer.Option(help="What the model is told before all else: its persona, say.")] = "",
     resume: Annotated[Path | None, typer.Option(help="Go on with a conversation saved as .jsonl.")] = None,
-    temperature: Annotated[float | None, option(DRAWING, "Below 1 safer, above 1 wilder, 0 = greedy.")] = None,
-    top_k: Annotated[int | None, option(DRAWING, "From the k likeliest tokens; 0 = off.")] = None,
-    top_p: Annotated[float | None, option(DRAWING, "From the likeliest that make up this probability.")] = None,
-    min_p: Annotated[float | None, option(DRAWING, "From tokens this fraction as likely as the best.")] = None,
-    repetition_penalty: Annotated[float | None, option(DRAWING, "Above 1: what was said becomes less likely.")] = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
     no_repeat: Annotated[int | None, option(DRAWING, "No n tokens in a row that were said before.")] = None,
     seed: Annotated[int | None, option(DRAWING, "Same seed and same words, same conversation.")] = None,
     ban: Annotated[list[str] | None, option(CONTENT, "No reply has this text in it. Repeatable.")] = None,
@@ -56,16 +72,11 @@ def chat(
         float, option(SEARCHING, "Of these, give the one that says most about your words, this much: 0.5, say.")
     ] = 0.0,
     max_tokens: Annotated[int | None, option(ENDING, "Most tokens of a reply.")] = None,
-    stop: Annotated[list[str] | None, option(ENDING, r"Before this text; \n is a newline. Repeatable.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any setting of generation, such as typical_p=0.9. Repeatable."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document at the end.")] = False,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
-    precision: Annotated[
-        str, typer.Option(help="Of the weights: float32; bfloat16, int8: faster for large models, less exact.")
-    ] = "float32",
+    stop: Stop = None,
+    set_: Settings = None,
+    as_json: Json = False,
+    device: Device = "cpu",
+    precision: Precision = "float32",
 ) -> None:
     """Talk with a run, by its own chat template. /help lists what can be asked for besides.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nextword.cli.inputs import chosen
+from nextword.cli.options import Device, Json
 
 if TYPE_CHECKING:
     from nextword.checkpoint import Run
@@ -29,8 +30,8 @@ def compare(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Of runs for a task: how both answer, such as num_beams=1.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    device: Device = "cpu",
+    as_json: Json = False,
 ) -> None:
     """The difference between two runs, with its 95 % confidence interval, by paired bootstrap (Koehn 2004).
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
+from nextword.cli.options import Json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -30,7 +32,6 @@ PromptField = Annotated[str, typer.Option(help="Column that is read but not lear
 TargetField = Annotated[str, typer.Option(help="Column that is learned, after the prompt.")]
 Encoding = Annotated[str, typer.Option(help="Encoding of text files: utf-8, gb18030 (GBK), big5, ...")]
 Errors = Annotated[str, typer.Option(help="Bytes that are not valid: strict (stop) or replace (U+FFFD).")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
 @app.command()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nextword.cli.options import Json
+
 if TYPE_CHECKING:
     from nextword.training.doctor.visit import Diagnosis
 
@@ -28,7 +30,7 @@ def doctor(
         bool,
         typer.Option("--copied", help="Have RUN write, and say how much it copied from its training text."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Examine text before training, or a run at any time: what was found, why it matters, what to do.
 

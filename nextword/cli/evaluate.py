@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nextword.cli.inputs import chosen
+from nextword.cli.options import Device, Json
 
 if TYPE_CHECKING:
     from nextword.applied.evaluation import Judged
@@ -40,8 +41,8 @@ def evaluate(
     with_: Annotated[
         list[Path] | None, typer.Option("--with", help="Another run of the same tokenizer: an ensemble. Repeatable.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    device: Device = "cpu",
+    as_json: Json = False,
 ) -> None:
     """Perplexity and bits per byte of a text: every token predicted once, each document's end counted.
 

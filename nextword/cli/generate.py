@@ -8,9 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from nextword.cli.inputs import chosen, newlines, read_text, warn_unknown
+from nextword.cli.options import (
+    CONTENT,
+    DRAWING,
+    ENDING,
+    SEARCHING,
+    Device,
+    Json,
+    MinP,
+    Precision,
+    RepetitionPenalty,
+    Settings,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+    option,
+)
 from nextword.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,28 +34,6 @@ if TYPE_CHECKING:
     from nextword.generator import Generation, TextGenerator
 
 SEPARATOR = "-" * 8  # between samples
-
-DRAWING, CONTENT, SEARCHING, ENDING = "How a token is drawn", "What is said", "How a text is searched for", "The end"
-
-
-class Grouped(TyperCommand):
-    """A command whose help shows its options under the headings that they name."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write a section for each heading."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            heading = "Arguments" if param.param_type_name == "argument" else "Options"
-            if record := param.get_help_record(ctx):
-                sections.setdefault(getattr(param, "rich_help_panel", None) or heading, []).append(record)
-        for heading, records in sections.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-
-
-def option(panel: str, help: str, *names: str) -> Any:
-    """An option that the help shows under a heading."""
-    return typer.Option(*names, help=help, rich_help_panel=panel)
 
 
 def generate(
@@ -50,11 +44,11 @@ def generate(
             help="Text to continue; - reads stdin. Without: what is piped in, else the start of a new text."
         ),
     ] = None,
-    temperature: Annotated[float | None, option(DRAWING, "Below 1 safer, above 1 wilder, 0 = greedy.")] = None,
-    top_k: Annotated[int | None, option(DRAWING, "From the k likeliest tokens; 0 = off.")] = None,
-    top_p: Annotated[float | None, option(DRAWING, "From the likeliest that make up this probability.")] = None,
-    min_p: Annotated[float | None, option(DRAWING, "From tokens this fraction as likely as the best.")] = None,
-    repetition_penalty: Annotated[float | None, option(DRAWING, "Above 1: what was said becomes less likely.")] = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
     seed: Annotated[int | None, option(DRAWING, "Same seed, same text. Sample i has seed + i.")] = None,
     prefix: Annotated[str | None, option(CONTENT, "It begins with this text.")] = None,
     require: Annotated[list[str] | None, option(CONTENT, "It has this text in it. Repeatable.")] = None,
@@ -71,21 +65,16 @@ def generate(
     speculate: Annotated[int | None, option(SEARCHING, "Guess so many tokens ahead: the same, faster.")] = None,
     draft: Annotated[Path | None, option(SEARCHING, "Run that guesses; without: earlier text does.")] = None,
     max_tokens: Annotated[int | None, option(ENDING, "Most tokens to generate.")] = None,
-    stop: Annotated[list[str] | None, option(ENDING, r"Before this text; \n is a newline. Repeatable.")] = None,
+    stop: Stop = None,
     ignore_eos: Annotated[bool | None, option(ENDING, "Go on to --max-tokens.", "--ignore-eos")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any setting of generation, such as typical_p=0.9. Repeatable."),
-    ] = None,
+    set_: Settings = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show how the text came about, token by token, or the tree of beams.")
     ] = False,
     trace: Annotated[Path | None, typer.Option(help="Write all that happened to this file, as JSON.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
-    precision: Annotated[
-        str, typer.Option(help="Of the weights: float32; bfloat16, int8: faster for large models, less exact.")
-    ] = "float32",
+    as_json: Json = False,
+    device: Device = "cpu",
+    precision: Precision = "float32",
 ) -> None:
     """Continue a prompt, as it is being written. What is not given comes from the run's generation_config.json.
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from nextword.cli.options import Json
+
 if TYPE_CHECKING:
     from nextword.interop.convert import Crossing
 
@@ -34,7 +36,7 @@ def import_(
     check: Annotated[bool, typer.Option("--check/--no-check", help=CHECK, show_default=False)] = True,
     keep: Annotated[bool, typer.Option("--keep", help=KEEP)] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Json = False,
 ) -> int:
     """Make a run of a model from elsewhere, and compare it with transformers, if that is installed.
 
@@ -78,7 +80,7 @@ def export(
     check: Annotated[bool, typer.Option("--check/--no-check", help=CHECK, show_default=False)] = True,
     keep: Annotated[bool, typer.Option("--keep", help=KEEP)] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Json = False,
 ) -> int:
     """Write a run for other programs: transformers, llama.cpp, onnxruntime or peft.
 

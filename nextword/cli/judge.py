@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextword.cli.options import Device, Json
+
 if TYPE_CHECKING:
     from nextword.text.chat import Turn
 
@@ -25,8 +27,8 @@ def judge(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of generation for both, such as temperature=0.7.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
+    as_json: Json = False,
+    device: Device = "cpu",
 ) -> None:
     """Have two runs answer the same words, and write a page that asks people which reply is better.
 

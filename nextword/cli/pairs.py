@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from nextword.cli.options import Json
+
 if TYPE_CHECKING:
     from nextword.text.records import Record
 
@@ -28,7 +30,7 @@ def pairs(
     source_script: Annotated[str, typer.Option(help="Script of the sources, such as Latin; left out: of most.")] = "",
     target_script: Annotated[str, typer.Option(help="Script of the targets, such as Han; left out: of most.")] = "",
     duplicates: Annotated[bool, typer.Option(help="Keep pairs that were there before.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Take out pairs that are no translations, and say how many for which reason.
 

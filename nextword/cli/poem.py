@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from nextword.cli.inputs import read_text
+from nextword.cli.options import Json
 from nextword.cli.verse import write
 from nextword.errors import UsageError
 
@@ -48,7 +49,7 @@ def check(
     feminine: Annotated[bool, typer.Option(help="English: whether lines may end with one weak syllable more.")] = True,
     elision: Annotated[bool, typer.Option(help="English: whether heaven may be one syllable, despised three.")] = True,
     slant: Annotated[bool, typer.Option(help="English: whether love may rhyme with prove.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say of each line of a poem what its pattern is, and of each fault its place.
 

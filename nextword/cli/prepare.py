@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nextword.cli.data import Data, Documents, Encoding, Errors, Json, PromptField, TargetField, TextField
+from nextword.cli.data import Data, Documents, Encoding, Errors, PromptField, TargetField, TextField
+from nextword.cli.options import Json
 
 if TYPE_CHECKING:
     from rich.text import Text

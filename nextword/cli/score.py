@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nextword.cli.inputs import read_text, warn_unknown
+from nextword.cli.options import Device, Json
 from nextword.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ def score(
     file: Annotated[Path | None, typer.Option(help="Score the text of this file (UTF-8).")] = None,
     prompt: Annotated[str, typer.Option(help="Read before the text, and not scored.")] = "",
     include_eos: Annotated[bool, typer.Option("--include-eos", help="Score the end of the text, <eos>, too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
+    as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="Write a heat map to this file; no table is printed.")] = None,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Score a text by the chain rule: a table of its tokens, then their product, perplexity and bits per byte.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nextword.cli.options import Device, Json
+
 if TYPE_CHECKING:
     from nextword.generator.self_chat import Exchange
     from nextword.metrics.score import Score
@@ -27,8 +29,8 @@ def self_chat(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of generation, such as temperature=0.7. Repeatable.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
+    as_json: Json = False,
+    device: Device = "cpu",
 ) -> None:
     """Have two runs talk with each other, or one with itself: A answers the opening, B answers that.
 

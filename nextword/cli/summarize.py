@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from nextword.cli.inputs import chosen, given_text, warn_unknown
+from nextword.cli.options import Device, Json
 from nextword.errors import UsageError
 
 
@@ -33,8 +34,8 @@ def summarize(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of generation, such as length_penalty=2.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
+    as_json: Json = False,
+    device: Device = "cpu",
 ) -> None:
     """Summarize a text. Numbers and names in the summary that the text does not have are told on stderr.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nextword.cli.options import Device
+
 if TYPE_CHECKING:
     from nextword.models import LanguageModel
     from nextword.tokenizers import Tokenizer
@@ -81,7 +83,7 @@ def train(
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Device = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON document.")] = False,
     sweep: Annotated[
         Path | None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nextword.cli.inputs import chosen, given_text, warn_unknown
+from nextword.cli.options import Device, Json
 from nextword.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def translate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of generation, such as length_penalty=0.6.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
+    as_json: Json = False,
+    device: Device = "cpu",
 ) -> None:
     """Translate a text, one line out for each line in. What looks wrong is told on stderr, with its line.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nextword.cli.inputs import read_text, warn_unknown
+from nextword.cli.options import Device, Json
 from nextword.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def write(
         Literal["text", "form"], typer.Option(help="form: tones, rhymes and what the form cost, line by line.")
     ] = "text",
     card: Annotated[Path | None, typer.Option(help="Typeset the best one in this file: .svg, .html or .png.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
+    as_json: Json = False,
+    device: Device = "cpu",
 ) -> None:
     """Write poems in a form: none breaks it, and what cannot be written is refused at once, with the reason.
 

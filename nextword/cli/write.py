@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from nextword.cli.inputs import save, warn_unknown
+from nextword.cli.options import Device
 from nextword.errors import NextwordError, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def write(
     prompt: Annotated[str, typer.Argument(help="How the text begins.")] = "",
     temperature: Annotated[float | None, typer.Option(help="Below 1 safer, above 1 wilder, 0 = greedy.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed and same keys, same text.")] = None,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Write a text token by token: choose among the likeliest, or have the model go on. Every step can be undone.
 
