@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -120,13 +121,19 @@ def keep_freed_memory() -> None:
         mallopt(M_TOP_PAD, 64 * 2**20)
 
 
+@cache
+def _commands() -> Any:
+    """All of them, made once in a process: that takes as long as to run a small one."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors of users are printed, bugs keep their traceback."""
     from nextword.cli.console import show_warnings
 
     show_warnings()
     try:
-        result = app(arguments, prog_name="nextword", standalone_mode=False)
+        result = _commands()(arguments, prog_name="nextword", standalone_mode=False)
         sys.stdout.flush()
         return int(result or 0)
     except NextwordError as error:
