@@ -10,6 +10,7 @@ import copy
 import importlib.util
 import json
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -328,7 +329,9 @@ def _quiet_transformers() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except (RunError, KeyboardInterrupt):
         raise
     except Exception as error:  # any bug or refusal of the library
