@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nextword.cli.inputs import chosen
-from nextword.cli.options import Device, Json
+from nextword.cli.options import (
+    Columns,
+    Device,
+    DocumentsAsTrained,
+    Json,
+    PromptFieldAsTrained,
+    TargetFieldAsTrained,
+    TextFieldAsTrained,
+)
 
 if TYPE_CHECKING:
     from nextword.checkpoint import Run
@@ -21,11 +29,11 @@ def compare(
     a: Annotated[Path, typer.Argument(help="Folder written by `nextword train`.")],
     b: Annotated[Path, typer.Argument(help="Another one, for the same task.")],
     data: Annotated[list[str], typer.Argument(help="Text, or the test set of a task, as for `nextword evaluate`.")],
-    documents: Annotated[str, typer.Option(help="block, line or file; left out: as in training.")] = "",
-    text_field: Annotated[str, typer.Option(help="Column that holds the text; left out: as in training.")] = "",
-    prompt_field: Annotated[str, typer.Option(help="Column of the prompt; left out: as in training.")] = "",
-    target_field: Annotated[str, typer.Option(help="Column of the target; left out: as in training.")] = "",
-    columns: Annotated[str, typer.Option(help="Columns of a table whose first line is a row: source,target.")] = "",
+    documents: DocumentsAsTrained = "",
+    text_field: TextFieldAsTrained = "",
+    prompt_field: PromptFieldAsTrained = "",
+    target_field: TargetFieldAsTrained = "",
+    columns: Columns = "",
     samples: Annotated[int, typer.Option(help="How many test sets are drawn from this one.", min=100)] = 1000,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Of runs for a task: how both answer, such as num_beams=1.")

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nextword.cli.inputs import chosen
-from nextword.cli.options import Device, Json
+from nextword.cli.options import (
+    Columns,
+    Device,
+    DocumentsAsTrained,
+    Json,
+    PromptFieldAsTrained,
+    TargetFieldAsTrained,
+    TextFieldAsTrained,
+)
 
 if TYPE_CHECKING:
     from nextword.applied.evaluation import Judged
@@ -25,11 +33,11 @@ if TYPE_CHECKING:
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder written by `nextword train`.")],
     data: Annotated[list[str], typer.Argument(help="Text files, folders or globs, as for `nextword train`.")],
-    documents: Annotated[str, typer.Option(help="block, line or file; left out: as in training.")] = "",
-    text_field: Annotated[str, typer.Option(help="Column that holds the text; left out: as in training.")] = "",
-    prompt_field: Annotated[str, typer.Option(help="Column of the prompt; left out: as in training.")] = "",
-    target_field: Annotated[str, typer.Option(help="Column of the target; left out: as in training.")] = "",
-    columns: Annotated[str, typer.Option(help="Columns of a table whose first line is a row: source,target.")] = "",
+    documents: DocumentsAsTrained = "",
+    text_field: TextFieldAsTrained = "",
+    prompt_field: PromptFieldAsTrained = "",
+    target_field: TargetFieldAsTrained = "",
+    columns: Columns = "",
     encoding: Annotated[str, typer.Option(help="Encoding of text files; left out: as in training.")] = "",
     errors: Annotated[str, typer.Option(help="Bytes that are no valid text: strict or replace.")] = "strict",
     out: Annotated[

@@ -36,6 +36,11 @@ TopP = Annotated[float | None, option(DRAWING, "From the likeliest that make up 
 MinP = Annotated[float | None, option(DRAWING, "From tokens this fraction as likely as the best.")]
 RepetitionPenalty = Annotated[float | None, option(DRAWING, "Above 1: what was said becomes less likely.")]
 Stop = Annotated[list[str] | None, option(ENDING, r"Before this text; \n is a newline. Repeatable.")]
+DocumentsAsTrained = Annotated[str, typer.Option(help="block, line or file; left out: as in training.")]
+TextFieldAsTrained = Annotated[str, typer.Option(help="Column that holds the text; left out: as in training.")]
+PromptFieldAsTrained = Annotated[str, typer.Option(help="Column of the prompt; left out: as in training.")]
+TargetFieldAsTrained = Annotated[str, typer.Option(help="Column of the target; left out: as in training.")]
+Columns = Annotated[str, typer.Option(help="Columns of a table whose first line is a row: source,target.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Any setting of generation, such as typical_p=0.9. Repeatable.")
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from nextword.cli.options import Json
+from nextword.cli.options import Columns, Json
 
 if TYPE_CHECKING:
     from nextword.text.records import Record
@@ -24,7 +24,7 @@ def pairs(
     out: Annotated[Path, typer.Option(help="File to write: .tsv or .jsonl, also .gz or .zst.")],
     prompt_field: Annotated[str, typer.Option(help="Column of the source; left out: by its name.")] = "",
     target_field: Annotated[str, typer.Option(help="Column of the target; left out: by its name.")] = "",
-    columns: Annotated[str, typer.Option(help="Columns of a table whose first line is a row: source,target.")] = "",
+    columns: Columns = "",
     max_ratio: Annotated[float, typer.Option(help="Words of the longer side for one of the shorter.")] = 3.0,
     max_words: Annotated[int, typer.Option(help="Most words of a side.")] = 200,
     source_script: Annotated[str, typer.Option(help="Script of the sources, such as Latin; left out: of most.")] = "",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nextword.cli.options import Device
+from nextword.cli.options import Columns, Device
 
 if TYPE_CHECKING:
     from nextword.models import LanguageModel
@@ -67,7 +67,7 @@ def train(
         str, typer.Option(help="Column that is read, but not learned; goes with --target-field.")
     ] = "",
     target_field: Annotated[str, typer.Option(help="Column that is learned, given the prompt.")] = "",
-    columns: Annotated[str, typer.Option(help="Columns of a table whose first line is a row: source,target.")] = "",
+    columns: Columns = "",
     encoding: Annotated[str, typer.Option(help="Encoding of text files; left out: utf-8.")] = "",
     errors: Annotated[str, typer.Option(help="Bytes that are no valid text: strict or replace.")] = "",
     config: Annotated[Path | None, typer.Option(help="Recipe in TOML; options given here go before it.")] = None,

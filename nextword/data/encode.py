@@ -90,9 +90,8 @@ def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
     batch, size = [], 0
     for piece in pieces:
         batch.append(piece)
-        size += (
-            len(piece.text) + 16 + (len(piece.reply.prompt) if piece.reply else 0)
-        )  # so that many tiny texts do not make a huge batch
+        prompt = piece.reply.prompt if piece.reply else ""
+        size += len(prompt) + len(piece.text) + 16  # so that many tiny texts do not make a huge batch
         if size >= BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
