@@ -8,6 +8,7 @@ Shapes: B rows, T tokens, C hidden size, V vocabulary, N tokens that carry loss.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,23 +138,26 @@ def next_token_loss(
     return loss, state
 
 
-def _rows(output: nn.Linear | OverLinear) -> int:
+def _rows(output: nn.Linear | OverLinear | Pointer) -> int:
     """Tokens whose logits are made at a time."""
     return max(1, CHUNK_ELEMENTS // output.out_features)
 
 
+def _summed(of: Callable[..., Tensor], size: int, *tensors: Tensor) -> Tensor:
+    """`of` each `size` rows of the tensors, together; what it makes on the way is made again for the gradients."""
+    total = torch.zeros((), device=tensors[0].device)
+    for chunk in zip(*(tensor.split(size) for tensor in tensors), strict=True):
+        total = total + checkpoint(of, *chunk, use_reentrant=False)
+    return total
+
+
 def _disagreements(output: nn.Linear | OverLinear, first: Tensor, second: Tensor) -> Tensor:
-    """The `disagreement` of two readings (N, C) of the same tokens; logits are made a chunk at a time, and again for
-    the gradients."""
+    """The `disagreement` of two readings (N, C) of the same tokens."""
 
     def of(one: Tensor, other: Tensor) -> Tensor:
         return disagreement(output(one), output(other))
 
-    parts = zip(first.split(_rows(output)), second.split(_rows(output)), strict=True)
-    total = torch.zeros((), device=first.device)
-    for one, other in parts:
-        total = total + checkpoint(of, one, other, use_reentrant=False)
-    return total
+    return _summed(of, _rows(output), first, second)
 
 
 def said_before(wanted: Tensor, starts: Tensor | None) -> Tensor:
@@ -184,11 +188,7 @@ def _unlikelihoods(
         probs = F.log_softmax(logits, -1, dtype=torch.float32).gather(1, candidates[rows]).exp()  # (n, T)
         return -(torch.log1p(-probs.clamp(max=MOST_CERTAIN)) * against[rows, places]).sum()
 
-    size = max(1, CHUNK_ELEMENTS // output.out_features)
-    total = torch.zeros((), device=features.device)
-    for chunk in zip(features.split(size), rows.split(size), places.split(size), strict=True):
-        total = total + checkpoint(of, *chunk, use_reentrant=False)
-    return total
+    return _summed(of, _rows(output), features, rows, places)
 
 
 def _sum_of_losses(output: nn.Linear | OverLinear, features: Tensor, targets: Tensor, terms: LossTerms) -> Tensor:
