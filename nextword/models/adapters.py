@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nextword.models.dropout import dropout
 from nextword.models.layers import Linear
 from nextword.models.quantize import to_int8
 
@@ -98,7 +99,7 @@ class Adapted(FrozenLinear):
         """(..., K) -> (..., N)"""
         dtype = _arithmetic(x)
         y = self._product(x.to(dtype))
-        low = F.linear(F.dropout(x, self.dropout, self.training).to(dtype), self.down.to(dtype))  # (..., R)
+        low = F.linear(dropout(x, self.dropout, self.training).to(dtype), self.down.to(dtype))  # (..., R)
         up = (self.scale * self._apart()).to(dtype)  # (N, R)
         y = torch.addmm(y.flatten(0, -2), low.flatten(0, -2), up.T).view_as(y)
         if self.magnitude is not None:

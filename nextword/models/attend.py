@@ -8,9 +8,9 @@ Shapes: B rows, T new tokens, S all tokens so far, H heads, G key/value heads, D
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from nextword.models.dropout import dropout as drop
 from nextword.models.layers import soft_cap
 
 WHOLE = 512
@@ -50,7 +50,7 @@ def attend_causal(
         hidden = torch.full((T, T), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
         if mask is not None:
             hidden = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, -torch.inf)
-        weights = F.dropout((scores + hidden).softmax(-1), dropout).view(B * G, H // G * T, T)
+        weights = drop((scores + hidden).softmax(-1), dropout).view(B * G, H // G * T, T)
         return torch.bmm(weights, v.reshape(B * G, T, D)).view(B, H, T, D)
 
 
@@ -67,7 +67,7 @@ def attend_capped(
     scores = soft_cap(q @ k.transpose(2, 3), cap).view(B, H, T, S)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    weights = F.dropout(scores.softmax(-1), dropout).view(B, G, H // G * T, S)
+    weights = drop(scores.softmax(-1), dropout).view(B, G, H // G * T, S)
     return (weights @ v).view(B, H, T, D)
 
 
@@ -84,5 +84,5 @@ def attend_source(
     scores = torch.bmm(q, k.reshape(B * G, S, D).transpose(1, 2)).view(B, H, T, S)
     hidden = torch.zeros_like(padding, dtype=scores.dtype).masked_fill_(padding, torch.finfo(scores.dtype).min)
     weights = (scores + hidden[:, None, None]).softmax(-1)  # finite: a row of padding must not become NaN
-    kept = F.dropout(weights, dropout).to(v.dtype).view(B * G, H // G * T, S)
+    kept = drop(weights, dropout).to(v.dtype).view(B * G, H // G * T, S)
     return torch.bmm(kept, v.reshape(B * G, S, D)).view(B, H, T, D), weights

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nextword.models.base import LanguageModel, ModelConfig, State
+from nextword.models.dropout import Dropout
 from nextword.models.layers import Linear, tie
 from nextword.models.pointer import Pointer
 from nextword.models.recurrent import LAYERS, RecurrentState, few_steps
@@ -145,7 +146,7 @@ class AttentionRnn(LanguageModel):
         self.projection = Linear(C, E, bias=False) if features != C else nn.Identity()
         output = Linear(features, V)
         self.output = Pointer(output) if config.pointer else output
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.zeros_(output.bias)
         if config.tied:

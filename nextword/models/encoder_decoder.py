@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nextword.models.attend import attend_source
 from nextword.models.base import LanguageModel, State
+from nextword.models.dropout import Dropout
 from nextword.models.key_values import TransformerState, stored
 from nextword.models.layers import Linear, tie
 from nextword.models.pointer import Pointer
@@ -131,7 +132,7 @@ class DecoderBlock(nn.Module):
         self.source_attention = CrossAttention(config)
         self.mlp_norm = norm_layer(config)
         self.mlp = MLP(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self,
@@ -173,7 +174,7 @@ class EncoderDecoder(LanguageModel):
         self.norm = norm_layer(config)
         output = Linear(C, V, bias=False)
         self.output = Pointer(output) if config.pointer else output
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         reading, writing = 2 * len(self.encoder), 3 * len(self.decoder)
         init_weights(self, lambda name: reading if name.startswith("encoder.") else writing)
         if config.tied:

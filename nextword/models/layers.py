@@ -1,44 +1,10 @@
-"""Layers shared by architectures: products, norms, dropout.
-
-Shapes: B rows, T new tokens, C hidden size.
-"""
+"""Layers shared by architectures: products and norms."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-
-class LockedDropout(nn.Module):
-    """Dropout whose mask is drawn once a row and kept for all its time steps (Gal & Ghahramani 2016)."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C)"""
-        if not self.training or not self.p:
-            return x
-        mask = x.new_empty(x.size(0), 1, x.size(2)).bernoulli_(1 - self.p).div_(1 - self.p)
-        return x * mask
-
-
-class TokenDropout(nn.Module):
-    """Zeroes the embedding of some tokens of the vocabulary, wherever they stand (Gal & Ghahramani 2016)."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor, tokens: Tensor, vocab_size: int) -> Tensor:
-        """(B, T, C) embeddings of `tokens` (B, T) -> (B, T, C)"""
-        if not self.training or not self.p:
-            return x
-        keep = x.new_empty(vocab_size).bernoulli_(1 - self.p).div_(1 - self.p)
-        return x * keep[tokens].unsqueeze(-1)
-
 
 FEW_ROWS = 4  # up to here, weight @ x.T is the fastest product; measured in benchmarks/linear.py
 _MKL = torch.backends.mkl.is_available()

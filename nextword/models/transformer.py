@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nextword.models.attend import WHOLE, attend_capped, attend_causal, attend_one
 from nextword.models.base import LanguageModel, ModelConfig, State
+from nextword.models.dropout import Dropout
 from nextword.models.key_values import TransformerState
 from nextword.models.layers import Linear, RMSNorm, SoftCapped, tie
 from nextword.models.positions import RopeScaling, Rotary, rotate
@@ -276,7 +277,7 @@ class Block(nn.Module):
         self.mlp_norm = norm_layer(config) if before else nn.Identity()
         self.mlp = MLP(config)
         self.mlp_post_norm = norm_layer(config) if after else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self,
@@ -336,7 +337,7 @@ class Transformer(LanguageModel):
         self.norm = norm_layer(config)
         output = Linear(C, V, bias=False)
         self.output = SoftCapped(output, config.logit_softcap) if config.logit_softcap else output
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self._run_block: Callable[..., Tensor] = _run_block
         init_weights(self, lambda name: 2 * config.num_layers)
         if config.tied:
