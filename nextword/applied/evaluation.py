@@ -15,6 +15,7 @@ from nextword.generator import TextGenerator
 from nextword.metrics.score import Rows, Score
 from nextword.scoring import score_text
 from nextword.tasks.base import Item, Task
+from nextword.tasks.lengths import mark
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,23 @@ def judge(
     scores = task.scores(outputs, items, tokenized)
     cut = sum(answer.cut > 0 for answer in found)
     return Judged(outputs, scores, baselines, task.headline, cut, seconds, unusual(generator, settings))
+
+
+def at_each_length(
+    generator: TextGenerator,
+    task: Task,
+    items: Sequence[Item],
+    settings: Mapping[str, Any],
+    lengths: int,
+    told: Callable[[str], object] = lambda said: None,
+) -> dict[str, list[Score]]:
+    """The metrics of the answers when each length is asked for that the run knows: whether it keeps to them."""
+    found = {}
+    for bucket in range(1, lengths + 1):
+        prompts = [mark(bucket) + item.prompt for item in items]
+        outputs = [answer.text for answer in answers(generator, prompts, {"seed": 0, **settings}, told)]
+        found[f"length {bucket}"] = task.scores(outputs, items, False)
+    return found
 
 
 def unusual(generator: TextGenerator, settings: Mapping[str, Any]) -> str:

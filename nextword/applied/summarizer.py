@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ from nextword.generator import TextGenerator
 from nextword.metrics.summaries import novelty, unsupported
 from nextword.metrics.summaries import words as words_of
 from nextword.tasks.base import tidy
+from nextword.tasks.lengths import bucket_named, mark
 from nextword.text.sentences import joined, sentences
 
 
@@ -56,18 +57,21 @@ class Summary:
 class Summarizer:
     """A generator that summarizes."""
 
-    def __init__(self, generator: TextGenerator) -> None:
-        self.generator = generator
+    def __init__(self, generator: TextGenerator, bounds: Sequence[int] = ()) -> None:
+        """`bounds` of the lengths that it was trained to know: see `nextword.tasks.lengths`."""
+        self.generator, self.bounds = generator, bounds
 
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu") -> Self:
         """From a run folder. Raises RunError if it cannot be read, UsageError if it is none for summarization."""
-        return cls(TextGenerator.of(load_for("summarization", run, device=device)))
+        loaded = load_for("summarization", run, device=device)
+        return cls(TextGenerator.of(loaded), loaded.config["task"].get("length_bounds", ()))
 
     def summarize(
         self,
         text: str,
         *,
+        length: str = "",
         words: tuple[int, int] | None = None,
         again: bool = False,
         told: Callable[[str], object] = lambda said: None,
@@ -76,24 +80,27 @@ class Summarizer:
         """A summary of `text`; `settings` of GenerationConfig go before those of the run.
 
         A document that the model cannot read at once is cut between sentences into parts of like length; their
-        summaries follow each other, or with `again` are summarized again until one part is left. `words` is the least
-        and the most that a summary (of a part, where there are several) has, as nearly as tokens tell. Raises
-        UsageError for a text without words, and for settings.
+        summaries follow each other, or with `again` are summarized again until one part is left. A summary (of a part,
+        where there are several) has a `length` that the run was trained to know, "short", "medium", "long" or "1"
+        to the number of them; `words` is the least and the most that it has, as nearly as tokens tell. Raises
+        UsageError for a text without words, for a length that the run does not know, and for settings.
         """
         text = tidy(text)
         if not words_of(text):
             raise UsageError("there is nothing to summarize: the text has no words")
-        parts = self.parts(text)
+        asked = self._mark(length) if length else ""
+        parts = self.parts(text, asked)
         number = len(parts)
         chosen = settings | (self._length(text, words) if words else {})
         while True:
             told(f"{len(parts)} part{'s' if len(parts) > 1 else ''}")
-            found = [answer.text for answer in answers(self.generator, parts, {"seed": 0, **chosen})]
+            prompts = [asked + part for part in parts]
+            found = [answer.text for answer in answers(self.generator, prompts, {"seed": 0, **chosen})]
             whole = joined([one for one in found if one])
             shorter = len(words_of(whole)) < sum(len(words_of(part)) for part in parts)
             if not again or len(parts) == 1 or not whole or not shorter:
                 break
-            parts = self.parts(whole)
+            parts = self.parts(whole, asked)
         return Summary(
             whole,
             _statements(whole, text),
@@ -103,12 +110,13 @@ class Summarizer:
             len(words_of(text)) / max(len(words_of(whole)), 1),
         )
 
-    def parts(self, text: str) -> list[str]:
-        """The text in as few parts as the model can read, about equally long, cut between sentences or, where it has
+    def parts(self, text: str, before: str = "") -> list[str]:
+        """The text in as few parts as the model can read behind `before`, about equally long, cut between sentences or, where it has
         lines, between lines. A sentence that is too long by itself is a part, whose end is not read."""
         limit, tokenizer = self.generator.model.max_seq_len, self.generator.tokenizer
-        if limit is None or len(tokenizer.encode(text)) < limit - 1:
+        if limit is None or len(tokenizer.encode(before + text)) < limit - 1:
             return [text]
+        limit = max(limit - len(tokenizer.encode(before)), 3)
         units = text.splitlines() if "\n" in text else sentences(text)
         sizes = [len(tokenizer.encode(unit)) + 1 for unit in units]
         number = -(-sum(sizes) // (limit - 2))
@@ -122,6 +130,15 @@ class Summarizer:
             parts[-1].append(unit)
             size += length
         return ["\n".join(part) if "\n" in text else joined(part) for part in parts]
+
+    def _mark(self, length: str) -> str:
+        """What asks for that length."""
+        if not self.bounds:
+            raise UsageError(
+                "this run knows no lengths: it was trained without task.length_buckets",
+                hint="Say how many words, such as --words 10-30, or train with --set task.length_buckets=3",
+            )
+        return mark(bucket_named(length, self.bounds))
 
     def _length(self, text: str, words: tuple[int, int]) -> dict[str, int]:
         """Settings for so many words, by how many tokens a word of this text has."""

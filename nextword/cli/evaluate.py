@@ -95,7 +95,7 @@ def evaluate(
         read = reading_as(task, recorded, given, data)
         test = list(items(task, data, read))  # a mistake in the data shows before any work
         result, figures = _predict(loaded, [Rows(task, data, read)], read)
-        judged = answer(loaded, task, test, settings)
+        judged = _beside_its_lengths(loaded, task, test, settings, answer(loaded, task, test, settings))
         figures |= judged.to_dict()
         if out:
             _write(out, test, judged.outputs)
@@ -178,6 +178,22 @@ def _beside_its_form(
         scores = [*scores, copied_lines(judged.outputs, known)]
         beside = [*beside, copied_lines(poems, known)]
     return replace(judged, scores=scores, beside={"in the form": beside})
+
+
+def _beside_its_lengths(
+    loaded: Run, task: Task, test: list[Item], settings: dict[str, Any], judged: Judged
+) -> Judged:
+    """Judged, and beside it what comes of asking for each length that the run knows, if any."""
+    from nextword.applied.evaluation import at_each_length
+    from nextword.cli.console import counting
+    from nextword.generator import TextGenerator
+
+    lengths = loaded.config["task"].get("length_buckets", 0)
+    if not lengths:
+        return judged
+    with counting("of each length", len(test) * lengths) as advance:
+        beside = at_each_length(TextGenerator.of(loaded), task, test, settings, lengths, lambda said: advance(""))
+    return replace(judged, beside=judged.beside | beside)
 
 
 def _write(out: Path, test: list[Item], outputs: list[str]) -> None:

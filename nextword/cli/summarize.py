@@ -20,6 +20,9 @@ def summarize(
     text: Annotated[
         str | None, typer.Argument(help="A file, a text, or - for standard input; left out: what is piped in.")
     ] = None,
+    length: Annotated[
+        str, typer.Option(help="short, medium or long, of a run trained with task.length_buckets; or 1, 2, ...")
+    ] = "",
     words: Annotated[str, typer.Option(help="Its length, about: 30, or at least and at most: 10-30.")] = "",
     again: Annotated[
         bool,
@@ -44,11 +47,11 @@ def summarize(
     from nextword.applied.summarizer import Summarizer
 
     settings = chosen({"num_beams": num_beams}, set_ or ())
-    length = _range(words) if words else None
+    least_and_most = _range(words) if words else None
     summarizer = Summarizer.load(run, device)
     document = given_text(text, "summarize")
     warn_unknown(summarizer.generator.tokenizer, document)
-    found = summarizer.summarize(document, words=length, again=again, **settings)
+    found = summarizer.summarize(document, length=length, words=least_and_most, again=again, **settings)
     if not found.text:
         print("Warning: the summary is empty", file=sys.stderr)
     for name in found.unsupported:

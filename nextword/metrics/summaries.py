@@ -70,9 +70,9 @@ def rouge_scores(outputs: Sequence[str], references: Sequence[Sequence[str]]) ->
 def source_scores(outputs: Sequence[str], sources: Sequence[str]) -> list[Score]:
     """What the sources tell of summaries, each a mean over texts.
 
-    unsupported: numbers and names that the source lacks. novelty: % of word bigrams that it lacks. compression: its
-    words for one of the summary. coverage, density: % of words in fragments copied from it, and the mean squared
-    length of these (Grusky et al. 2018).
+    unsupported: numbers and names that the source lacks. novelty: % of word bigrams that it lacks. length: in words.
+    compression: words of the source for one of the summary. coverage, density: % of words in fragments copied from it,
+    and the mean squared length of these (Grusky et al. 2018).
     """
     pairs = list(zip(outputs, sources, strict=True))
     fragments = [_fragments(words(output), words(source)) for output, source in pairs]
@@ -81,6 +81,7 @@ def source_scores(outputs: Sequence[str], sources: Sequence[str]) -> list[Score]
     return [
         mean_score("unsupported", [len(unsupported(*pair)) for pair in pairs], higher_is_better=False),
         mean_score("novelty", [100 * novelty(*pair) for pair in pairs], higher_is_better=None),
+        mean_score("length", [len(words(output)) for output in outputs], "words", higher_is_better=None),
         mean_score("compression", [len(words(source)) / n for (_, source), n in zip(pairs, lengths, strict=True)],
                    higher_is_better=None),
         mean_score("coverage", [100 * sum(parts) / n for parts, n in counted], higher_is_better=None),

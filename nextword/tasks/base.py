@@ -15,6 +15,7 @@ from typing import Any
 from nextword.errors import DataError
 from nextword.metrics.score import Score
 from nextword.tasks.aligned import aligned, are_aligned
+from nextword.tasks.lengths import marked
 from nextword.text.records import Example, ReadConfig, Record, Source, read_records, text_of
 
 logger = logging.getLogger(__name__)
@@ -68,9 +69,9 @@ class Rows:
     Raises DataError, on the way, for what cannot be read. Examples with an empty side are left out, which is told once.
     """
 
-    def __init__(self, task: Task, sources: Sequence[Source], read: ReadConfig) -> None:
-        """`read` has all its columns: see `with_columns`."""
-        self.task, self.sources, self.read = task, sources, read
+    def __init__(self, task: Task, sources: Sequence[Source], read: ReadConfig, bounds: Sequence[int] = ()) -> None:
+        """`read` has all its columns: see `with_columns`. `bounds` of lengths: prompts get marks, see `lengths`."""
+        self.task, self.sources, self.read, self.bounds = task, sources, read, bounds
         self._told = False
 
     def __iter__(self) -> Iterator[Record]:
@@ -83,7 +84,8 @@ class Rows:
                 empty.append(record.source)
             for example in whole:
                 # The longest prompt tells a conversation from others; of a pair it is the prompt.
-                row = {prompt_field: example.prompt, target_field: example.target, GROUP: whole[-1].prompt}
+                shown = marked(example, self.bounds)
+                row = {prompt_field: shown.prompt, target_field: shown.target, GROUP: whole[-1].prompt}
                 yield Record(row, record.source)
         if empty and not self._told:
             logger.warning("left out, for a side is empty: %d, the first at %s", len(empty), empty[0])

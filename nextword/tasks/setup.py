@@ -14,6 +14,7 @@ from nextword.errors import DataError, UsageError
 from nextword.tasks.aligned import are_aligned
 from nextword.tasks.base import Rows, Task, records_of
 from nextword.tasks.languages import is_language, languages_of
+from nextword.tasks.lengths import bounds_of
 from nextword.tasks.registry import task_named
 from nextword.text.records import ReadConfig, Record, Source
 from nextword.tokenizers.chat import CHAT_TEMPLATE
@@ -33,6 +34,10 @@ class TaskConfig(Config):
     """Of translation: from which language to which, ["en", "zh"]; left out: as columns, files or their folder say."""
     tokenized: bool = False
     """The texts are tokenized already, as much data of the literature is: BLEU takes them as they are."""
+    length_buckets: int = Field(default=0, ge=0, le=9)
+    """Of summarization: how many lengths `nextword summarize --length` may ask for, 3 = short, medium and long."""
+    length_bounds: Annotated[tuple[int, ...], Field(strict=False)] = ()
+    """The least words of each length but the shortest; left out: such that each has its equal share of the summaries."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,26 @@ def set_up(
     if task.name == "translation" and not config.languages:
         languages = languages_of((read.prompt_field, read.target_field), sources)
         config = config.model_copy(update={"languages": languages})
-    rows: list[Source] = [Rows(task, sources, read)]
-    held_out: list[Source] = [Rows(task, valid, with_columns(task, settled["data"], valid))] if valid else []
+    config = _with_lengths(config, task, sources, read)
+    bounds = config.length_bounds
+    rows: list[Source] = [Rows(task, sources, read, bounds)]
+    held_out: list[Source] = [Rows(task, valid, with_columns(task, settled["data"], valid), bounds)] if valid else []
     corpus = ", ".join(str(one) for one in sources if isinstance(one, str | Path))
     return Setup(settled, rows, held_out, config, dict(task.generation), corpus, task.template)
+
+
+def _with_lengths(config: TaskConfig, task: Task, sources: Sequence[Source], read: ReadConfig) -> TaskConfig:
+    """With the bounds of its lengths, which a pass over the answers tells."""
+    buckets, bounds = config.length_buckets, config.length_bounds
+    if not buckets and not bounds:
+        return config
+    if task.name != "summarization":
+        raise UsageError(f"task.length_buckets is of summarization, not of {task.name}", hint="Leave it out")
+    if bounds and (len(bounds) + 1 != buckets or list(bounds) != sorted(set(bounds))):
+        raise UsageError(f"task.length_bounds = {list(bounds)}: expected {max(buckets - 1, 0)} rising numbers of words")
+    examples = (example for record in records_of(task, sources, read) for example in task.examples(record, read))
+    bounds = bounds or bounds_of((example.target for example in examples if example.target), buckets)
+    return config.model_copy(update={"length_bounds": bounds})
 
 
 def completed(task: Task, values: Mapping[str, Mapping[str, Any]], begun: bool = False) -> Values:
