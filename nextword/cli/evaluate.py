@@ -214,7 +214,7 @@ def _print_judged(judged: Judged) -> None:
     from nextword.cli.console import out as console
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     others = judged.beside | judged.baselines
     for heading in ("run", *others):
         table.add_column(heading, justify="right")

@@ -103,6 +103,8 @@ def _with_lengths(config: TaskConfig, task: Task, sources: Sequence[Source], rea
         return config
     if task.name != "summarization":
         raise UsageError(f"task.length_buckets is of summarization, not of {task.name}", hint="Leave it out")
+    if buckets == 1:
+        raise UsageError("task.length_buckets = 1: expected 2 to 9, or 0 for none", hint="3 = short, medium and long")
     if bounds and (len(bounds) + 1 != buckets or list(bounds) != sorted(set(bounds))):
         raise UsageError(f"task.length_bounds = {list(bounds)}: expected {max(buckets - 1, 0)} rising numbers of words")
     examples = (example for record in records_of(task, sources, read) for example in task.examples(record, read))

@@ -11,6 +11,7 @@ from nextword.applied.answers import Answer
 from nextword.applied.summarizer import Summarizer
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
+from nextword.metrics.summaries import words
 from nextword.models import build_model, model_config
 
 TEXT = "Anna went to Paris. It rained all day. She saw 3 museums. Then she took the train home."
@@ -30,12 +31,12 @@ def read(monkeypatch):
     return found
 
 
-def summarizer(max_seq_len=0):
-    tokenizer = CharTokenizer("".join(sorted(set(TEXT + "他走了。今天下雨"))))
+def summarizer(max_seq_len=0, bounds=()):
+    tokenizer = CharTokenizer("".join(sorted(set(TEXT + "他走了。今天下雨length 3\n"))))
     torch.manual_seed(0)
     kind = {"type": "transformer", "num_heads": 2, "max_seq_len": max_seq_len} if max_seq_len else {"type": "gru"}
     settings = {"hidden_size": 8, "num_layers": 1, "vocab_size": tokenizer.vocab_size, **kind}
-    return Summarizer(TextGenerator(build_model(model_config(settings)).eval(), tokenizer))
+    return Summarizer(TextGenerator(build_model(model_config(settings)).eval(), tokenizer), bounds)
 
 
 def test_each_sentence_has_its_source(read):
@@ -85,6 +86,14 @@ def test_summaries_of_parts_are_summarized_again_until_one_is_left(read):
     assert found.parts == 2
 
 
+def test_every_part_asks_for_the_length_and_has_room_for_it(read):
+    found = summarizer(45, (5, 9)).summarize(TEXT, length="long")
+    (prompts, _) = read[0]
+    assert found.parts == len(prompts) > len(summarizer(45).parts(TEXT))
+    assert all(prompt.startswith("length 3\n") and len(prompt) < 44 for prompt in prompts)
+    assert found.compression * len(words(found.text)) == 18  # the mark is no word of the text
+
+
 def test_words_become_tokens(read):
     summarizer().summarize(TEXT, words=(4, 10))
     settings = read[0][1]
@@ -98,7 +107,7 @@ def test_nothing_cannot_be_summarized(text, read):
         summarizer().summarize(text)
 
 
-@pytest.mark.parametrize("words", [(5, 3), (0, 0)])
-def test_a_length_that_is_none(words, read):
+@pytest.mark.parametrize("limits", [(5, 3), (0, 0)])
+def test_a_length_that_is_none(limits, read):
     with pytest.raises(UsageError, match="expected the least and the most"):
-        summarizer().summarize(TEXT, words=words)
+        summarizer().summarize(TEXT, words=limits)

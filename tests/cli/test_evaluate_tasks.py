@@ -27,7 +27,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.txt").write_text("\n\n".join(row["fr"] for row in PAIRS), encoding="utf-8")
     for name, options in (
         ("translator", ["pairs.jsonl", "--task", "translation"]),
-        ("summarizer", ["docs.jsonl", "--task", "summarization"]),
+        ("summarizer", ["docs.jsonl", "--task", "summarization", "--set", "task.length_buckets=2"]),
         ("plain", ["text.txt"]),
     ):
         data, *task = options
@@ -76,9 +76,18 @@ def test_a_summarizer_is_told_what_sentences_of_the_text_would_reach(capsys):
     pytest.importorskip("rouge_score")
     assert run(["evaluate", "summarizer", "docs.jsonl", *QUICK]) == 0
     out = capsys.readouterr().out
+    assert all(name in out for name in ("ROUGE-Lsum", "compression"))  # whole, however many columns
     assert all(f"{name}-1" in out for name in ("lead", "longest", "textrank"))
     assert "Note: lead-1 is better: ROUGE-1" in out
     assert "rouge-score|F1|stem:porter" in out
+
+
+def test_a_summarizer_is_asked_for_each_length_that_it_knows(capsys):
+    pytest.importorskip("rouge_score")
+    figures = figures_of(capsys, "evaluate", "summarizer", "docs.jsonl", *QUICK)
+    assert list(figures["beside"]) == ["length 1", "length 2"]
+    assert figures["beside"]["length 2"].keys() == figures["metrics"].keys()
+    assert run(["summarize", "summarizer", DOCS[0]["document"], "--length", "long", "--set", "max_tokens=5"]) == 0
 
 
 def test_a_comparison_of_texts_is_by_document(capsys):

@@ -1,0 +1,66 @@
+"""How long an answer is to be, in buckets: a mark before the prompt tells in training which its answer falls into, and
+afterwards asks for one (Fan, Grangier & Auli 2018, Controllable Abstractive Summarization, section 2.1).
+
+Buckets hold equal shares of the training data, so that each is learned from as much. Lengths are in words as the
+metrics count them, where a Chinese character is a word.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from itertools import pairwise
+
+from nextword.errors import DataError, UsageError, did_you_mean
+from nextword.metrics.summaries import words
+from nextword.text.records import Example
+
+UNMARKED = 4
+"""One example in so many has no mark, by its hash: so a model learns to choose a length by itself, too."""
+
+
+def bounds_of(texts: Iterable[str], buckets: int) -> tuple[int, ...]:
+    """The least words of each bucket but the first, for equal shares of `texts`. Raises DataError if their lengths do
+    not part so.
+
+    >>> bounds_of(["a", "a b", "a b c", "a b c d", "a b c d e", "a b c d e f"], 3)
+    (3, 5)
+    """
+    lengths = sorted(len(words(text)) for text in texts)
+    bounds = tuple(lengths[len(lengths) * i // buckets] for i in range(1, buckets)) if lengths else ()
+    if not bounds or any(low >= high for low, high in pairwise((lengths[0], *bounds))):
+        raise DataError(
+            f"task.length_buckets = {buckets}: the lengths of the answers, {len(set(lengths))} different ones, do not "
+            "part into so many",
+            hint="Ask for fewer, or leave it out",
+        )
+    return bounds
+
+
+def mark(bucket: int) -> str:
+    """What stands before the prompt of an answer in this bucket, 1 being the shortest: a line of plain text, which any
+    tokenizer can write."""
+    return f"length {bucket}\n"
+
+
+def marked(example: Example, bounds: Sequence[int]) -> Example:
+    """The example as a model learns it that has buckets of these bounds; without any, as it is."""
+    digest = sha256(f"{example.prompt}\n{example.target}".encode()).digest()
+    if not bounds or digest[0] % UNMARKED == 0:
+        return example
+    return replace(example, prompt=mark(1 + bisect_right(bounds, len(words(example.target)))) + example.prompt)
+
+
+def bucket_named(name: str, bounds: Sequence[int]) -> int:
+    """The bucket that is meant by a number from 1 on, or by short, medium or long. Raises UsageError for neither.
+
+    >>> bucket_named("short", [10, 20]), bucket_named("long", [10, 20]), bucket_named("2", [10, 20])
+    (1, 3, 2)
+    """
+    number = len(bounds) + 1
+    buckets = {"short": 1, "medium": (number + 1) // 2, "long": number} | {str(i): i for i in range(1, number + 1)}
+    if name not in buckets:
+        raise UsageError(f"unknown length {name!r}. {did_you_mean(name, buckets)}")
+    return buckets[name]

@@ -1,0 +1,79 @@
+"""Lengths in buckets: equal shares of the answers, and a mark before the prompts that tells which."""
+
+from bisect import bisect_right
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nextword.errors import DataError, UsageError
+from nextword.tasks.lengths import bounds_of, bucket_named, mark, marked
+from nextword.tasks.setup import set_up
+from nextword.text.records import Example
+
+ROWS = [{"document": f"doc {i} 说了什么", "summary": "字" * (1 + i % 30)} for i in range(300)]
+"""Ten summaries of each length from 1 to 30 characters."""
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=80), st.integers(2, 5))
+def test_buckets_are_equal_but_for_answers_of_one_length(lengths, buckets):
+    texts = ["word " * length for length in lengths]
+    try:
+        bounds = bounds_of(texts, buckets)
+    except DataError:
+        assert max(Counter(lengths).values()) >= len(lengths) // buckets  # one length fills a bucket by itself
+        return
+    held = Counter(bisect_right(bounds, length) for length in lengths)
+    assert sorted(held) == list(range(buckets))
+    assert max(held.values()) - len(lengths) / buckets <= max(Counter(lengths).values())
+
+
+def test_a_chinese_character_is_a_word():
+    assert bounds_of(["一", "一二", "一二三", "一二三四"], 2) == (3,)
+
+
+def test_examples_are_marked_and_some_are_not():
+    examples = [Example(f"text {i}", "word " * (1 + i % 3)) for i in range(400)]
+    shown = [marked(example, (2, 3)) for example in examples]
+    assert 70 <= sum(a == b for a, b in zip(examples, shown, strict=True)) <= 130  # one in four
+    for i, (before, after) in enumerate(zip(examples, shown, strict=True)):
+        assert after in (before, Example(mark(1 + i % 3) + before.prompt, before.target))
+    assert [marked(example, ()) for example in examples] == examples
+
+
+def test_a_task_with_lengths_learns_their_bounds_from_its_data():
+    setup = set_up({"task": {"name": "summarization", "length_buckets": 3}}, [ROWS], valid=[ROWS[:9]])
+    assert setup.task.length_bounds == (11, 21)
+    rows = [row for rows in setup.sources for row in rows]
+    prompts = Counter(row["document"].partition("\n")[0] for row in rows)
+    assert {mark(n).strip() for n in (1, 2, 3)} <= prompts.keys()
+    assert [row["group"] for row in rows] == [row["document"] for row in ROWS]  # held out by text, whatever its mark
+    assert any(row["document"].startswith("length 1\n") for row in setup.valid[0])
+    again = set_up({"task": setup.task.model_dump()}, [ROWS[:12]])
+    assert again.task.length_bounds == (11, 21)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"length_buckets": 1}, "length_buckets = 1: expected 2 to 9"),
+        ({"length_buckets": 3, "length_bounds": [9]}, r"length_bounds = \[9\]: expected 2 rising numbers"),
+        ({"length_bounds": [9]}, r"expected 0 rising numbers"),
+        ({"length_buckets": 9, "source": 4}, "lengths of the answers, 4 different ones, do not part into so many"),
+        ({"length_buckets": 3, "name": "translation"}, "is of summarization, not of translation"),
+    ],
+)
+def test_lengths_that_cannot_be_are_one_line(settings, message):
+    rows = ROWS[: settings.pop("source", 300)]
+    with pytest.raises((UsageError, DataError), match=message):
+        set_up({"task": {"name": "summarization"} | settings, "data": NAMES}, [rows])
+
+
+NAMES = {"prompt_field": "document", "target_field": "summary"}
+
+
+@pytest.mark.parametrize(("name", "message"), [("lnog", "Did you mean long"), ("4", "Known: short, medium, long, 1")])
+def test_an_unknown_length(name, message):
+    with pytest.raises(UsageError, match=message):
+        bucket_named(name, (5, 9))
