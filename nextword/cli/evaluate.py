@@ -180,9 +180,7 @@ def _beside_its_form(
     return replace(judged, scores=scores, beside={"in the form": beside})
 
 
-def _beside_its_lengths(
-    loaded: Run, task: Task, test: list[Item], settings: dict[str, Any], judged: Judged
-) -> Judged:
+def _beside_its_lengths(loaded: Run, task: Task, test: list[Item], settings: dict[str, Any], judged: Judged) -> Judged:
     """Judged, and beside it what comes of asking for each length that the run knows, if any."""
     from nextword.applied.evaluation import at_each_length
     from nextword.cli.console import counting

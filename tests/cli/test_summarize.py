@@ -43,7 +43,10 @@ def test_a_file_is_summarized(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["run", "x", "--words", "many"], "--words 'many': expected a number or two"),
-        (["run", "x", "--length", "short"], "this run knows no lengths: it was trained without task.length_buckets. Say"),
+        (
+            ["run", "x", "--length", "short"],
+            "this run knows no lengths: it was trained without task.length_buckets. Say",
+        ),
         (["run", "..."], "nothing to summarize"),
         (["run", "nosuch.txt"], "nosuch.txt: no such file"),
     ],
