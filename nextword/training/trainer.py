@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,7 @@ from nextword.training.logs import RunLogger
 from nextword.training.optimizers import build_optimizers
 from nextword.training.order import batches_for
 from nextword.training.parallel import Spread, like
+from nextword.training.position import Position
 from nextword.training.precision import autocast, choose_precision
 from nextword.training.schedules import lr_factor
 from nextword.training.terms import loss_terms, token_dropout
@@ -44,34 +45,6 @@ from nextword.training.terms import loss_terms, token_dropout
 PAUSES = ("eval", "sample", "checkpoint")
 EVALUATIONS = 10  # in a run, unless eval_every says otherwise
 PAUSE_SHARE = 0.1  # of a time budget: pauses that would take more are left out, but for the last
-
-
-@dataclass
-class Position:
-    """Where a run stands; part of every checkpoint."""
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    step_seconds: float = 0.0
-    """Spent in steps alone, pauses left out."""
-    best_loss: float | None = None
-    best_step: int = 0
-    loss: float | None = None
-    """Of the latest evaluation."""
-    evals_since_best: int = 0
-    plateau_factor: float = 1.0
-    evals_since_halving: int = 0
-    pause_seconds: float = 0.0
-    """Spent in pauses."""
-    pause_cost: float = 0.0
-    """Seconds of an evaluation, a sample and a save: what the end of the run needs."""
-    done: dict[str, int] = field(default_factory=dict)
-    """The step after which each of PAUSES was done last."""
-    marks: dict[str, int] = field(default_factory=dict)
-    """The tenth of the run in which it was, for those without an interval in steps."""
-    compiled: bool = False
-    """The layers were compiled: a resumed run computes the same only if they are again."""
 
 
 class _Interrupted(Exception):
@@ -315,16 +288,12 @@ class Trainer:
                 apart=self.batches.whole_examples,
                 spread=self.spread,
             )
-        best = position.best_loss is None or result.loss < position.best_loss
-        position.loss = result.loss
-        position.evals_since_best = 0 if best else position.evals_since_best + 1
-        position.evals_since_halving = 0 if best else position.evals_since_halving + 1
+        best = position.judge(result.loss)
         if best:
-            self.best, position.best_loss, position.best_step = result, result.loss, position.step
+            self.best = result
             self._keep_weights()
-        elif self.config.schedule == "plateau" and position.evals_since_halving >= self.config.plateau_patience:
-            position.plateau_factor /= 2
-            position.evals_since_halving = 0
+        elif self.config.schedule == "plateau":
+            position.halve_rate_after(self.config.plateau_patience)
         self._did("eval")
         logger.log(
             position.step,
