@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from nextword.applied.answers import answers, fitted
 from nextword.generator import TextGenerator
+from nextword.metrics.learned import Metric
 from nextword.metrics.score import Rows, Score
 from nextword.scoring import score_text
 from nextword.tasks.base import Item, Task
@@ -84,6 +85,19 @@ def judge(
     scores = task.scores(outputs, items, tokenized)
     cut = sum(answer.cut > 0 for answer in found)
     return Judged(outputs, scores, baselines, task.headline, cut, seconds, unusual(generator, settings))
+
+
+def judged_also(task: Task, metrics: Sequence[Metric]) -> Task:
+    """The task, its outputs judged by these metrics, too."""
+
+    def scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> list[Score]:
+        references, sources = [item.references for item in items], [item.prompt for item in items]
+        return [
+            *task.scores(outputs, items, tokenized),
+            *(metric(outputs, references, sources) for metric in metrics),
+        ]
+
+    return replace(task, scores=scores)
 
 
 def at_each_length(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nextword.applied.evaluation import Judged
     from nextword.checkpoint import Run
     from nextword.generator import TextGenerator
+    from nextword.metrics.learned import Metric
     from nextword.tasks.base import Item, Task
     from nextword.text.records import ReadConfig, Source
     from nextword.training.evaluation import Evaluation
@@ -49,6 +50,12 @@ def evaluate(
     with_: Annotated[
         list[Path] | None, typer.Option("--with", help="Another run of the same tokenizer: an ensemble. Repeatable.")
     ] = None,
+    bertscore: Annotated[
+        str, typer.Option(help="Of a run for a task: BERTScore by this model, such as roberta-large, or FOLDER:LAYER.")
+    ] = "",
+    comet: Annotated[
+        str, typer.Option(help="Of a run for translation: COMET by this model, such as Unbabel/wmt22-comet-da.")
+    ] = "",
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -60,6 +67,7 @@ def evaluate(
 
     Example: nextword evaluate runs/ptb ptb/test.txt
     """
+    from nextword.applied.evaluation import judged_also
     from nextword.applied.together import load_together
     from nextword.cli.console import out as console
     from nextword.config import parse
@@ -83,9 +91,10 @@ def evaluate(
     if recorded.get("conversations"):  # prompts of the task are written otherwise than by a chat template
         task = None
     if task is None:
-        if out or set_:
+        if out or set_ or bertscore or comet:
             raise UsageError(
-                f"{run} was trained for no task that has prompts: it gives no answers", hint="Leave out --out and --set"
+                f"{run} was trained for no task that has prompts: it gives no answers",
+                hint="Leave out --out, --set, --bertscore and --comet",
             )
         plain = {"prompt_field": "", "target_field": ""} if text_field else {}
         read = parse(ReadConfig, recorded | plain | given, "data")
@@ -94,6 +103,7 @@ def evaluate(
         settings = chosen({}, set_ or ())
         read = reading_as(task, recorded, given, data)
         test = list(items(task, data, read))  # a mistake in the data shows before any work
+        task = judged_also(task, _learned(task, bertscore, comet, device))
         result, figures = _predict(loaded, [Rows(task, data, read)], read)
         judged = _beside_its_lengths(loaded, task, test, settings, answer(loaded, task, test, settings))
         figures |= judged.to_dict()
@@ -116,6 +126,17 @@ def evaluate(
         _print_judged(judged)
         if out:
             console.print(f"answers: {out}", markup=False)
+
+
+def _learned(task: Task, bertscore: str, comet: str, device: str) -> list[Metric]:
+    """The metrics asked for that are models, loaded."""
+    from nextword.errors import UsageError
+    from nextword.metrics import learned
+
+    if comet and task.name != "translation":
+        raise UsageError(f"--comet judges translations, and this run is for {task.name}", hint="Leave it out")
+    asked = ((learned.bertscore, bertscore), (learned.comet, comet))
+    return [metric(model, device) for metric, model in asked if model]
 
 
 def _predict(loaded: Run, sources: Sequence[Source], read: ReadConfig) -> tuple[Evaluation, dict[str, Any]]:

@@ -7,6 +7,8 @@ import pytest
 
 from nextword import corpora
 from nextword.cli import run
+from nextword.metrics import learned
+from nextword.metrics.score import mean_score
 
 TINY = ["--set", "model.hidden_size=8", "--set", "model.num_layers=1", "--set", "model.num_heads=2", "--steps", "3"]
 TINY += ["--set", "train.precision='float32'", "--set", "model.max_seq_len=64"]
@@ -90,6 +92,16 @@ def test_a_summarizer_is_asked_for_each_length_that_it_knows(capsys):
     assert run(["summarize", "summarizer", DOCS[0]["document"], "--length", "long", "--set", "max_tokens=5"]) == 0
 
 
+def test_metrics_that_are_models_judge_baselines_too(monkeypatch, capsys):
+    def bertscore(model: str, device: str) -> learned.Metric:
+        return lambda outputs, references, sources: mean_score(model, [len(sources)] * len(outputs))
+
+    monkeypatch.setattr(learned, "bertscore", bertscore)
+    figures = figures_of(capsys, "evaluate", "summarizer", "docs.jsonl", *QUICK, "--bertscore", "some-model")
+    columns = [figures["metrics"], *figures["baselines"].values(), *figures["beside"].values()]
+    assert [column["some-model"]["value"] for column in columns] == [len(DOCS)] * 6
+
+
 def test_a_comparison_of_texts_is_by_document(capsys):
     figures = figures_of(capsys, "compare", "plain", "plain", "text.txt")
     assert figures["num_documents"] == len(PAIRS)
@@ -111,6 +123,8 @@ def test_a_comparison_of_translators_is_in_their_metrics(capsys):
     ("arguments", "message"),
     [
         (["evaluate", "plain", "text.txt", "--set", "num_beams=2"], "plain was trained for no task"),
+        (["evaluate", "plain", "text.txt", "--bertscore", "x"], "plain was trained for no task"),
+        (["evaluate", "summarizer", "docs.jsonl", "--comet", "x"], "--comet judges translations, and this run is for"),
         (["compare", "plain", "translator", "text.txt"], "plain is for no task, translator for translation"),
         (
             ["evaluate", "translator", "pairs.jsonl", "--set", "num_baems=2"],
