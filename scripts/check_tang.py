@@ -34,6 +34,7 @@ def main(path: Path) -> None:
         broken = {fault.rule for fault in check(poem["lines"], find_form(form)).faults}
         passed.update((form, rule) for rule in RULES if rule not in broken)
         passed[form, "all"] += not broken
+        passed[form, "all, none borrowed"] += not check(poem["lines"], find_form(form), borrowing=False).faults
         passed[form, "all, no rescues"] += not check(poem["lines"], find_form(form, rescues=False)).faults
         recorded = re.sub("[，。]", "", poem["tones"])
         for character, tone in zip("".join(poem["lines"]), recorded, strict=False):
@@ -44,7 +45,7 @@ def main(path: Path) -> None:
                 tones["both, here or there"] += 1
             else:
                 tones["same" if ours == (tone == "平") else "different"] += 1
-    columns = (*RULES, "all", "all, no rescues")
+    columns = (*RULES, "all", "all, none borrowed", "all, no rescues")
     table = [f"| | poems | {' | '.join(columns)} |"]
     for form, count in poems.items():
         table.append(f"| {form} | {count} | {' | '.join(f'{passed[form, rule] / count:.1%}' for rule in columns)} |")

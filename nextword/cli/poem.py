@@ -46,6 +46,9 @@ def check(
         str | None, typer.Option(help="Chinese: pingshui, cilin or xinyun; by default the one of the form.")
     ] = None,
     rescues: Annotated[bool, typer.Option(help="Chinese: whether 拗救 counts as in form.")] = True,
+    borrowing: Annotated[
+        bool, typer.Option(help="Chinese: whether the first line may rhyme on a neighbouring class, 借韵.")
+    ] = True,
     feminine: Annotated[bool, typer.Option(help="English: whether lines may end with one weak syllable more.")] = True,
     elision: Annotated[bool, typer.Option(help="English: whether heaven may be one syllable, despised three.")] = True,
     slant: Annotated[bool, typer.Option(help="English: whether love may rhyme with prove.")] = False,
@@ -65,7 +68,7 @@ def check(
     if wanted.language == "zh" if wanted else re.search("[\u4e00-\u9fff]", text):
         lines = chinese_checker.split_lines(text)
         wanted = wanted or chinese_checker.guess_form(lines, book)
-        verdict = chinese_checker.check(lines, wanted, book)
+        verdict = chinese_checker.check(lines, wanted, book, borrowing)
     else:
         if book:
             raise UsageError("English verse has no rhyme book", hint="Leave out --rhyme-book, or name a Chinese --form")

@@ -41,6 +41,10 @@ def write(
     ] = None,
     repeats: Annotated[bool, typer.Option("--repeats", help="A character may be written twice.")] = False,
     rescues: Annotated[bool, typer.Option(help="Whether 拗救 is allowed.")] = True,
+    borrowing: Annotated[
+        bool,
+        typer.Option("--borrowing", help="Regulated verse: the first line may rhyme on a neighbouring class, 借韵."),
+    ] = False,
     stanzas: Annotated[int, typer.Option(min=1, help="English: of common metre, ballads and couplets, how many.")] = 1,
     lexicon: Annotated[
         Path | None, typer.Option(help="English: a text whose words alone are written, such as the training text.")
@@ -69,8 +73,14 @@ def write(
 
     wanted, first, kept = _form(form, begin, polish, rhyme_book, rescues)
     if wanted.language == "en":
-        of_chinese = {"rhyme": rhyme, "rhyme-book": rhyme_book, "pattern": pattern, "acrostic": acrostic}
-        _refuse(wanted, of_chinese | {"begin": begin, "word": word, "polish": polish, "repeats": repeats or None})
+        of_chinese: dict[str, object] = {
+            "rhyme": rhyme,
+            "rhyme-book": rhyme_book,
+            "pattern": pattern,
+            "acrostic": acrostic,
+        }
+        of_chinese |= {"begin": begin, "word": word, "polish": polish, "repeats": repeats or None}
+        _refuse(wanted, of_chinese | {"borrowing": borrowing or None})
         known = words_of(read_text(lexicon)) if lexicon is not None else None
         wish = Wish(in_stanzas(wanted, stanzas), theme=theme.strip(), author=author.strip(), lexicon=known)
     else:
@@ -86,6 +96,7 @@ def write(
             given=asked.together([heads, asked.beginning(first), kept]),
             words=tuple(word or ()),
             repeats=repeats,
+            borrowing=borrowing,
         )
     given = {"temperature": temperature, "top_p": top_p, "num_beams": num_beams, "seed": seed}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -11,7 +11,7 @@ decided before a character decides it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,9 +73,11 @@ class ChineseAutomaton:
         given: Given | None = None,
         rhymes: Sequence[str] = (),
         repeats: bool = False,
+        borrowing: bool = False,
     ) -> None:
         """As for `Plan`, which raises UsageError, with the reason, for what cannot be written."""
-        self.plan = plan = Plan(form, book, characters, given=given, rhymes=rhymes, repeats=repeats)
+        asked: dict[str, Any] = {"given": given, "rhymes": rhymes, "repeats": repeats, "borrowing": borrowing}
+        self.plan = plan = Plan(form, book, characters, **asked)
         self.alphabet, self.longest = "".join(sorted(plan.readings)), len(plan.slots)
         self._index = {character: i for i, character in enumerate(self.alphabet)}
         self._ways: list[tuple[Way, ...]] = []
@@ -157,7 +159,8 @@ class ChineseAutomaton:
         fitting = {reading.rhyme for reading in readings if reading.fits(beat)}
         if letter is None or not fitting:
             return way if fitting else None
-        classes = tuple(rhyme for rhyme in way.rhymes[letter] if rhyme in fitting)
+        serving = self.plan.serving(fitting, slot)
+        classes = tuple(rhyme for rhyme in way.rhymes[letter] if rhyme in serving)
         rhymes = (*way.rhymes[:letter], classes, *way.rhymes[letter + 1 :])
         return way._replace(rhymes=rhymes) if classes else None
 
@@ -214,7 +217,8 @@ class ChineseAutomaton:
         need = self.plan.needs[ask.pattern][state.at]
         beats = self.plan.beats[ask.pattern][state.at][ask.letter or 0]
         enough = [rhyme for rhyme in classes if all(self._spare(state, rhyme, b) >= need for b in beats)]
-        return self._union(*((rhyme, ask.beat) for rhyme in enough))
+        serving = sorted(self.plan.serving(enough, self.plan.slots[state.at]))
+        return self._union(*((rhyme, ask.beat) for rhyme in serving))
 
     def _spare(self, state: State, rhyme: str, beat: str) -> int:
         """How many characters of a class have not been used."""

@@ -53,14 +53,16 @@ class Plan:
         given: Given | None = None,
         rhymes: Sequence[str] = (),
         repeats: bool = False,
+        borrowing: bool = False,
     ) -> None:
         """`characters` may be written, as far as the book knows them, and stand between lines. `rhymes`: classes of
         the book for the first letters of the form. `repeats`: a character may be written twice; else those that are
-        `given` count as written.
+        `given` count as written. `borrowing`: in regulated verse the first line may rhyme on a neighbouring class.
 
         Raises UsageError, with the reason, if no poem is possible, or none could be promised.
         """
         self.form, self.book, self.repeats = form, book, repeats
+        self.borrowing = borrowing and form.regulated
         self.slots = slots_of(form, given or {})
         known = frozenset(characters)
         marks = {slot.given for slot in self.slots if slot.given}
@@ -124,7 +126,7 @@ class Plan:
             ends = [slot for slot in self.slots if slot.given and self.letter(number, slot) == letter]
             for slot in ends:
                 beat = pattern.lines[slot.line].beats[0][-1]
-                of_slot = {reading.rhyme for reading in self.book.fitting(slot.given, beat)}
+                of_slot = self.serving((reading.rhyme for reading in self.book.fitting(slot.given, beat)), slot)
                 left = left & (of_slot or left)  # one that the book lacks rhymes with anything
             if not left:
                 words = "".join(dict.fromkeys(slot.given for slot in ends))
@@ -189,6 +191,10 @@ class Plan:
     def pool(self, rhyme: str, beat: str) -> frozenset[str]:
         """The characters of a rhyme class, or ANY, that may be written on a beat."""
         return self.pools.get((rhyme, beat), frozenset())
+
+    def serving(self, rhymes: Iterable[str], slot: Slot) -> set[str]:
+        """The classes that rhyme with these at a slot: neighbours of the first line's too, if it may borrow."""
+        return self.book.near(rhymes) if self.borrowing and slot.line == 0 else set(rhymes)
 
     def beat(self, pattern: int, option: int, slot: Slot) -> str:
         """What a pattern has there."""

@@ -53,6 +53,8 @@ class Wish:
     """To stand anywhere in the poem."""
     repeats: bool = False
     """A character may be written twice."""
+    borrowing: bool = False
+    """The first line of regulated verse may rhyme on a neighbouring class (借韵)."""
     lexicon: frozenset[str] | None = None
     """The English words to choose among, in lower case; None: all of the dictionary."""
 
@@ -165,7 +167,8 @@ def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator
     characters = {*book.table, *book.variants, *MARKS} if known is None else known
 
     def constraint(given: Given) -> VerseConstraint[Any]:
-        automaton = ChineseAutomaton(wish.form, book, characters, given=given, rhymes=wish.rhymes, repeats=wish.repeats)
+        asked: dict[str, Any] = {"rhymes": wish.rhymes, "repeats": wish.repeats, "borrowing": wish.borrowing}
+        automaton = ChineseAutomaton(wish.form, book, characters, given=given, **asked)
         return VerseConstraint(Vocabulary(automaton, generator.tokenizer))
 
     if not wish.words:
@@ -225,7 +228,7 @@ def judged(text: str, wish: Wish) -> Verdict:
     """What the checker says of a poem."""
     if wish.form.language == "en":
         return check_english.check(check_english.split_lines(text), wish.form)
-    return check(split_lines(text), wish.form, wish.rhyme_book)
+    return check(split_lines(text), wish.form, wish.rhyme_book, wish.borrowing)
 
 
 def steps_of(generator: TextGenerator, generation: Generation, lines: Sequence[str] | None) -> tuple[Written, ...]:

@@ -2,6 +2,7 @@
 
 A character with several readings counts by the one that fits; one that the rhyme book lacks counts as fitting, and is
 named. Shares the tables with the generator, not its automaton. Of the patterns of a form the nearest one is judged by.
+In regulated verse the first line may borrow its rhyme from a neighbouring class (借韵), which is noted.
 """
 
 from __future__ import annotations
@@ -23,21 +24,23 @@ def split_lines(text: str) -> list[str]:
     return lines
 
 
-def check(lines: list[str], form: Form, book: RhymeBook | None = None) -> Verdict:
-    """Judge the lines by the nearest pattern of the form. Raises UsageError for a form that is not Chinese."""
+def check(lines: list[str], form: Form, book: RhymeBook | None = None, borrowing: bool = True) -> Verdict:
+    """Judge the lines by the nearest pattern of the form. `borrowing`: whether 借韵 will do. Raises UsageError for a
+    form that is not Chinese."""
     if form.language != "zh":
         raise UsageError(
             f"{form.title} is not a Chinese form", hint="nextword.verse.check_english judges English verse"
         )
     book = book or rhyme_book(form.rhyme_book)
-    judged = [(against(lines, pattern, book), pattern) for pattern in form.patterns]
-    (beats, faults), pattern = min(judged, key=lambda one: len(one[0][1]))
+    borrowing = borrowing and form.regulated
+    judged = [(against(lines, pattern, book, borrowing), pattern) for pattern in form.patterns]
+    (beats, faults, notes), pattern = min(judged, key=lambda one: len(one[0][1]))
     if form.regulated:
         faults += [fault for line in enumerate(lines, 1) for fault in ends(*line, book)] + joints(lines, book)
     unknown = dict.fromkeys(c for line in lines for c in line if not book.readings(c))
-    notes = (f"not in {book.title}, taken to fit: {''.join(unknown)}",) if unknown else ()
+    notes += [f"not in {book.title}, taken to fit: {''.join(unknown)}"] if unknown else []
     order = sorted(faults, key=lambda fault: (fault.line, fault.place))
-    return Verdict(form.name, pattern.name, book.name, tuple(lines), tuple(beats), tuple(order), notes)
+    return Verdict(form.name, pattern.name, book.name, tuple(lines), tuple(beats), tuple(order), tuple(notes))
 
 
 def guess_form(lines: list[str], book: RhymeBook | None = None) -> Form:
@@ -54,8 +57,10 @@ def guess_form(lines: list[str], book: RhymeBook | None = None) -> Form:
     return min(fitting, key=lambda form: len(check(lines, form, book).faults))
 
 
-def against(lines: list[str], pattern: Pattern, book: RhymeBook) -> tuple[list[str], list[Fault]]:
-    """The nearest beats of each line, and the faults of length, tone and rhyme."""
+def against(
+    lines: list[str], pattern: Pattern, book: RhymeBook, borrowing: bool
+) -> tuple[list[str], list[Fault], list[str]]:
+    """The nearest beats of each line, the faults of length, tone and rhyme, and a rhyme that was borrowed."""
     beats: list[str] = []
     faults = count_faults(len(lines), len(pattern.lines))
     for number, (line, wanted) in enumerate(zip(lines, pattern.lines, strict=False), start=1):
@@ -70,7 +75,8 @@ def against(lines: list[str], pattern: Pattern, book: RhymeBook) -> tuple[list[s
             character, beat = line[place - 1], best[place - 1]
             tones = "".join(dict.fromkeys(reading.tone for reading in book.readings(character)))
             faults.append(Fault(number, place, "tone", f"{character} is {tones}; the pattern has {beat} here"))
-    return beats, faults + rhyme_faults(lines, beats, pattern, book)
+    found, notes = judge_rhymes(lines, beats, pattern, book, borrowing)
+    return beats, faults + found, notes
 
 
 def misfits(line: str, beats: str, book: RhymeBook) -> list[int]:
@@ -82,10 +88,12 @@ def misfits(line: str, beats: str, book: RhymeBook) -> list[int]:
     ]
 
 
-def rhyme_faults(lines: list[str], beats: list[str], pattern: Pattern, book: RhymeBook) -> list[Fault]:
-    """Lines that do not rhyme with the most of their letter. A last character of the wrong tone has its fault already,
-    and is asked for the class of any reading."""
-    faults = []
+def judge_rhymes(
+    lines: list[str], beats: list[str], pattern: Pattern, book: RhymeBook, borrowing: bool
+) -> tuple[list[Fault], list[str]]:
+    """Lines that do not rhyme with the most of their letter, and a note where the first borrowed its rhyme. A last
+    character of the wrong tone has its fault already, and is asked for the class of any reading."""
+    faults, notes = [], []
     for letter in dict.fromkeys(line.rhyme for line in pattern.lines if line.rhyme):
         classes: dict[int, set[str]] = {}
         for i in range(len(beats)):
@@ -97,10 +105,14 @@ def rhyme_faults(lines: list[str], beats: list[str], pattern: Pattern, book: Rhy
             continue
         common = max(candidates, key=lambda rhyme: sum(rhyme in found for found in classes.values()))
         for i, found in classes.items():
-            if common not in found:
-                what = f"{lines[i][-1]} is of {', '.join(sorted(found))}; the poem rhymes on {common}"
+            if common in found:
+                continue
+            what = f"{lines[i][-1]} is of {', '.join(sorted(found))}; the poem rhymes on {common}"
+            if borrowing and i == 0 and common in book.near(found):
+                notes.append(f"line 1 borrows its rhyme (借韵): {what}")
+            else:
                 faults.append(Fault(i + 1, len(lines[i]), "rhyme", what))
-    return faults
+    return faults, notes
 
 
 def tones(line: str, beats: str, book: RhymeBook) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 from nextword.errors import UsageError, did_you_mean
 
 BOOKS = {"pingshui": "平水韵", "cilin": "词林正韵", "xinyun": "中华新韵"}
+NEIGHBOURS = ("东冬", "江阳", "支微齐", "鱼虞", "佳灰", "真文元", "元寒删先", "萧肴豪", "庚青蒸", "覃盐咸")
+"""邻韵: the level classes of Pingshui, by their last characters, that Cilin unites, whole or in part."""
 
 
 class Reading(NamedTuple):
@@ -63,6 +66,16 @@ class RhymeBook:
             c for c, readings in self.table.items() if any(r.rhyme == rhyme and r.fits(beat) for r in readings)
         )
 
+    def near(self, rhymes: Iterable[str]) -> set[str]:
+        """These classes and, in Pingshui, their neighbours; the other books have united theirs.
+
+        >>> sorted(rhyme_book("pingshui").near(["一东"]))
+        ['一东', '二冬']
+        """
+        if self.name != "pingshui":
+            return set(rhymes)
+        return set[str]().union(*(neighbours().get(rhyme, {rhyme}) for rhyme in rhymes))
+
     def find_rhyme(self, name: str) -> str:
         """The class meant by its name, by the character that names it, or by one of its characters.
 
@@ -91,6 +104,15 @@ def rhyme_book(name: str) -> RhymeBook:
         for character in characters:
             table[character] = (*table.get(character, ()), Reading(tone, rhyme))
     return RhymeBook(key, BOOKS[key], table, read_json("variants.json.gz"))
+
+
+@cache
+def neighbours() -> dict[str, frozenset[str]]:
+    """Level class of Pingshui that has neighbours -> itself and them."""
+    classes = rhyme_book("pingshui").rhymes()
+    groups = [frozenset(rhyme for rhyme in classes if rhyme[-1] in group) for group in NEIGHBOURS]
+    united = frozenset[str]().union(*groups)
+    return {rhyme: frozenset().union(*(group for group in groups if rhyme in group)) for rhyme in united}
 
 
 @cache

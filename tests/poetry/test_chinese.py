@@ -70,20 +70,21 @@ def wander(form: ChineseAutomaton, rng: random.Random, wasteful: float) -> str:
     heads=st.integers(0, 3),
     narrow=st.booleans(),
     repeats=st.booleans(),
+    borrowing=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-def test_every_way_ends_in_form(name, book, size, wasteful, heads, narrow, repeats, seed) -> None:
+def test_every_way_ends_in_form(name, book, size, wasteful, heads, narrow, repeats, borrowing, seed) -> None:
     rng = random.Random(seed)
     known = "".join(rng.sample(characters()[:1500], size))
     asked = {(line, 0): rng.choice(known) for line in rng.sample(range(4), heads)}
     chosen = rhyme_book(book or find_form(name).rhyme_book)
     rhymes = [rng.choice(chosen.rhymes())] if narrow else []
     try:
-        form = automaton(name, known, book, given=asked, rhymes=rhymes, repeats=repeats)
+        form = automaton(name, known, book, given=asked, rhymes=rhymes, repeats=repeats, borrowing=borrowing)
     except UsageError:
         return
     lines = split_lines(wander(form, rng, wasteful))
-    verdict = check(lines, find_form(name), chosen)
+    verdict = check(lines, find_form(name), chosen, borrowing)
     assert verdict.faults == ()
     for (line, place), character in asked.items():
         assert lines[line][place] == character
@@ -103,18 +104,31 @@ def test_a_rhyme_with_just_enough_characters_is_kept_for_the_rhymes() -> None:
         assert check(lines, find_form("qilü")).faults == ()
 
 
-@pytest.mark.parametrize("name", ["wujue", "qijue"])
-def test_it_accepts_just_the_poems_that_are_in_form(name: str) -> None:
-    form = automaton(name, repeats=True)
+@pytest.mark.parametrize(("name", "borrowing"), [("wujue", False), ("qijue", False), ("qijue", True)])
+def test_it_accepts_just_the_poems_that_are_in_form(name: str, borrowing: bool) -> None:
+    form = automaton(name, repeats=True, borrowing=borrowing)
     found = {True: 0, False: 0}
     for poem in poems()[:3000:10]:
         if poem["form"] != name or not all(c in form.alphabet for c in "".join(poem["lines"])):
             continue
         a, b, c, d = poem["lines"]
-        in_form = not check(poem["lines"], find_form(name)).faults
+        in_form = not check(poem["lines"], find_form(name), borrowing=borrowing).faults
         assert accepts(form, f"{a}，{b}。\n{c}，{d}。") == in_form, poem
         found[in_form] += 1
     assert min(found.values()) > 10
+
+
+def test_the_first_line_alone_may_borrow_its_rhyme_and_only_if_it_is_asked_for() -> None:
+    qingming = "清明时节雨纷纷，路上行人欲断魂。\n借问酒家何处有，牧童遥指杏花村。"
+    known = characters() + qingming
+    assert accepts(automaton("qijue", known, repeats=True, borrowing=True), qingming)
+    assert not accepts(automaton("qijue", known, repeats=True), qingming)
+    in_line_2 = qingming.replace("魂", "云").replace("纷纷", "黄昏")
+    assert not accepts(automaton("qijue", known, repeats=True, borrowing=True), in_line_2)
+    given = {(0, 6): "纷", (1, 6): "魂"}
+    assert accepts(automaton("qijue", known, repeats=True, borrowing=True, given=given, rhymes=["十三元"]), qingming)
+    with pytest.raises(UsageError, match="纷魂 do not rhyme"):
+        automaton("qijue", known, given=given)
 
 
 def test_stanzas_stand_in_rows_of_their_own() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from nextword.cli import run
 from nextword.verse.check import check, guess_form, split_lines
+from nextword.verse.chinese import neighbours, rhyme_book
 from nextword.verse.forms import find_form
 
 POEMS = {
@@ -70,6 +71,35 @@ def test_a_fault_is_found_at_its_place() -> None:
     for rule, verdict in faults.items():
         assert rule in {fault.rule for fault in verdict.faults}, rule
     assert [(f.line, f.place) for f in faults["rhyme"].faults] == [(4, 5)]
+
+
+@pytest.mark.parametrize(
+    "poem",
+    [
+        "清明时节雨纷纷，路上行人欲断魂。借问酒家何处有，牧童遥指杏花村。",
+        "众芳摇落独暄妍，占尽风情向小园。疏影横斜水清浅，暗香浮动月黄昏。"
+        "霜禽欲下先偷眼，粉蝶如知合断魂。幸有微吟可相狎，不须檀板共金尊。",
+    ],
+)
+def test_the_first_line_may_borrow_its_rhyme_which_is_noted(poem: str) -> None:
+    lines = split_lines(poem)
+    form = guess_form(lines)
+    verdict = check(lines, form)
+    assert verdict.faults == ()
+    assert verdict.notes[0].startswith("line 1 borrows its rhyme (借韵)")
+    assert "首句入韵" in verdict.pattern
+    assert [(f.line, f.rule) for f in check(lines, form, borrowing=False).faults] in ([(1, "rhyme")], [(1, "tone")])
+    swapped = [lines[0][:-1] + "东", *lines[1:]]
+    assert [fault.line for fault in check(swapped, form).faults] == [1], "no neighbour"
+
+
+def test_neighbours_are_level_mutual_and_of_pingshui_alone() -> None:
+    book = rhyme_book("pingshui")
+    for rhyme, others in neighbours().items():
+        assert all(book.characters(other, "平") and not book.characters(other, "仄") for other in others)
+        assert all(rhyme in book.near([other]) for other in others)
+    assert book.near(["十一尤"]) == {"十一尤"}
+    assert rhyme_book("cilin").near(["第一部"]) == {"第一部"}
 
 
 def test_the_command_speaks_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
