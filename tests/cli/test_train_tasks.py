@@ -61,7 +61,6 @@ def test_a_recipe_names_its_task(capsys):
     [
         (["n.en", "--example", "--task", "translation"], "--example stands in place of DATA, got n.en"),
         (["--example"], "--example: expected --task translation or summarization"),
-        (["--example", "--task", "dialogue"], "got dialogue"),
         (["--task", "translation"], "DATA is missing"),
         (["n.en", "n.zh", "--task", "translation", "--set", "task.langauges=1"], "Did you mean languages?"),
     ],

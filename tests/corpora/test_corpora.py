@@ -13,7 +13,8 @@ import pytest
 from nextword import corpora
 from nextword.errors import UsageError
 
-TABLES = {"tatoeba-en-fr": {"en", "fr", "attribution"}, "python-docs": {"name", "document", "summary"}}
+PAIRS = {"tatoeba-en-fr": {"en", "fr", "attribution"}, "python-docs": {"name", "document", "summary"}}
+TABLES = [*PAIRS, "chatterbot"]
 
 
 @pytest.mark.parametrize("name", corpora.names())
@@ -70,15 +71,23 @@ def test_every_file_has_a_licence_and_all_are_small() -> None:
     assert sum(len(f.read_bytes()) for f in shipped) < 3_500_000
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", PAIRS)
 def test_the_rows_of_a_table_are_whole(name: str) -> None:
     rows = corpora.rows(name)
     assert len(rows) > 1000
-    assert all(row.keys() == TABLES[name] and all(map(str.strip, row.values())) for row in rows)
+    assert all(row.keys() == PAIRS[name] and all(map(str.strip, row.values())) for row in rows)
 
 
 def test_each_pair_says_whose_it_is() -> None:
     assert all(re.match(r"#\d+ \(.+\) & #\d+ \(.+\)$", row["attribution"]) for row in corpora.rows("tatoeba-en-fr"))
+
+
+def test_conversations_are_whole_and_none_comes_twice() -> None:
+    found = [tuple(row["turns"]) for row in corpora.rows("chatterbot")]
+    assert len(set(found)) == len(found) > 350
+    assert all(len(turns) >= 2 and turn and turn == " ".join(turn.split()) for turns in found for turn in turns)
+    assert {len(turns) for turns in found} >= {2, 3, 4}
+    assert ("Are you jealous", "I'm multithreaded. How could I get jealous?") in found  # one of several answers
 
 
 @pytest.mark.parametrize("name", [*corpora.names(), *TABLES])
@@ -94,6 +103,7 @@ def test_the_script_makes_what_is_shipped(tmp_path: Path) -> None:
     sources = [
         *(data / "lm/moby_dick/moby_dick.txt", data / "poetry/tang/train.jsonl"),
         *(data / "translation/tatoeba/en-fr/train.tsv", data / "summarization/pydoc_train.jsonl"),
+        data / "dialogue/chatterbot/en.jsonl",
     ]
     if not all(source.exists() for source in sources):
         pytest.skip("the sources of the embedded texts are not here")
