@@ -93,7 +93,7 @@ def python_docs(lines: list[str]) -> str:
 
 
 ROBOT = ("greetings", "conversations", "ai", "botprofile", "emotion", "food", "computers", "health", "tech_support")
-"""The categories where a robot speaks of itself, or is asked for help; others are trivia, opinions, jokes and insults."""
+"""Categories where a robot speaks of itself, or is asked for help; others are trivia, opinions, jokes and insults."""
 SEVERAL_ANSWERS = ("emotion", "computers")
 """Where every text but the first is an answer to it, rather than to the one before."""
 UNFIT = re.compile(r"\b(die|dead|mate|bend over|stupid)\b", re.IGNORECASE)
