@@ -37,4 +37,6 @@ def test_the_page_runs_from_beginning_to_end(tmp_path, monkeypatch, capsys):
             assert code == 0, f"{line}\n{capsys.readouterr().err}"
     assert Path("judge.html").is_file()
     assert Path("runs/talk/chat_template.jinja").is_file()
-    assert "distinct-2" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    shown = ("bits per byte", "reference", "distinct-1", "distinct-2", "entropy", "repetition", "copied", "length")
+    assert [name for name in shown if name not in out] == []

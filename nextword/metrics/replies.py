@@ -20,14 +20,15 @@ def reply_scores(replies: Sequence[str], histories: Sequence[str]) -> list[Score
     """
     cut = [words(reply) for reply in replies]
     return [
-        Score("distinct-1", 100 * distinct(cut, 1)),
-        Score("distinct-2", 100 * distinct(cut, 2)),
+        Score("distinct-1", 100 * distinct(cut, 1), "in %"),
+        Score("distinct-2", 100 * distinct(cut, 2), "in %"),
         Score("entropy", entropy([" ".join(some) for some in cut]), "bits over whole replies"),
-        mean_score("repetition", [100 * repetition(some) for some in cut], higher_is_better=False),
+        mean_score("repetition", [100 * repetition(some) for some in cut], "in %", higher_is_better=False),
         mean_score(
             "copied",
             [100 * (1 - novelty(reply, history)) if len(some) > 1 else 0.0
              for reply, history, some in zip(replies, histories, cut, strict=True)],
+            "in %",
             higher_is_better=False,
         ),
         mean_score("length", [len(some) for some in cut], "words", higher_is_better=None),

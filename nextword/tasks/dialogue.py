@@ -20,6 +20,11 @@ def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> l
     return reply_scores(outputs, [item.prompt for item in items])
 
 
+def _baselines(items: Sequence[Item]) -> dict[str, list[str]]:
+    """What was said there: how varied people are, and how little they repeat and copy."""
+    return {"reference": [item.references[0].strip() for item in items]}
+
+
 DIALOGUE = Task(
     name="dialogue",
     command="chat",
@@ -27,6 +32,7 @@ DIALOGUE = Task(
     examples=_examples,
     scores=_scores,
     headline=("distinct-2",),
+    baselines=_baselines,
     recipe={"data": {"separator": "", "prompt_field": "prompt", "target_field": "target", "group_field": GROUP}},
     generation={"temperature": 0.8, "top_p": 0.95, "max_tokens": 100, "stop": ["\nUser:"]},
     template=PLAIN,

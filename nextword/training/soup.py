@@ -185,14 +185,14 @@ def _model(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checkpoints(run: Path, found: Sequence[Path], needed: int, setting: str, which: str = "") -> list[Ingredient]:
-    read_config(run)  # names a folder that is no run
+    config = read_config(run)  # names a folder that is no run
     if (run / ADAPTER).is_file():
         raise UsageError(f"the checkpoints of {run} hold adapters, not models", hint="Average the weights of runs")
     if len(found) < needed:
         have = f"{len(resume.checkpoints(run)) if not which else len(found)} checkpoints {which}".rstrip()
-        raise RunError(
-            f"{run} has {have}, expected at least {needed}", hint=f"Train with --set {setting}={max(needed, 5)}"
-        )
+        kept = config["train"].get(setting.removeprefix("train."), 0) >= needed
+        remedy = "Train it longer, or ask for fewer" if kept else f"Train with --set {setting}={max(needed, 5)}"
+        raise RunError(f"{run} has {have}, expected at least {needed}", hint=remedy)
     losses = {checkpoint: loss for loss, checkpoint in resume.by_loss(found)}
     ingredients = []
     for checkpoint in found:

@@ -84,6 +84,33 @@ def test_a_summarizer_is_told_what_sentences_of_the_text_would_reach(capsys):
     assert "rouge-score|F1|stem:porter" in out
 
 
+SCITLDR = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "summarization" / "scitldr" / "dev.jsonl"
+SEVERAL = [
+    {"source": row["document"].splitlines(), "target": ["A part.", row["summary"], row["document"][:60]][i % 3 :]}
+    for i, row in enumerate(DOCS[:6])
+]
+
+
+@pytest.mark.parametrize("data", ["made up", "SciTLDR"])
+def test_of_several_references_the_best_one_counts(data, tmp_path, capsys):
+    scorer = pytest.importorskip("rouge_score.rouge_scorer").RougeScorer(["rouge1"], use_stemmer=True)
+    if data == "SciTLDR" and not SCITLDR.is_file():
+        pytest.skip("SciTLDR is not here")
+    lines = SCITLDR.read_text(encoding="utf-8").splitlines()[:6] if data == "SciTLDR" else map(json.dumps, SEVERAL)
+    rows = [json.loads(line) for line in lines]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    out = tmp_path / "out.jsonl"
+    figures = figures_of(capsys, "evaluate", "summarizer", tmp_path / "dev.jsonl", *QUICK, "--out", out)
+    answers = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [answer["references"] for answer in answers] == [
+        [" ".join(t.split()) for t in row["target"]] for row in rows
+    ]
+    best = [max(scorer.score(one, a["output"])["rouge1"].fmeasure for one in a["references"]) for a in answers]
+    assert figures["metrics"]["ROUGE-1"]["value"] == pytest.approx(100 * sum(best) / len(best))
+    assert figures["num_answers"] == len(rows)
+    assert figures["num_documents"] == sum(len(row["target"]) for row in rows)  # each is predicted
+
+
 def test_a_summarizer_is_asked_for_each_length_that_it_knows(capsys):
     pytest.importorskip("rouge_score")
     figures = figures_of(capsys, "evaluate", "summarizer", "docs.jsonl", *QUICK)

@@ -170,6 +170,12 @@ def test_replies_of_a_conversation_are_held_out_together():
     assert [row["group"] for row in rows] == ["Assistant: a\nUser: b\nAssistant:"] * 2
 
 
+def test_replies_are_measured_beside_those_of_the_data():
+    rows = [{"turns": ["a", "yes sir"]}, {"turns": ["再见", "yes sir"]}, {"turns": ["b", "no madam no"]}]
+    (said,) = DIALOGUE.baselines(list(items(DIALOGUE, [rows], ReadConfig()))).values()
+    assert said == ["yes sir", "yes sir", "no madam no"]
+
+
 def test_an_unknown_task_is_a_usage_error():
     with pytest.raises(UsageError, match=r"unknown task 'x'. Known: translation, summarization, dialogue"):
         task_named("x")

@@ -166,6 +166,10 @@ def test_what_cannot_be_averaged(runs, tmp_path):
         soup.last(runs / "gru", 9)
     with pytest.raises(RunError, match=r"with a validation loss, expected at least 9\. Train .* train\.keep_best=9"):
         soup.best(runs / "gru", 9)
+    config["train"]["keep_checkpoints"] = 9
+    (tmp_path / "other/config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=r"expected at least 9\. Train it longer, or ask for fewer"):
+        soup.last(tmp_path / "other", 9)
     damaged = tmp_path / "damaged"
     shutil.copytree(runs / "gru", damaged)
     file = damaged / "checkpoints/step-00000012" / WEIGHTS
