@@ -71,6 +71,7 @@ class Spelling:
         """`whole`: words are tokens of their own, and one must be able to follow: behind some punctuation no space is
         written."""
         index = {character: i for i, character in enumerate(alphabet)}
+        begun_characters = {data[:end] for data in map(str.encode, alphabet) for end in range(1, len(data))}
         self.places = np.full(pieces.size, len(index), dtype=np.int32)
         """(V,): the character that a token writes; A for all other tokens."""
         self.tree = Node()
@@ -82,6 +83,8 @@ class Spelling:
                 continue
             text, part = cut(begun + piece)
             if text is None or not all(character in index for character in text):
+                continue
+            if part and part not in begun_characters:
                 continue
             if whole and pieces.after[id] != pieces.joined and not text.endswith("\n"):
                 continue

@@ -24,6 +24,7 @@ from nextword.verse.scansion import weak_end
 
 MARKS = ",;:.!?"
 CLOSING = ".!?"
+BEHIND = f"{MARKS} \n"  # what may stand behind a word
 LONGEST_SYLLABLE = 12  # letters, space and punctuation: strengths,
 
 
@@ -77,7 +78,7 @@ class EnglishAutomaton:
         self._spans: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray, list[int]]] = {}
         self._sets: list[tuple[Way, ...]] = []
         self._numbers: dict[tuple[Way, ...], int] = {}
-        self._counts = lru_cache(maxsize=64)(self._count_words)
+        self._counts = lru_cache(maxsize=128)(self._count_words)
         self._behind = lru_cache(maxsize=1 << 14)(self._find_behind)
         self._endings = lru_cache(maxsize=1 << 10)(self._find_endings)
         self._final = cache(self._find_final)
@@ -160,7 +161,7 @@ class EnglishAutomaton:
             node: Node | None = self.lexicon.root
             for at, letter in enumerate(text):
                 child = self.lexicon.children(node).get(plain(letter, first=at == 0)) if node else None
-                if child is None and node and at and self.lexicon.is_word(node):
+                if child is None and node and at and letter in BEHIND and self.lexicon.is_word(node):
                     others.append(i)
                 node = child
             if node and self.whole:
@@ -257,7 +258,9 @@ class EnglishAutomaton:
             ending = self._ending(line, way)
             left = len(self._beats(line, way)) - way.beat
             may[lexicon.word_of[ending[lexicon.lengths[ending] == left]]] = True
-        return np.concatenate([[0], np.cumsum(may)])
+        counts = np.zeros(len(may) + 1, dtype=np.int32)
+        np.cumsum(may, out=counts[1:])
+        return counts
 
     def _find_behind(self, line: int, ways: int, word: int) -> tuple[Way, ...]:
         """The ways behind a word: those that go on, and those that have ended the line."""
