@@ -1,0 +1,296 @@
+"""Translation beside JoeyNMT (Kreutzer et al. 2019): how good after the same time, and how fast.
+
+    python benchmarks/translation.py DATA --out runs/beside --budget 80m     # trains both, one after the other: BLEU
+    python benchmarks/translation.py DATA --speed runs/beside/nextword-mean runs/beside/joeynmt
+
+DATA is the folder of Multi30k's lowercased and tokenized texts: {train,val,test_2016_flickr}.lc.norm.tok.{en,de}.
+
+**Quality.** nextword is trained by recipes/multi30k_ende.toml, whose last checkpoints are then averaged. The wall time
+that this took in all, from the training of the tokenizer on, is what JoeyNMT gets, likewise from its tokenizer on:
+a Transformer of the same layers, width, heads, vocabulary, dropout and label smoothing, and batches of as many tokens
+(it counts the longer side alone, so half as many). Its feed-forward layers are 1.5 times as wide, because those of
+nextword have three matrices and its own two: with that both have as many parameters, which are printed. Its schedule is
+that with which Wu et al. 2021 trained a Transformer of this size on these data: 5e-3 after 2,000 steps, then the inverse
+square root. A budget cannot be given to JoeyNMT, so it is interrupted, and saves what it has; of its best checkpoint and
+of the mean of its best five the better translation of the test set counts. BLEU is that of one call of sacreBLEU.
+
+**Speed.** The test set, by beams of 5, from strings to strings: as `nextword translate` does it, and as `joeynmt test`
+does, whose batches are the fastest of those tried here. Each in turn, round after round; the first round does not count.
+Sentences a second by the wall clock and by the processor time of the process, which other processes disturb less.
+
+Both run in one process, so JoeyNMT 2.3.0 must be installed beside nextword. What it asks for is older than what nextword
+needs, but it runs with this:
+
+    pip install --no-deps joeynmt==2.3.0 subword-nmt sacremoses "importlib_metadata<8"
+    pip install matplotlib sentencepiece tensorboard sacrebleu pandas pyyaml joblib
+
+Nothing of it is changed. Its checkpoints hold pickled numbers, which torch.load refuses since 2.6 unless
+TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set, as it is here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line does
+os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
+
+import sacrebleu
+import torch
+
+from nextword.applied.translator import Translator
+from nextword.cli import keep_freed_memory
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "multi30k_ende.toml"
+TEST = "test_2016_flickr"
+JOEY_CHECKPOINTS = 5
+Runner = Callable[[list[str]], list[str]]
+"""Sources -> translations."""
+
+
+def lines(data: Path, part: str, language: str) -> list[str]:
+    return (data / f"{part}.lc.norm.tok.{language}").read_text(encoding="utf-8").splitlines()
+
+
+def bleu(outputs: list[str], references: list[str]) -> float:
+    return sacrebleu.corpus_bleu(outputs, [references], tokenize="none", force=True).score
+
+
+# -- nextword ----------------------------------------------------------------------------------------------------------
+
+
+def train_nextword(data: Path, out: Path, budget: str) -> Path:
+    """By the recipe; the mean of its last checkpoints."""
+    texts = [str(data / f"{part}.lc.norm.tok.{language}") for part in ("train", "val") for language in ("en", "de")]
+    settings = ["--config", str(RECIPE), "--budget", budget, "--out", str(out / "nextword")]
+    valid = ["--valid", texts[2], "--valid", texts[3]]
+    nextword = [sys.executable, "-m", "nextword"]
+    subprocess.run([*nextword, "train", *texts[:2], *valid, *settings], check=True)
+    mean = out / "nextword-mean"
+    subprocess.run([*nextword, "average", str(out / "nextword"), "--last", "5", "--out", str(mean)], check=True)
+    return mean
+
+
+def nextword(run: Path) -> tuple[Runner, int]:
+    """What `nextword translate` does, and the number of parameters."""
+    translator = Translator.load(run)
+
+    def translate(sources: list[str]) -> list[str]:
+        return [found.text for found in translator.translate(sources, split=False, num_beams=5)]
+
+    return translate, translator.generator.model.num_parameters()
+
+
+# -- JoeyNMT -----------------------------------------------------------------------------------------------------------
+
+
+def joey_settings(data: Path, folder: Path) -> dict[str, Any]:
+    """Its configuration file, as a dict."""
+    width, dropout = 128, 0.3
+    half = {
+        "type": "transformer",
+        "num_layers": 4,
+        "num_heads": 4,
+        "hidden_size": width,
+        "ff_size": 384,
+        "dropout": dropout,
+        "layer_norm": "pre",
+        "embeddings": {"embedding_dim": width, "scale": True, "dropout": dropout},
+    }
+    side = {
+        "level": "bpe",
+        "voc_file": str(folder / "vocabulary.txt"),
+        "tokenizer_type": "sentencepiece",
+        "tokenizer_cfg": {"model_file": str(folder / "sentencepiece.model")},
+        "max_length": 128,
+    }
+    return {
+        "name": "multi30k",
+        "joeynmt_version": "2.3.0",
+        "model_dir": str(folder),
+        "use_cuda": False,
+        "data": {
+            "train": str(data / "train.lc.norm.tok"),
+            "dev": str(data / "val.lc.norm.tok"),
+            "test": str(data / f"{TEST}.lc.norm.tok"),
+            "src": {"lang": "en"} | side,
+            "trg": {"lang": "de"} | side,
+        },
+        "testing": {
+            "beam_size": 5,
+            "beam_alpha": 1.0,
+            "batch_size": 512,
+            "batch_type": "token",
+            "max_output_length": 128,
+        },
+        "training": {
+            "optimizer": "adam",
+            "adam_betas": [0.9, 0.98],
+            "scheduling": "warmupinversesquareroot",
+            "learning_rate": 5e-3,
+            "learning_rate_warmup": 2000,
+            "learning_rate_min": 1e-7,
+            "normalization": "tokens",
+            "label_smoothing": 0.1,
+            "clip_grad_norm": 1.0,
+            "batch_size": 2048,
+            "batch_type": "token",
+            "epochs": 10**6,
+            "logging_freq": 100,
+            "validation_freq": 500,
+            "early_stopping_metric": "ppl",
+            "keep_best_ckpts": JOEY_CHECKPOINTS,
+        },
+        "model": {
+            "initializer": "xavier_uniform",
+            "embed_initializer": "xavier_uniform",
+            "tied_embeddings": True,
+            "tied_softmax": True,
+            "encoder": half,
+            "decoder": half,
+        },
+    }
+
+
+def train_joeynmt(data: Path, folder: Path, seconds: float) -> None:
+    """For so many seconds in all."""
+    import sentencepiece
+    from joeynmt.training import train
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt  # at which it saves what it has, and ends
+
+    folder.mkdir(parents=True)
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    sentencepiece.SentencePieceTrainer.train(
+        input=[str(data / f"train.lc.norm.tok.{language}") for language in ("en", "de")],
+        model_prefix=str(folder / "sentencepiece"),
+        vocab_size=10_000,
+        model_type="bpe",
+        character_coverage=1.0,
+        pad_id=1,
+        bos_id=2,
+        eos_id=3,
+        unk_id=0,
+    )
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sentencepiece.model"))
+    names = [pieces.id_to_piece(i) for i in range(pieces.vocab_size())]
+    (folder / "vocabulary.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    train(rank=0, world_size=None, cfg=joey_settings(data, folder), skip_test=True)
+
+
+def average(folder: Path) -> Path | None:
+    """The mean of the checkpoints that it kept beside the last, as its own script makes it; None if there is none."""
+    last = (folder / "latest.ckpt").resolve()
+    kept = [path for path in folder.glob("*.ckpt") if re.fullmatch(r"\d+", path.stem) and path != last]
+    if not kept:
+        return None
+    states = [torch.load(path, map_location="cpu")["model_state"] for path in kept]
+    mean = {name: sum(state[name] for state in states) / len(states) for name in states[0]}
+    torch.save({"model_state": mean}, folder / "mean.ckpt")
+    return folder / "mean.ckpt"
+
+
+def joeynmt(data: Path, folder: Path, checkpoint: Path) -> tuple[Runner, int]:
+    """What `joeynmt test` does, and the number of parameters."""
+    from joeynmt.config import parse_global_args
+    from joeynmt.prediction import predict, prepare
+
+    settings = joey_settings(data, folder)
+    settings["testing"]["load_model"] = str(checkpoint)
+    arguments = parse_global_args(settings, rank=0, mode="test")
+    model, _, _, test = prepare(arguments, rank=0, mode="test")
+
+    def translate(sources: list[str]) -> list[str]:
+        assert sources == test.src
+        found = predict(
+            model=model,
+            data=test,
+            device=arguments.device,
+            n_gpu=0,
+            args=arguments.test,
+            autocast=arguments.autocast,
+        )
+        return found[2]
+
+    return translate, sum(p.numel() for p in model.parameters())
+
+
+# -- both --------------------------------------------------------------------------------------------------------------
+
+
+def quality(data: Path, out: Path, budget: str) -> None:
+    """Train both, and translate the test set by each."""
+    sources, references = lines(data, TEST, "en"), lines(data, TEST, "de")
+    started = time.perf_counter()
+    mean = train_nextword(data, out, budget)
+    seconds = time.perf_counter() - started
+    folder = out / "joeynmt"
+    train_joeynmt(data, folder, seconds)
+    contestants = {f"nextword {mean.name}": nextword(mean)}
+    for checkpoint in (average(folder), folder / "best.ckpt", folder / "latest.ckpt"):
+        if checkpoint is not None and checkpoint.exists():
+            contestants[f"JoeyNMT {checkpoint.name}"] = joeynmt(data, folder, checkpoint)
+    print(f"\n{seconds:,.0f} s each, {torch.get_num_threads()} threads; BLEU on {TEST}, beam 5")
+    for name, (translate, parameters) in contestants.items():
+        print(f"  {name:24s} {bleu(translate(sources), references):6.2f}  {parameters:,} parameters", flush=True)
+
+
+def speed(data: Path, run: Path, folder: Path, rounds: int) -> None:
+    """Translate the test set by each in turn."""
+    sources, references = lines(data, TEST, "en"), lines(data, TEST, "de")
+    checkpoint = next(
+        folder / f"{name}.ckpt" for name in ("mean", "best", "latest") if (folder / f"{name}.ckpt").exists()
+    )
+    contestants = {"nextword": nextword(run)[0], "JoeyNMT": joeynmt(data, folder, checkpoint)[0]}
+    wall: dict[str, list[float]] = {name: [] for name in contestants}
+    processor: dict[str, list[float]] = {name: [] for name in contestants}
+    scores = {}
+    for _ in range(rounds + 1):
+        for name, translate in contestants.items():
+            begun = time.perf_counter(), time.process_time()
+            found = translate(sources)
+            wall[name].append(time.perf_counter() - begun[0])
+            processor[name].append(time.process_time() - begun[1])
+            scores[name] = bleu(found, references)
+    print(f"\n{len(sources):,} sentences, beam 5, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    for name in contestants:
+        rates = [len(sources) / statistics.median(seconds[name][1:]) for seconds in (wall, processor)]
+        print(
+            f"  {name:9s} {rates[0]:7.1f} sentences/s, {rates[1]:7.1f} a second of processor; BLEU {scores[name]:.2f}"
+        )
+    for what, seconds in (("wall clock", wall), ("processor", processor)):
+        medians = [statistics.median(seconds[name][1:]) for name in ("JoeyNMT", "nextword")]
+        print(f"  nextword is {medians[0] / medians[1]:.2f} times as fast by the {what}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with train.lc.norm.tok.en and so on")
+    parser.add_argument("--out", type=Path, help="train both into this new folder")
+    parser.add_argument("--budget", default="80m", help="of nextword's training; JoeyNMT gets as long")
+    parser.add_argument("--speed", type=Path, nargs=2, metavar=("RUN", "JOEYNMT"), help="two trained folders")
+    parser.add_argument("--rounds", type=int, default=5, help="times each translates, after one that does not count")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    if arguments.out:
+        quality(arguments.data, arguments.out, arguments.budget)
+    if arguments.speed:
+        speed(arguments.data, *arguments.speed, arguments.rounds)
+    if not (arguments.out or arguments.speed):
+        parser.error("give --out to train, or --speed to compare two trained folders")
+
+
+if __name__ == "__main__":
+    main()
