@@ -10,16 +10,16 @@ that this took in all, from the training of the tokenizer on, is what JoeyNMT ge
 Transformer of the same layers, width, heads, vocabulary, dropout and label smoothing, and batches of as many tokens (it
 counts the longer side alone, so half as many). Its feed-forward layers are 1.5 times as wide, because those of nextword
 have three matrices and its own two: so both have as many parameters, which are printed. Its schedule is that with which
-Wu et al. 2021 trained a Transformer of this size on these data: 5e-3 after 2,000 steps, then the inverse square root. A
-budget cannot be given to JoeyNMT, so it is interrupted, and saves what it has; its last checkpoint, its best one and the
-mean of its best five are all measured. BLEU is that of one call of sacreBLEU.
+Wu et al. 2021 trained a Transformer of this size on these data: 5e-3 after 2,000 steps, then the inverse square root.
+JoeyNMT knows no budget, so it is interrupted, and saves what it has; its last checkpoint, its best one and the mean of
+its best five are all measured. BLEU is that of one call of sacreBLEU.
 
 **Speed.** The test set, by beams of 5, from strings to strings: as `nextword translate` does it, and as `joeynmt test`
 does it. Each in turn, round after round; the first round does not count. Sentences a second by the wall clock, and by
 the processor time of the process, which is disturbed less by what else the machine does.
 
-Both run in one process, so JoeyNMT 2.3.0 must be installed beside nextword. What it asks for is older than what nextword
-needs, but it runs with this, in a virtual environment of its own:
+Both run in one process, so JoeyNMT 2.3.0 must be installed beside nextword. What it asks for is older than what
+nextword needs, but it runs with this, in a virtual environment of its own:
 
     pip install -e ".[tasks,tensorboard]"
     pip install --no-deps joeynmt==2.3.0 subword-nmt sacremoses "importlib_metadata<8"
