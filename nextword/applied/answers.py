@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import NextwordError
-from nextword.generator import Generation, TextGenerator
+from nextword.generator import Generation, Job, TextGenerator
 from nextword.metrics.overlap import chrf
 from nextword.scoring import boundary_id
 
@@ -38,22 +38,23 @@ def answers(
     With a seed, prompt i is answered with seed + i. `told` is called after each. Raises UsageError for settings.
     """
     cuts = [fitted(generator, prompt) for prompt in prompts]
-    jobs = []
+    jobs: dict[int, Job] = {}
     try:
-        for i, (ids, _) in enumerate(cuts):
+        # Prompts of like length are read together, with little padding; long ones first, for they take longest.
+        for i in sorted(range(len(cuts)), key=lambda i: len(cuts[i][0]), reverse=True):
             chosen = dict(settings(i) if callable(settings) else settings)
             if chosen.get("seed") is not None:
                 chosen["seed"] += i
-            jobs.append(generator.submit_ids(ids, **chosen))
-        waiting = set(range(len(jobs)))
+            jobs[i] = generator.submit_ids(cuts[i][0], **chosen)
+        waiting = set(jobs)
         while waiting:
             generator.step()
             for i in [i for i in waiting if jobs[i].finished]:
                 waiting.remove(i)
                 told(prompts[i])
-        return [Answer(job.results(chrf), cut) for job, (_, cut) in zip(jobs, cuts, strict=True)]
+        return [Answer(jobs[i].results(chrf), cut) for i, (_, cut) in enumerate(cuts)]
     except (NextwordError, KeyboardInterrupt):
-        for job in jobs:
+        for job in jobs.values():
             generator.cancel(job)
         raise
 

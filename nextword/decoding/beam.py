@@ -15,13 +15,15 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nextword.decoding.requests import Ended, Event, Failed, FinishReason, Request
 from nextword.decoding.sampling import NOTHING_LEFT
-from nextword.decoding.search import Row, Search, Step, first_row
+from nextword.decoding.search import Likeliest, Row, Search, Step, first_row
 from nextword.errors import UsageError
 
 
@@ -35,14 +37,19 @@ class Beam:
     """The row of this search that it came from, in the step before."""
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A possible next token of a beam."""
 
     beam: int
     """Its place in the group."""
     token: int
     total: float
+    """That of the beam and what its logit adds, after all settings."""
+    log_prob: float
+    """By the model alone."""
+
+
+_total = attrgetter("total")
 
 
 @dataclass(eq=False)
@@ -81,8 +88,7 @@ class BeamSearch(Search):
             if group.over:
                 continue
             n = len(group.beams)
-            logits = step.logits[offset : offset + n]
-            self._extend(group, self._less_attractive(logits, taken), step, offset)
+            self._extend(group, step, offset, taken)
             for beam in group.beams:
                 token = beam.row.ids[-1]
                 taken[token] = taken.get(token, 0) + 1
@@ -103,26 +109,17 @@ class BeamSearch(Search):
                 self._finish(group, beam.row, beam.total, reason)
         return self._results()
 
-    def _less_attractive(self, logits: Tensor, taken: dict[int, int]) -> Tensor:
-        if not taken or not self.config.diversity_penalty:
-            return logits
-        tokens = torch.tensor(list(taken), device=logits.device)
-        counts = torch.tensor(list(taken.values()), device=logits.device, dtype=logits.dtype)
-        return logits.index_add(1, tokens, (-self.config.diversity_penalty * counts).expand(len(logits), -1))
-
-    def _extend(self, group: Group, logits: Tensor, step: Step, offset: int) -> None:
+    def _extend(self, group: Group, step: Step, offset: int, taken: dict[int, int]) -> None:
         """One step of one group: beams -> candidates -> finished texts and the next beams."""
         before, group.beams = group.beams, []
-        candidates = self._candidates(before, logits)
-        model = step.log_probs[[offset + c.beam for c in candidates], [c.token for c in candidates]].tolist()
-        for rank, (candidate, log_prob) in enumerate(zip(candidates, model, strict=True)):
+        for rank, candidate in enumerate(self._candidates(before, step, offset, taken)):
             if len(group.beams) == self.size:
                 break
             reason = self._reason(before[candidate.beam].row, candidate.token)
             if reason and rank >= self.size:
                 continue
             row = before[candidate.beam].row.fork()
-            row.accept(candidate.token, log_prob)
+            row.accept(candidate.token, candidate.log_prob)
             if reason:
                 bonus = self._coverage(step, offset + candidate.beam)
                 self._finish(group, row, candidate.total, reason, bonus)
@@ -132,26 +129,37 @@ class BeamSearch(Search):
         if group.over:
             group.beams = []
 
-    def _candidates(self, beams: list[Beam], logits: Tensor) -> list[Candidate]:
+    def _candidates(self, beams: list[Beam], step: Step, offset: int, taken: dict[int, int]) -> list[Candidate]:
         """The best continuations of the beams, twice as many as fit, since half of them may end."""
-        totals = logits + logits.new_tensor([beam.total for beam in beams])[:, None]  # (n, V)
-        V = totals.size(1)
-        best = totals.flatten().topk(min(2 * self.size, totals.numel()))
+        rows = slice(offset, offset + len(beams))
+        logits, log_probs, count = step.logits[rows], step.log_probs[rows], 2 * self.size
+        if taken and self.config.diversity_penalty:
+            logits = self._less_attractive(logits, taken)
+            likeliest, first = Likeliest(logits, log_probs, count), 0
+        else:
+            likeliest, first = step.likeliest(count), offset
         found = [
-            Candidate(place // V, place % V, total)
-            for place, total in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-            if total > -math.inf
+            Candidate(place, token, beam.total + logit, log_prob)
+            for place, beam in enumerate(beams)
+            for token, logit, log_prob in likeliest.of(first + place)
+            if logit > -math.inf
         ]
+        found = sorted(found, key=_total, reverse=True)[:count]
         constraints = [beam.row.constraint for beam in beams]
         if not any(constraint is not None and constraint.wanted() for constraint in constraints):
             return found
         known = {(c.beam, c.token) for c in found}
         for place, constraint in enumerate(constraints):
             for token in constraint.wanted() if constraint is not None else ():
-                total = float(totals[place, token])
+                total = beams[place].total + float(logits[place, token])
                 if (place, token) not in known and total > -math.inf:
-                    found.append(Candidate(place, token, total))
+                    found.append(Candidate(place, token, total, float(log_probs[place, token])))
         return self._by_progress(beams, found)
+
+    def _less_attractive(self, logits: Tensor, taken: dict[int, int]) -> Tensor:
+        tokens = torch.tensor(list(taken), device=logits.device)
+        counts = torch.tensor(list(taken.values()), device=logits.device, dtype=logits.dtype)
+        return logits.index_add(1, tokens, (-self.config.diversity_penalty * counts).expand(len(logits), -1))
 
     def _by_progress(self, beams: list[Beam], candidates: list[Candidate]) -> list[Candidate]:
         """In turn the best candidate of each degree of progress (Post & Vilar 2018).
@@ -159,7 +167,7 @@ class BeamSearch(Search):
         Otherwise what a constraint requires, being unlikely, would be put off until there is no other way.
         """
         banks: dict[int, list[Candidate]] = {}
-        for candidate in sorted(candidates, key=lambda c: -c.total):
+        for candidate in sorted(candidates, key=_total, reverse=True):
             row = beams[candidate.beam].row.fork()
             assert row.constraint is not None  # all beams of a request have one, or none has
             row.constraint.accept(candidate.token)

@@ -169,7 +169,13 @@ class Engine:
         self._go_on(searches, places)
 
     def _admit(self) -> None:
-        """Searches that wait begin to be read, in their order, as long as there is room."""
+        """Searches that wait begin to be read, in their order, as long as there is room.
+
+        Where not all fit, an eighth of the batch is filled at a time: when rows join, what all remember is copied.
+        """
+        free = self.max_rows - sum(search.width for search in [*self._searches, *self._arriving])
+        if free < self.max_rows // 8 and sum(search.width for search in self._waiting) > free:
+            return
         while self._waiting and self._fits(self._waiting[0]):
             search = self._waiting.popleft()
             self._arriving[search] = {}
@@ -246,7 +252,8 @@ class Engine:
             own = (log_probs if everything else log_probs[drawn]).gather(1, ids[:, None])[:, 0]
             for i, token, log_prob in zip(drawn, ids.tolist(), own.tolist(), strict=True):
                 tokens[i], chosen[i] = token, log_prob
-        coverage = None if self._state is None else self._state.coverage()
+        asked = any(search.request.config.coverage_penalty for search in self._searches)
+        coverage = self._state.coverage() if asked and self._state is not None else None
         return Step(processed, log_probs, features, tokens, chosen, coverage), self._errors(logits, processed, rows)
 
     def _errors(self, logits: Tensor, processed: Tensor, rows: list[Row]) -> list[str]:
@@ -259,6 +266,8 @@ class Engine:
 
     def _starting_point(self, logits: Tensor, log_probs: Tensor) -> Tensor:
         """(R, V) what the settings act on: logits where a token is drawn, log-probabilities where texts compete."""
+        if all(search.rows[0].rng is None for search in self._searches):
+            return log_probs
         start = logits
         for at, search in self._places():
             if search.guided:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -67,6 +67,20 @@ class Row:
         return Row([*self.ids], self.start, constraint, self.rng, [*self.log_probs], self.settings)
 
 
+class Likeliest:
+    """The few likeliest tokens of every row, the best first: looked for in all rows at once, then numbers of Python."""
+
+    def __init__(self, logits: Tensor, log_probs: Tensor, count: int) -> None:
+        """Of `logits` (R, V); `log_probs` (R, V) are told beside them."""
+        best = logits.topk(min(count, logits.size(1)))  # (R, count)
+        self._tokens, self._logits = best.indices.tolist(), best.values.tolist()
+        self._log_probs = log_probs.gather(1, best.indices).tolist()
+
+    def of(self, row: int) -> Iterator[tuple[int, float, float]]:
+        """(token, logit, log-probability) of each."""
+        return zip(self._tokens[row], self._logits[row], self._log_probs[row], strict=True)
+
+
 @dataclass(frozen=True)
 class Step:
     """What all searches of a batch see at once; each looks at its own rows."""
@@ -82,7 +96,15 @@ class Step:
     chosen: Sequence[float]
     """(R) log_probs of `tokens`."""
     coverage: Tensor | None = None
-    """(R, source) attention that each token of a source has received in all; None in a model without one."""
+    """(R, source) attention that each token of a source has received in all; None where nobody asks for it, or in a
+    model without one."""
+    _likeliest: dict[int, Likeliest] = field(default_factory=dict)
+
+    def likeliest(self, count: int) -> Likeliest:
+        """So many of every row, found once for all searches that ask."""
+        if count not in self._likeliest:
+            self._likeliest[count] = Likeliest(self.logits, self.log_probs, count)
+        return self._likeliest[count]
 
 
 class Search(ABC):

@@ -58,7 +58,7 @@ class EncoderDecoderState(State):
 
     def select(self, rows: Tensor) -> Self:
         """The given rows; sources are shared where they stay as they are."""
-        source, attended = self.source.select(rows), self.attended[rows]
+        source, attended = self.source.select(rows), self.attended.index_select(0, rows)
         return type(self)(source, self.written.select(rows), attended[..., : source.tokens.size(1)])
 
     def rewind(self, lengths: Tensor) -> Self:

@@ -29,7 +29,8 @@ class TransformerState(State):
         """The given rows, copied."""
         lengths = self.lengths[rows]
         uniform = common(lengths) if self.uniform is None else self.uniform
-        return type(self)([k[rows] for k in self.keys], [v[rows] for v in self.values], lengths, uniform)
+        keys, values = ([kept.index_select(0, rows) for kept in part] for part in (self.keys, self.values))
+        return type(self)(keys, values, lengths, uniform)
 
     def rewind(self, lengths: Tensor) -> Self:
         """Nothing is copied: what lies behind `lengths` stays unseen until it is overwritten."""

@@ -61,7 +61,7 @@ class RecurrentState(State):
 
     def select(self, rows: Tensor) -> Self:
         """The given rows, copied."""
-        return type(self)([tuple(t[rows] for t in layer) for layer in self.layers], self.lengths[rows])
+        return type(self)([tuple(t.index_select(0, rows) for t in layer) for layer in self.layers], self.lengths[rows])
 
     def tensors(self) -> list[Tensor]:
         """Lengths, then h (and c) of each layer."""

@@ -39,7 +39,7 @@ class Source:
             return self
         lengths = self.lengths[rows]
         longest = int(lengths.max()) if len(rows) else 0
-        memory = [part[rows][..., :longest, :] for part in self.memory]
+        memory = [part.index_select(0, rows)[..., :longest, :] for part in self.memory]
         return type(self)(self.tokens[rows, :longest], lengths, memory, origin.unique(return_inverse=True)[1])
 
     @classmethod
