@@ -109,15 +109,18 @@ class SourceAttention(nn.Module):
             self.energy = Linear(C, 1, bias=False)
         self.out = Linear(3 * C, C)
 
-    def forward(self, h: Tensor, keys: Tensor, values: Tensor, nothing: Tensor) -> tuple[Tensor, Tensor]:
-        """h (B, C), keys (B, S, C), values (B, S, 2C), padding (B, S) -> a (B, C), and the weights (B, S)."""
+    def forward(self, h: Tensor, source: Source, nothing: Tensor) -> tuple[Tensor, Tensor]:
+        """h (B, C), and sources with their padding (N, S) -> a (B, C), and the weights (B, S)."""
+        keys, values = source.memory  # (N, S, C), (N, S, 2C)
         if self.additive:
-            scores = self.energy((self.query(h)[:, None] + keys).tanh()).squeeze(-1)  # (B, S)
+            query = source.by_source(self.query(h))[:, :, None]  # (N, n, 1, C)
+            scores = self.energy((query + keys[:, None]).tanh()).squeeze(-1)  # (N, n, S)
         else:
-            scores = torch.bmm(keys, h.to(keys.dtype)[..., None]).squeeze(-1)
-        weights = scores.masked_fill(nothing, torch.finfo(scores.dtype).min).softmax(-1)  # finite, as in attend_source
-        context = torch.bmm(weights[:, None].to(values.dtype), values).squeeze(1)  # (B, 2C)
-        return self.out(torch.cat([context, h.to(context.dtype)], dim=-1)).tanh(), weights
+            scores = torch.bmm(source.by_source(h.to(keys.dtype)), keys.transpose(1, 2))
+        least = torch.finfo(scores.dtype).min  # finite, as in attend_source
+        weights = scores.masked_fill(nothing[:, None], least).softmax(-1)
+        context = source.by_row(torch.bmm(weights.to(values.dtype), values))  # (B, 2C)
+        return self.out(torch.cat([context, h.to(context.dtype)], dim=-1)).tanh(), source.by_row(weights)
 
 
 class AttentionRnn(LanguageModel):
@@ -221,7 +224,7 @@ class AttentionRnn(LanguageModel):
                 x = self.dropout(x)
                 after.append(memory)
             layers = after
-            found, weights = self.attention(x[:, 0], *source.memory, nothing)
+            found, weights = self.attention(x[:, 0], source, nothing)
             seen = seen + weights.detach().to(seen.dtype)
             steps.append(found)
             attended.append(weights)

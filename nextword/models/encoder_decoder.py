@@ -4,7 +4,7 @@ Encoder and decoder are made of the parts of `transformer`, norms before each of
 vocabulary.
 
 Shapes: B rows, T new tokens, S tokens of the source, C hidden size, H heads, G key/value heads, D head size,
-V vocabulary.
+V vocabulary; N sources of n rows each as in `source`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class EncoderDecoderState(State):
         written = TransformerState.join([state.written for state in states])
         assert isinstance(written, TransformerState)
         shape = 1, max(state.attended.size(2) for state in states), source.tokens.size(1)
-        attended = self.attended.new_zeros(len(source.lengths), *shape)
+        attended = self.attended.new_zeros(len(source.origin), *shape)
         row = 0
         for state in states:
             rows, _, read, size = state.attended.shape
@@ -113,12 +113,23 @@ class CrossAttention(nn.Module):
         k, v = self.kv(encoded).view(B, S, 2 * self.config.G, self.config.D).transpose(1, 2).chunk(2, dim=1)
         return k, v.masked_fill(nothing[:, None, :, None], 0.0)
 
-    def forward(self, x: Tensor, k: Tensor, v: Tensor, nothing: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, C) -> (B, T, C), and the weights (B, H, T, S)."""
+    def forward(
+        self, x: Tensor, k: Tensor, v: Tensor, nothing: Tensor, shared: Source | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(B, T, C) -> (B, T, C), and the weights (B, H, T, S).
+
+        Where sources are `shared`, there are keys and values of N of them, and weights (N, H, n*T, S) come back.
+        """
         B, T, _ = x.shape
-        q = self.q(x).view(B, T, self.config.num_heads, -1).transpose(1, 2)
-        y, weights = attend_source(q, k, v, nothing, self.config.dropout if self.training else 0.0)
-        return self.out(y.transpose(1, 2).reshape(B, T, -1)), weights
+        q = self.q(x).view(B, T, self.config.num_heads, -1)  # (B, T, H, D)
+        if shared is not None:
+            q = shared.by_source(q).flatten(1, 2)  # (N, n*T, H, D)
+        dropout = self.config.dropout if self.training else 0.0
+        y, weights = attend_source(q.transpose(1, 2), k, v, nothing, dropout)
+        y = y.transpose(1, 2)
+        if shared is not None:
+            y = shared.by_row(y.unflatten(1, (-1, T)))
+        return self.out(y.reshape(B, T, -1)), weights
 
 
 class DecoderBlock(nn.Module):
@@ -142,12 +153,13 @@ class DecoderBlock(nn.Module):
         memory: tuple[TransformerState, int, Tensor, int] | None,
         source: tuple[Tensor, ...],
         nothing: Tensor,
+        shared: Source | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(B, T, C) -> (B, T, C), and the attention to the source (B, H, T, S). `source` = keys and values, or alone
-        what the encoder gives (B, S, C); `nothing` = its padding (B, S)."""
+        """(B, T, C) -> (B, T, C), and the attention to the source, as `CrossAttention` gives it. `source` = keys and
+        values, or alone what the encoder gives (B, S, C); `nothing` = its padding (B, S)."""
         x = x + self.dropout(self.attention(self.attention_norm(x), angles, mask, memory))
         k, v = source if len(source) == 2 else self.source_attention.memory(source[0], nothing)
-        found, weights = self.source_attention(self.source_norm(x), k, v, nothing)
+        found, weights = self.source_attention(self.source_norm(x), k, v, nothing, shared)
         x = x + self.dropout(found)
         return x + self.dropout(self.mlp(self.mlp_norm(x))), weights
 
@@ -230,11 +242,10 @@ class EncoderDecoder(LanguageModel):
         x, angles = self._embed(tokens, positions, length)  # (B, T, C)
         nothing = source.is_padding()
         for i, block in enumerate(self.decoder):
-            x, weights = block(
-                x, angles, mask, (written, i, positions, length), tuple(source.memory[2 * i : 2 * i + 2]), nothing
-            )
-        x, seen = self.norm(x), weights.mean(1)  # (B, T, S)
-        x = self._mixed(x, seen, source)
+            memory = tuple(source.memory[2 * i : 2 * i + 2])
+            x, weights = block(x, angles, mask, (written, i, positions, length), memory, nothing, source)
+        seen = source.by_row(weights.mean(1).unflatten(1, (-1, T)))  # (B, T, S)
+        x = self._mixed(self.norm(x), seen, source)
         if state is None:
             return x, None
         seen = seen.detach()[:, None].to(before.attended.dtype)  # (B, 1, T, S)

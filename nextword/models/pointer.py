@@ -32,10 +32,10 @@ class Pointer(OverLinear):
         Where the source is empty, all is written.
         """
         writes = self.gate(x).float().sigmoid()  # (B, T, 1)
-        writes = writes.masked_fill((source.lengths == 0)[:, None, None], 1.0)
+        writes = writes.masked_fill((source.of_rows(source.lengths) == 0)[:, None, None], 1.0)
         probs = self.linear(x).float().softmax(-1) * writes
         copied = (1 - writes) * attention.float()  # (B, T, S)
-        places = source.tokens[:, None].expand_as(copied)
+        places = source.of_rows(source.tokens)[:, None].expand_as(copied)
         return probs.scatter_add(-1, places, copied).clamp(min=LEAST).log()
 
     def forward(self, x: Tensor) -> Tensor:
