@@ -131,7 +131,6 @@ def joey_settings(data: Path, folder: Path) -> dict[str, Any]:
             "beam_alpha": 1.0,
             "batch_size": 512,
             "batch_type": "token",
-            "max_output_length": 128,
         },
         "training": {
             "optimizer": "adam",

@@ -15,7 +15,6 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -47,9 +46,6 @@ class Candidate(NamedTuple):
     """That of the beam and what its logit adds, after all settings."""
     log_prob: float
     """By the model alone."""
-
-
-_total = attrgetter("total")
 
 
 @dataclass(eq=False)
@@ -138,13 +134,14 @@ class BeamSearch(Search):
             likeliest, first = Likeliest(logits, log_probs, count), 0
         else:
             likeliest, first = step.likeliest(count), offset
-        found = [
-            Candidate(place, token, beam.total + logit, log_prob)
+        totals = [
+            (beam.total + logit, -place, token, log_prob)  # among equals the first beam counts
             for place, beam in enumerate(beams)
             for token, logit, log_prob in likeliest.of(first + place)
-            if logit > -math.inf
         ]
-        found = sorted(found, key=_total, reverse=True)[:count]
+        totals.sort(reverse=True)
+        found = [Candidate(-place, token, total, log_prob) for total, place, token, log_prob in totals[:count]]
+        found = [candidate for candidate in found if candidate.total > -math.inf]
         constraints = [beam.row.constraint for beam in beams]
         if not any(constraint is not None and constraint.wanted() for constraint in constraints):
             return found
@@ -167,7 +164,7 @@ class BeamSearch(Search):
         Otherwise what a constraint requires, being unlikely, would be put off until there is no other way.
         """
         banks: dict[int, list[Candidate]] = {}
-        for candidate in sorted(candidates, key=_total, reverse=True):
+        for candidate in sorted(candidates, key=lambda c: c.total, reverse=True):
             row = beams[candidate.beam].row.fork()
             assert row.constraint is not None  # all beams of a request have one, or none has
             row.constraint.accept(candidate.token)

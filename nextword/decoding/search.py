@@ -74,7 +74,8 @@ class Likeliest:
         """Of `logits` (R, V); `log_probs` (R, V) are told beside them."""
         best = logits.topk(min(count, logits.size(1)))  # (R, count)
         self._tokens, self._logits = best.indices.tolist(), best.values.tolist()
-        self._log_probs = log_probs.gather(1, best.indices).tolist()
+        same = log_probs is logits  # no setting acts
+        self._log_probs = self._logits if same else log_probs.gather(1, best.indices).tolist()
 
     def of(self, row: int) -> Iterator[tuple[int, float, float]]:
         """(token, logit, log-probability) of each."""

@@ -65,6 +65,8 @@ class StopStrings:
 
     def push(self, text: str) -> str:
         """Add text; get what cannot belong to a stop string any more. Nothing once one was found."""
+        if not self.stops:
+            return text
         if self.found is not None:
             return ""
         text = self._held + text

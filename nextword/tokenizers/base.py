@@ -183,11 +183,13 @@ class Tokenizer:
 
     def token_bytes(self, id: int) -> bytes:
         """The bytes of one token of a byte-level vocabulary."""
-        token = self._token(id)
-        try:
-            return bytes(self._byte_of[character] for character in token)
-        except KeyError:  # added to the vocabulary as plain text
-            return token.encode()
+        if id not in self._known_bytes:
+            token = self._token(id)
+            try:
+                self._known_bytes[id] = bytes(self._byte_of[character] for character in token)
+            except KeyError:  # added to the vocabulary as plain text
+                self._known_bytes[id] = token.encode()
+        return self._known_bytes[id]
 
     def is_fallback_byte(self, id: int) -> bool:
         """Whether a token stands for one byte in a vocabulary that falls back to bytes (Llama 2's kind)."""
@@ -288,6 +290,10 @@ class Tokenizer:
         if token is None:
             raise ValueError(f"no token has the id {id}; the vocabulary ends at {self.vocab_size - 1}")
         return token
+
+    @cached_property
+    def _known_bytes(self) -> dict[int, bytes]:
+        return {}
 
     @cached_property
     def _byte_of(self) -> dict[str, int]:
