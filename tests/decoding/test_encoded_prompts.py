@@ -39,6 +39,34 @@ def test_prompts_together_are_answered_as_each_alone(model):
         assert found[i, 0].ids == by_hand(model, prompt, 20), prompt
 
 
+def test_beams_of_more_prompts_than_fit_are_what_each_alone_finds(model):
+    """Searches come in portions, share their source among beams of unlike number, and leave one after the other."""
+    widths = [5, 2, 3, 1, 5, 4]
+    requests = [
+        request((EOS, *range(2, 2 + i % 7)), eos=1, num_beams=width, max_tokens=5 + i % 5, temperature=0)
+        for i, width in enumerate(widths * 4)
+    ]
+    alone = [run(model, [one])[0, 0] for one in requests]
+    found = run(Engine(model, max_rows=16), requests)
+    for i, one in enumerate(alone):
+        assert found[i, 0].ids == one.ids
+        assert found[i, 0].score == pytest.approx(one.score, abs=1e-4)
+
+
+def test_a_full_batch_is_refilled_in_portions():
+    """One search that ends makes no room for one that joins, as long as others wait as well."""
+    engine = Engine(tiny("transformer"), max_rows=32)
+    requests = [request(eos=None, max_tokens=4 + i, temperature=0) for i in range(40)]
+    for one in requests:
+        engine.submit(one)
+    joined, before = [], 40
+    while not engine.idle:
+        engine.step()
+        joined.append(before - engine.num_waiting)
+        before = engine.num_waiting
+    assert [number for number in joined if number] == [32, 4, 4]
+
+
 def test_a_full_answer_goes_on_with_its_last_half_and_its_source():
     torch.manual_seed(4)
     sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "max_seq_len": 8, "vocab_size": V}

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from test_contract import TINY, V, tiny_model, tokens
 from torch import nn
 
 from nextword.loss import LossTerms, next_token_loss
 from nextword.models import MODELS, State
 from nextword.models.prefix import PrefixTransformer
+from nextword.models.source import Source
 from nextword.tokenizers import IGNORE
 
 ENCODING = [name for name in TINY if MODELS[TINY[name]["type"]].model.encodes]
@@ -87,6 +90,32 @@ def test_forks_and_joins_keep_to_their_sources(model):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["encoder-decoder", "gru-attention"])
+def test_forks_share_the_memory_of_their_source(name):
+    state = encoded(tiny_model(name))
+    beams = state.select(torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]))
+    assert all(a is b for a, b in zip(beams.source.memory, state.source.memory, strict=True))
+    fewer = beams.select(torch.tensor([7, 2, 3]))
+    assert fewer.source.lengths.tolist() == [0, 1]
+    assert all(part.size(0) == 2 for part in fewer.source.memory)
+
+
+@given(st.lists(st.integers(0, 5), max_size=12))
+def test_rows_stand_beside_those_of_their_source_and_come_back(rows):
+    _, origin = torch.tensor(rows, dtype=torch.long).unique(return_inverse=True)
+    N = len(set(rows))
+    source = Source(torch.zeros(N, 3), torch.full((N,), 3), [], origin)
+    x = torch.arange(1.0, 1 + 2 * len(rows)).view(-1, 2)
+    spread = source.by_source(x)
+    assert spread.size(0) == N
+    for i, row in enumerate(spread):
+        own = row[row[:, 0] != 0]
+        assert torch.equal(own, x[origin == i])
+        assert (row[len(own) :] == 0).all()
+    assert torch.equal(source.by_row(spread), x)
+
+
+@torch.no_grad()
 def test_a_state_survives_as_tensors_with_its_source(model):
     _, state = model(tokens(4, 3), encoded(model))
     copy = model.init_state(4).with_tensors([tensor.clone() for tensor in state.tensors()])
@@ -105,10 +134,10 @@ def test_a_rewound_state_has_forgotten_what_it_attended_to():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("given", [SOURCES, [[]] * 4], ids=["ragged", "empty"])
-def test_a_whole_answer_equals_one_that_goes_on_from_its_source(model, given):
+@pytest.mark.parametrize("read", [SOURCES, [[]] * 4], ids=["ragged", "empty"])
+def test_a_whole_answer_equals_one_that_goes_on_from_its_source(model, read):
     text = tokens(4, 5)
-    sources, lengths = filled(given)
+    sources, lengths = filled(read)
     found, _ = model.answer(text, sources, lengths)
     torch.testing.assert_close(found, model.features(text, model.encode(sources, lengths))[0], rtol=1e-4, atol=1e-5)
 
