@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -134,14 +135,15 @@ class BeamSearch(Search):
             likeliest, first = Likeliest(logits, log_probs, count), 0
         else:
             likeliest, first = step.likeliest(count), offset
-        totals = [
-            (beam.total + logit, -place, token, log_prob)  # among equals the first beam counts
+        continued = [
+            (place, token, beam.total + logit, log_prob)
             for place, beam in enumerate(beams)
             for token, logit, log_prob in likeliest.of(first + place)
         ]
-        totals.sort(reverse=True)
-        found = [Candidate(-place, token, total, log_prob) for total, place, token, log_prob in totals[:count]]
-        found = [candidate for candidate in found if candidate.total > -math.inf]
+        continued.sort(
+            key=itemgetter(2), reverse=True
+        )  # among equals the first beam counts, and the first of its tokens
+        found = [Candidate(*one) for one in continued[:count] if one[2] > -math.inf]
         constraints = [beam.row.constraint for beam in beams]
         if not any(constraint is not None and constraint.wanted() for constraint in constraints):
             return found
