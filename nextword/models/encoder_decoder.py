@@ -1,7 +1,6 @@
 """A Transformer encoder-decoder (Vaswani et al. 2017): a source is read whole, then an answer written token by token.
 
-Encoder and decoder are made of the parts of `transformer`, norms before each of them, and share the embedding of one
-vocabulary.
+Encoder and decoder are made of the parts of `transformer`, and share the embedding of one vocabulary.
 
 Shapes: B rows, T new tokens, S tokens of the source, C hidden size, H heads, G key/value heads, D head size,
 V vocabulary; N sources of n rows each as in `source`.
@@ -25,7 +24,19 @@ from nextword.models.layers import Linear, tie
 from nextword.models.pointer import Pointer
 from nextword.models.positions import Rotary
 from nextword.models.source import Source, covered, padding, repeated
-from nextword.models.transformer import MLP, Angles, Attention, Block, TransformerConfig, init_weights, norm_layer
+from nextword.models.transformer import (
+    MLP,
+    Angles,
+    Attention,
+    Block,
+    Residual,
+    TransformerConfig,
+    init_weights,
+    last_norm,
+    position_embedding,
+    post_norm,
+    pre_norm,
+)
 
 
 class EncoderDecoderConfig(TransformerConfig):
@@ -37,11 +48,13 @@ class EncoderDecoderConfig(TransformerConfig):
     """Layers that read the source; 0 = as many as num_layers, which write."""
     pointer: bool = False
     """Tokens of the source may be copied, by the attention of the last layer (See et al. 2017)."""
+    output_bias: bool = False
+    """A bias in the output layer (Marian)."""
 
     @model_validator(mode="after")
     def _has_what_is_here(self) -> Self:
-        if self.norm_place != "before" or self.window or self.layer_pattern or self.logit_softcap:
-            raise ValueError("an encoder-decoder knows no norm_place but 'before', window, layer_pattern or softcap")
+        if self.window or self.layer_pattern or self.logit_softcap:
+            raise ValueError("an encoder-decoder knows no window, layer_pattern or logit_softcap")
         return self
 
 
@@ -106,6 +119,7 @@ class CrossAttention(nn.Module):
         self.q = Linear(config.hidden_size, H * D, bias=config.qkv_bias)
         self.kv = Linear(config.hidden_size, 2 * G * D, bias=config.qkv_bias, parts=(G * D, G * D))
         self.out = Linear(H * D, config.hidden_size, bias=config.bias if config.out_bias is None else config.out_bias)
+        self.scale = (config.attention_scale or D) ** -0.5
 
     def memory(self, encoded: Tensor, nothing: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, G, S, D) of what the encoder gives, (B, S, C); no values where `nothing` (B, S) is."""
@@ -125,25 +139,27 @@ class CrossAttention(nn.Module):
         if shared is not None:
             q = shared.by_source(q).flatten(1, 2)  # (N, n*T, H, D)
         dropout = self.config.dropout if self.training else 0.0
-        y, weights = attend_source(q.transpose(1, 2), k, v, nothing, dropout)
+        y, weights = attend_source(q.transpose(1, 2), k, v, nothing, dropout, self.scale)
         y = y.transpose(1, 2)
         if shared is not None:
             y = shared.by_row(y.unflatten(1, (-1, T)))
         return self.out(y.reshape(B, T, -1)), weights
 
 
-class DecoderBlock(nn.Module):
-    """x + attention(norm(x)), then x + attention to the source, then x + mlp(norm(x))."""
+class DecoderBlock(Residual):
+    """x + attention(norm(x)), then x + attention to the source(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, config: EncoderDecoderConfig) -> None:
-        super().__init__()
-        self.attention_norm = norm_layer(config)
+        super().__init__(config)
+        self.attention_norm = pre_norm(config)
         self.attention = Attention(config, window=0)
-        self.source_norm = norm_layer(config)
+        self.attention_post_norm = post_norm(config)
+        self.source_norm = pre_norm(config)
         self.source_attention = CrossAttention(config)
-        self.mlp_norm = norm_layer(config)
+        self.source_post_norm = post_norm(config)
+        self.mlp_norm = pre_norm(config)
         self.mlp = MLP(config)
-        self.dropout = Dropout(config.dropout)
+        self.mlp_post_norm = post_norm(config)
 
     def forward(
         self,
@@ -157,11 +173,11 @@ class DecoderBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """(B, T, C) -> (B, T, C), and the attention to the source, as `CrossAttention` gives it. `source` = keys and
         values, or alone what the encoder gives (B, S, C); `nothing` = its padding (B, S)."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), angles, mask, memory))
+        x = self.add(x, self.attention(self.attention_norm(x), angles, mask, memory), self.attention_post_norm)
         k, v = source if len(source) == 2 else self.source_attention.memory(source[0], nothing)
         found, weights = self.source_attention(self.source_norm(x), k, v, nothing, shared)
-        x = x + self.dropout(found)
-        return x + self.dropout(self.mlp(self.mlp_norm(x))), weights
+        x = self.add(x, found, self.source_post_norm)
+        return self.add(x, self.mlp(self.mlp_norm(x)), self.mlp_post_norm), weights
 
 
 class EncoderDecoder(LanguageModel):
@@ -175,16 +191,16 @@ class EncoderDecoder(LanguageModel):
         self.config: EncoderDecoderConfig = config
         C, V = config.hidden_size, config.vocab_size
         self.embedding = nn.Embedding(V, C)
-        if config.positions == "learned":
-            self.position_embedding = nn.Embedding(config.max_seq_len, C)
+        if config.positions != "rotary":
+            self.position_embedding = position_embedding(config, config.max_seq_len)
         else:
             self.rotary = Rotary(config.R, config.max_seq_len, config.rope_theta, config.rope_scaling)
         self.encoder = nn.ModuleList(Block(config, "global") for _ in range(config.encoder_layers or config.num_layers))
-        self.encoder_norm = norm_layer(config)
+        self.encoder_norm = last_norm(config)
         self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
         self.blocks = [*self.encoder, *self.decoder]
-        self.norm = norm_layer(config)
-        output = Linear(C, V, bias=False)
+        self.norm = last_norm(config)
+        output = Linear(C, V, bias=config.output_bias)
         self.output = Pointer(output) if config.pointer else output
         self.dropout = Dropout(config.dropout)
         reading, writing = 2 * len(self.encoder), 3 * len(self.decoder)
@@ -294,6 +310,6 @@ class EncoderDecoder(LanguageModel):
         x = self.embedding(tokens)
         if self.config.embedding_scale:
             x = x * self.config.hidden_size**0.5
-        if self.config.positions == "learned":
+        if self.config.positions != "rotary":
             return self.dropout(x + self.position_embedding(positions)), None
         return self.dropout(x), self.rotary.at(positions)

@@ -1,6 +1,7 @@
-"""Rotary positions, and how they are stretched to contexts longer than a model was first trained with.
+"""Where a token stands, told by sines: rotary positions, how they are stretched to contexts longer than a model was
+first trained with, and the sinusoidal ones before them.
 
-Shapes: B rows, T new tokens, H heads, D head size, R the part of a head that turns.
+Shapes: B rows, T new tokens, C hidden size, H heads, D head size, R the part of a head that turns.
 """
 
 from __future__ import annotations
@@ -95,6 +96,29 @@ class Rotary(nn.Module):
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for positions (B, T) or (1, T), each (B, 1, T, R): one look-up serves every layer."""
         return self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
+
+
+class Sinusoidal(nn.Module):
+    """The positions of Vaswani et al. 2017, sines in the first half of a vector and cosines in the second.
+
+    In the paper they take turns; tensor2tensor, Marian and fairseq have them so, which is the same to what is learned.
+    """
+
+    table: Tensor
+
+    def __init__(self, size: int, max_seq_len: int) -> None:
+        """`size` is C, an even number."""
+        super().__init__()
+        table = torch.empty(max_seq_len, size)
+        if not table.is_meta:
+            positions = torch.arange(max_seq_len, dtype=torch.float64)
+            angles = torch.outer(positions, _frequencies(size, max_seq_len, 10_000.0, None))  # (max_seq_len, C/2)
+            table = torch.cat([angles.sin(), angles.cos()], dim=-1).float()
+        self.register_buffer("table", table, persistent=False)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """(B or 1, T) -> (B or 1, T, C)"""
+        return self.table[positions]
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from nextword.models.base import LanguageModel, ModelConfig, State
 from nextword.models.dropout import Dropout
 from nextword.models.key_values import TransformerState
 from nextword.models.layers import Linear, RMSNorm, SoftCapped, tie
-from nextword.models.positions import RopeScaling, Rotary, rotate
+from nextword.models.positions import RopeScaling, Rotary, Sinusoidal, rotate
 
 Kind = Literal["global", "local", "nope"]
 Angles = tuple[Tensor, Tensor]
@@ -50,12 +50,13 @@ class TransformerConfig(ModelConfig):
     """RMSNorm (Zhang & Sennrich 2019) or LayerNorm (Ba et al. 2016)."""
     norm_eps: float = Field(default=1e-5, gt=0)
     """Added to the variance."""
-    norm_place: Literal["before", "after", "both"] = "before"
-    """Where a block normalises: what a sub-layer reads (Llama), what it adds (OLMo 2), or both (Gemma 2)."""
+    norm_place: Literal["before", "after", "both", "sum"] = "before"
+    """Where a block normalises: what a sub-layer reads (Llama), what it adds (OLMo 2), both (Gemma 2), or the sum of
+    what it reads and adds (Vaswani et al. 2017), after which there is no last norm."""
     norm_offset: bool = False
     """RMSNorm multiplies by 1 + weight (Gemma)."""
-    positions: Literal["rotary", "learned"] = "rotary"
-    """Rotary (Su et al. 2021) or a learned embedding per position."""
+    positions: Literal["rotary", "learned", "sinusoidal"] = "rotary"
+    """Rotary (Su et al. 2021), a learned embedding per position, or sines of it (Vaswani et al. 2017)."""
     rope_theta: float = Field(default=10_000.0, gt=0)
     """Base of the rotary wavelengths."""
     rope_local_theta: float = Field(default=0.0, ge=0)
@@ -77,8 +78,8 @@ class TransformerConfig(ModelConfig):
     """Keeps logits within +- this by tanh (Gemma 2); 0 = off."""
     embedding_scale: bool = False
     """Embeddings are multiplied by the square root of hidden_size (Vaswani et al. 2017, Gemma)."""
-    activation: Literal["swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh"] = "swiglu"
-    """SwiGLU or GEGLU (Shazeer 2020), or GELU without a gate, exact or by tanh (Hendrycks & Gimpel 2016)."""
+    activation: Literal["swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "silu", "relu"] = "swiglu"
+    """SwiGLU or GEGLU (Shazeer 2020); without a gate GELU, exact or by tanh (Hendrycks & Gimpel 2016), SiLU or ReLU."""
     qkv_bias: bool = False
     """Biases in the query, key and value projections."""
     bias: bool = False
@@ -107,8 +108,10 @@ class TransformerConfig(ModelConfig):
             raise ValueError(f"rotary positions need an even head size, got {self.R}")
         if "local" in self.layer_pattern and not self.window:
             raise ValueError("layer_pattern has local layers, but window is 0: give their width in tokens")
-        if self.positions == "learned" and ("nope" in self.layer_pattern or self.rope_scaling):
-            raise ValueError("layers without positions and rope_scaling need rotary positions, not learned ones")
+        if self.positions != "rotary" and ("nope" in self.layer_pattern or self.rope_scaling):
+            raise ValueError(f"layers without positions and rope_scaling need rotary positions, not {self.positions}")
+        if self.positions == "sinusoidal" and self.hidden_size % 2:
+            raise ValueError(f"sinusoidal positions need an even hidden_size, got {self.hidden_size}")
         divisors = self.rope_scaling.short_factors if self.rope_scaling else ()
         if divisors and len(divisors) != self.R // 2:
             raise ValueError(f"rope_scaling.short_factors: expected {self.R // 2} numbers, got {len(divisors)}")
@@ -262,22 +265,35 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "geglu_tanh": _gelu_tanh,
     "gelu": F.gelu,
     "gelu_tanh": _gelu_tanh,
+    "silu": F.silu,
+    "relu": F.relu,
 }
 
 
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); the norms are where `norm_place` has them."""
+class Residual(nn.Module):
+    """What goes through blocks, and how their sub-layers add to it; the norms are where `norm_place` has them."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.norms_sum = config.norm_place == "sum"
+        self.dropout = Dropout(config.dropout)
+
+    def add(self, x: Tensor, y: Tensor, norm: nn.Module) -> Tensor:
+        """(B, T, C) that went through so far, and what a sub-layer adds -> (B, T, C); `norm` comes after it."""
+        return norm(x + self.dropout(y)) if self.norms_sum else x + self.dropout(norm(y))
+
+
+class Block(Residual):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, config: TransformerConfig, kind: Kind) -> None:
-        super().__init__()
-        before, after = config.norm_place != "after", config.norm_place != "before"
-        self.attention_norm = norm_layer(config) if before else nn.Identity()
+        super().__init__(config)
+        self.attention_norm = pre_norm(config)
         self.attention = Attention(config, config.window if kind == "local" else 0)
-        self.attention_post_norm = norm_layer(config) if after else nn.Identity()
-        self.mlp_norm = norm_layer(config) if before else nn.Identity()
+        self.attention_post_norm = post_norm(config)
+        self.mlp_norm = pre_norm(config)
         self.mlp = MLP(config)
-        self.mlp_post_norm = norm_layer(config) if after else nn.Identity()
-        self.dropout = Dropout(config.dropout)
+        self.mlp_post_norm = post_norm(config)
 
     def forward(
         self,
@@ -287,9 +303,8 @@ class Block(nn.Module):
         memory: tuple[TransformerState, int, Tensor, int] | None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
-        attended = self.attention(self.attention_norm(x), angles, mask, memory)
-        x = x + self.dropout(self.attention_post_norm(attended))
-        return x + self.dropout(self.mlp_post_norm(self.mlp(self.mlp_norm(x))))
+        x = self.add(x, self.attention(self.attention_norm(x), angles, mask, memory), self.attention_post_norm)
+        return self.add(x, self.mlp(self.mlp_norm(x)), self.mlp_post_norm)
 
 
 def _run_block(block: nn.Module, *inputs: Any) -> Tensor:
@@ -301,6 +316,28 @@ def norm_layer(config: TransformerConfig) -> nn.Module:
     if config.norm == "rms":
         return RMSNorm(config.hidden_size, config.norm_eps, config.norm_offset)
     return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.bias)
+
+
+def pre_norm(config: TransformerConfig) -> nn.Module:
+    """That of what a sub-layer reads."""
+    return norm_layer(config) if config.norm_place in ("before", "both") else nn.Identity()
+
+
+def post_norm(config: TransformerConfig) -> nn.Module:
+    """That of what a sub-layer adds, or of the sum."""
+    return nn.Identity() if config.norm_place == "before" else norm_layer(config)
+
+
+def last_norm(config: TransformerConfig) -> nn.Module:
+    """That of what comes out of the last block."""
+    return nn.Identity() if config.norm_place == "sum" else norm_layer(config)
+
+
+def position_embedding(config: TransformerConfig, room: int) -> nn.Module:
+    """What is added to the embeddings of tokens at `room` positions: (B or 1, T) -> (B or 1, T, C)."""
+    if config.positions == "sinusoidal":
+        return Sinusoidal(config.hidden_size, room)
+    return nn.Embedding(room, config.hidden_size)
 
 
 def init_weights(model: nn.Module, parts: Callable[[str], int]) -> None:
@@ -326,15 +363,15 @@ class Transformer(LanguageModel):
         self.config: TransformerConfig = config
         C, V = config.hidden_size, config.vocab_size
         self.embedding = nn.Embedding(V, C)
-        if config.positions == "learned":
-            self.position_embedding = nn.Embedding(config.room, C)
+        if config.positions != "rotary":
+            self.position_embedding = position_embedding(config, config.room)
         else:
             self.rotary = Rotary(config.R, config.room, config.rope_theta, config.rope_scaling)
             if config.rope_local_theta:
                 self.local_rotary = Rotary(config.R, config.room, config.rope_local_theta)
         self.kinds = config.layer_kinds
         self.blocks: Sequence[Block] = nn.ModuleList(Block(config, kind) for kind in self.kinds)  # type: ignore[assignment]
-        self.norm = norm_layer(config)
+        self.norm = last_norm(config)
         output = Linear(C, V, bias=False)
         self.output = SoftCapped(output, config.logit_softcap) if config.logit_softcap else output
         self.dropout = Dropout(config.dropout)
@@ -419,7 +456,7 @@ class Transformer(LanguageModel):
         x = self.embedding(tokens)  # (B, T, C)
         if self.config.embedding_scale:
             x = x * self.config.hidden_size**0.5
-        if self.config.positions == "learned":
+        if self.config.positions != "rotary":
             x = x + self.position_embedding(positions)
         x = self.dropout(x)
         angles = self._angles(positions)
@@ -434,7 +471,7 @@ class Transformer(LanguageModel):
 
     def _angles(self, positions: Tensor) -> dict[Kind, Angles | None]:
         """The rotation of (B or 1, T) positions in each kind of layer."""
-        if self.config.positions == "learned":
+        if self.config.positions != "rotary":
             return dict.fromkeys(("global", "local", "nope"))
         angles = self.rotary.at(positions)
         local = self.local_rotary.at(positions) if self.config.rope_local_theta else angles

@@ -15,6 +15,7 @@ from nextword.models.transformer import GPT2
 V = 11
 RECURRENT = {"hidden_size": 8, "num_layers": 2, "vocab_size": V}
 TRANSFORMER = {"hidden_size": 16, "num_layers": 2, "num_heads": 4, "vocab_size": V, "max_seq_len": 32}
+SUMS = {"norm": "layer", "norm_place": "sum", "positions": "sinusoidal", "embedding_scale": True, "activation": "silu"}
 TINY = {
     "rnn": {"type": "rnn", **RECURRENT},
     "gru": {"type": "gru", **RECURRENT},
@@ -63,7 +64,9 @@ TINY = {
         "rope_share": 0.5,
         "rope_scaling": {"type": "yarn", "factor": 4.0, "original_len": 8},
     },
+    "transformer-sums": {"type": "transformer", **TRANSFORMER, **SUMS, "activation": "relu"},
     "encoder-decoder": {"type": "encoder-decoder", **TRANSFORMER},
+    "encoder-decoder-sums": {"type": "encoder-decoder", **TRANSFORMER, **SUMS, "output_bias": True},
     "encoder-decoder-gpt2": {"type": "encoder-decoder", **TRANSFORMER, **GPT2, "num_kv_heads": 2, "encoder_layers": 1},
     "prefix-lm": {"type": "prefix-lm", **TRANSFORMER},
     "prefix-lm-gpt2": {"type": "prefix-lm", **TRANSFORMER, **GPT2, "num_kv_heads": 2, "attention_softcap": 3.0},
