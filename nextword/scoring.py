@@ -144,7 +144,7 @@ def score_text(
     boundary, read, ids = boundary_id(tokenizer), tokenizer.encode(prompt), tokenizer.encode(text)
     source = None
     if model.encodes:
-        source, read = torch.tensor([[*read, boundary]], device=model.device), []
+        source, read = torch.tensor([[*read, tokenizer.eos_id]], device=model.device), []
     if not ids:
         what = f"{text[:20]!r} has no token" if text else "the text is empty"
         raise UsageError(f"nothing to score: {what}")

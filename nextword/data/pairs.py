@@ -1,6 +1,6 @@
 """Batches for models that encode a source: an example's prompt is the source, its target the answer.
 
-A source is closed by <eos>, an answer begins after one and ends with one. An epoch is shuffled, and examples of like
+A source is closed by <eos>, an answer begins after the boundary token and ends with <eos>. An epoch is shuffled, and examples of like
 length stand together; the order is a pure function of (files, settings, position), as in `batches`.
 
 Of a source longer than `context` the end is cut off. A longer answer is cut into parts that follow each other, each
@@ -94,10 +94,10 @@ def _by_length(order: Ids, sizes: Ids, tokens: int) -> list[Ids]:
 
 
 def _batch(files: TokenFiles, pairs: Ids) -> Batch:
-    """Rows of pairs, each side filled up to its longest: <eos> in, no loss out."""
+    """Rows of pairs, each side filled up to its longest, without loss."""
     lengths = torch.from_numpy(pairs[:, 1] + 1)
     sources = np.full((len(pairs), int(lengths.max())), files.eos_id, dtype=np.int64)
-    inputs = np.full((len(pairs), int(pairs[:, 3].max())), files.eos_id, dtype=np.int64)
+    inputs = np.full((len(pairs), int(pairs[:, 3].max())), files.bos_id, dtype=np.int64)
     targets = np.full_like(inputs, IGNORE)
     for i, (start, source, answer, length) in enumerate(pairs.tolist()):
         sources[i, :source] = files.window(start, source)

@@ -1,7 +1,7 @@
 """Reading prompts: several at a time, a slice after the other, between the steps of the texts already being written.
 
-A model that encodes sources has all waiting prompts encoded at once, each as a source that the boundary token closes
-instead of opening; what it then reads of each is the boundary alone.
+A model that encodes sources has all waiting prompts encoded at once, each as a source that `<eos>` closes instead
+of the boundary token opening it; what it then reads of each is the boundary alone.
 
 Prompts of different lengths are read side by side in rectangular slices: each slice is as long as the shortest
 remainder, whoever is through leaves, the others go on. No padding is ever read, so a recurrent state stays clean.
@@ -28,7 +28,7 @@ class Reading:
     ids: tuple[int, ...]
     is_prompt: bool
     """Worth remembering; otherwise the second half of a text that outgrew the context."""
-    prompt: tuple[int, ...]
+    source: tuple[int, ...]
     """What a model that encodes sources has to encode."""
     tokens: tuple[int, ...]
     """What is read, token by token: all of it, or what is behind a source."""
@@ -49,17 +49,19 @@ class Reader:
     def add(self, ids: Sequence[int], search: Search, slot: int, is_prompt: bool) -> Prefix | None:
         """Have row `slot` of a search wait for this text; what is known of all of it comes back at once."""
         key, row = tuple(ids), search.rows[slot]
-        prompt = tuple(row.ids[: row.start])
+        boundary, *prompt = row.ids[: row.start]
+        eos = search.request.tokens.eos_id
+        source = (*prompt, boundary if eos is None else eos)
         looks_back = search.past is not None and is_prompt  # then every token must pass by
         if not looks_back:
             if is_prompt and (known := self.cache.find(key)):
                 return known
             for reading in [*self.readings, *self._unencoded]:
-                if (reading.ids, reading.is_prompt, reading.prompt) == (key, is_prompt, prompt):
+                if (reading.ids, reading.is_prompt, reading.source) == (key, is_prompt, source):
                     reading.waiting.append((search, slot))
                     return None
         tokens = key[:1] if self.model.encodes and is_prompt else key
-        reading = Reading(key, is_prompt, prompt, tokens, waiting=[(search, slot)])
+        reading = Reading(key, is_prompt, source, tokens, waiting=[(search, slot)])
         if self.model.encodes:
             self._unencoded.append(reading)
             return None
@@ -73,7 +75,7 @@ class Reader:
         waiting, self._unencoded = self._unencoded, []
         if not waiting:
             return
-        sources = [[*reading.prompt[1:], reading.prompt[0]] for reading in waiting]
+        sources = [reading.source for reading in waiting]
         longest = max(map(len, sources))
         tokens = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sources], device=self._device)
         lengths = torch.tensor([len(ids) for ids in sources], device=self._device)

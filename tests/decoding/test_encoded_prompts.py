@@ -26,7 +26,7 @@ def model(request):
 def by_hand(model, prompt, steps):
     """The likeliest answer, read anew for each token."""
     source = torch.tensor([[*prompt[1:], EOS]])
-    ids = [EOS]
+    ids = [prompt[0]]
     for _ in range(steps):
         logits, _ = model(torch.tensor([ids]), model.encode(source, torch.tensor([source.size(1)])))
         ids.append(int(logits[0, -1].argmax()))
@@ -65,6 +65,15 @@ def test_a_full_batch_is_refilled_in_portions():
         joined.append(before - engine.num_waiting)
         before = engine.num_waiting
     assert [number for number in joined if number] == [32, 4, 4]
+
+
+def test_eos_closes_a_source_where_an_answer_begins_after_another_token(model):
+    """As in T5 and Marian, whose answers begin after <pad>."""
+    prompts = [(1, 3, 5), (1,)]
+    found = run(model, [request(prompt, temperature=0) for prompt in prompts])
+    for i, prompt in enumerate(prompts):
+        ids = by_hand(model, prompt, 20)
+        assert found[i, 0].ids == (ids[: ids.index(EOS) + 1] if EOS in ids else ids)
 
 
 def test_a_full_answer_goes_on_with_its_last_half_and_its_source():
