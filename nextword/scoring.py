@@ -141,7 +141,7 @@ def score_text(
     Raises UsageError for a text without a token (empty, or white space alone for a word tokenizer), RunError if the
     model's logits are not numbers.
     """
-    boundary, read, ids = boundary_id(tokenizer), tokenizer.encode(prompt), tokenizer.encode(text)
+    boundary, read, ids = boundary_id(tokenizer), tokenizer.source.encode(prompt), tokenizer.encode(text)
     source = None
     if model.encodes:
         source, read = torch.tensor([[*read, tokenizer.eos_id]], device=model.device), []

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nextword.interop import weights
+from nextword.interop.families import FAMILIES
 from nextword.models import LanguageModel
 
 LLAMA = {
@@ -27,6 +28,23 @@ LLAMA = {
 GEMMA = LLAMA | {"head_dim": 6, "sliding_window": 5, "query_pre_attn_scalar": 20}
 UPPER_WINDOWS = {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}
 LONG = {"short_factor": [1.0, 1.5], "long_factor": [2.0, 3.0], "type": "longrope"}
+MARIAN = {
+    "vocab_size": 17,
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 40,
+    "decoder_ffn_dim": 40,
+    "max_position_embeddings": 32,
+    "activation_function": "swish",
+    "scale_embedding": True,
+    "eos_token_id": 2,
+    "pad_token_id": 1,
+    "decoder_start_token_id": 1,
+    "forced_eos_token_id": None,
+}
 TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", LLAMA),
     "llama-biases": ("llama", LLAMA | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
@@ -78,6 +96,8 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "phi3-long": ("phi3", LLAMA | {"original_max_position_embeddings": 16, "rope_scaling": LONG}),
     "olmo2": ("olmo2", LLAMA),
     "smollm3": ("smollm3", LLAMA | {"num_hidden_layers": 5}),
+    "marian": ("marian", MARIAN),
+    "marian-relu": ("marian", MARIAN | {"activation_function": "relu", "scale_embedding": False}),
 }
 """A name, its family, and its config.json."""
 
@@ -88,11 +108,36 @@ def theirs(name: str, seed: int = 2, spread: float = 0.2, **changes: Any) -> nn.
     torch.manual_seed(seed)
     family, values = TINY[name]
     config = transformers.AutoConfig.for_model(family, **copy.deepcopy(values | changes))  # it writes into what it gets
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = auto_model(family).from_config(config).eval()
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * spread)
+        for weight in weights_of(model).values():
+            weight.add_(torch.randn_like(weight) * spread)
     return model
+
+
+def auto_model(family: str) -> Any:
+    """The class of `transformers` for models of a family."""
+    transformers = pytest.importorskip("transformers")
+    return transformers.AutoModelForSeq2SeqLM if FAMILIES[family].encodes else transformers.AutoModelForCausalLM
+
+
+def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What training has set, each once: no table of positions, and Marian's bias, which is a buffer there."""
+    found = {name: weight for name, weight in model.named_parameters() if "embed_positions" not in name}
+    return found | {name: buffer for name, buffer in model.named_buffers() if name == "final_logits_bias"}
+
+
+def their_logits(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Of tokens; where a source is read, of tokens after themselves turned round."""
+    if model.config.is_encoder_decoder:
+        return model(input_ids=tokens.flip(1), decoder_input_ids=tokens).logits
+    return model(tokens).logits
+
+
+def our_logits(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+    """As `their_logits`."""
+    rows, length = tokens.shape
+    return model(tokens, model.encode(tokens.flip(1), torch.full((rows,), length)) if model.encodes else None)[0]
 
 
 def pair(name: str, **changes: Any) -> tuple[LanguageModel, nn.Module]:

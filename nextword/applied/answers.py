@@ -65,7 +65,7 @@ def fitted(generator: TextGenerator, prompt: str) -> tuple[list[int], int]:
     As in training: a source loses its end, a prompt its beginning, and half of the context is left to the answer.
     """
     tokenizer, model = generator.tokenizer, generator.model
-    ids = tokenizer.encode(generator.as_prompt(prompt))
+    ids = tokenizer.source.encode(generator.as_prompt(prompt))
     limit = model.max_seq_len
     if limit is not None and model.encodes:
         kept = ids[: limit - 1]

@@ -113,7 +113,7 @@ class Summarizer:
     def parts(self, text: str, before: str = "") -> list[str]:
         """The text in as few parts as the model can read behind `before`, about equally long, cut between sentences or,
         where it has lines, between lines. A sentence that is too long by itself is a part, whose end is not read."""
-        limit, tokenizer = self.generator.model.max_seq_len, self.generator.tokenizer
+        limit, tokenizer = self.generator.model.max_seq_len, self.generator.tokenizer.source
         if limit is None or len(tokenizer.encode(before + text)) < limit - 1:
             return [text]
         limit = max(limit - len(tokenizer.encode(before)), 3)

@@ -149,7 +149,7 @@ class Translator:
 
         def within(i: int) -> dict[str, Any]:
             """No translation is many times as long as its source."""
-            length = 2 * len(self.generator.tokenizer.encode(sources[i])) + 20
+            length = 2 * len(self.generator.tokenizer.source.encode(sources[i])) + 20
             return chosen | {"max_tokens": min(chosen.get("max_tokens", length), length)}
 
         found = answers(self.generator, sources, within, told)

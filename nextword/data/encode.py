@@ -54,15 +54,16 @@ def encode(
 
 
 def _write(pieces: list[_Piece], tokenizer: Tokenizer, chat: ChatTokenizer | None) -> None:
-    encoded = tokenizer.encode_batch([piece.text for piece in pieces if piece.reply is None])
-    following = iter(encoded)
+    plain = [piece for piece in pieces if piece.reply is None]
+    prompts = iter(tokenizer.source.encode_batch([piece.text for piece in plain if piece.is_prompt]))
+    targets = iter(tokenizer.encode_batch([piece.text for piece in plain if not piece.is_prompt]))
     for writer, text, is_prompt, ends, reply in pieces:
         if reply is not None:
             assert chat is not None
             prompt, ids = encode_reply(reply, chat)
             writer.prompt(prompt)
         else:
-            ids = next(following)
+            ids = next(prompts if is_prompt else targets)
         if is_prompt:
             writer.prompt(ids)
         else:

@@ -55,7 +55,7 @@ def text_request(
 
 def read_prompt(model: LanguageModel, tokenizer: Tokenizer, prompt: str) -> list[int]:
     """The ids of a prompt, without the boundary before it. Raises UsageError if the context cannot hold them."""
-    ids, limit = tokenizer.encode(as_unicode(prompt)), model.max_seq_len
+    ids, limit = tokenizer.source.encode(as_unicode(prompt)), model.max_seq_len
     if limit is not None and len(ids) + 1 > limit:
         raise UsageError(
             f"the prompt has {len(ids)} tokens, but the model's context holds {limit - 1} after the boundary",

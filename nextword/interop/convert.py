@@ -73,11 +73,12 @@ def import_model(
         reading = families.read_config(foreign.config)
         settings = reading.settings
         tokenizer_text = fitted(foreign.tokenizer, settings.vocab_size)
+        source_text = foreign.source_tokenizer and fitted(foreign.source_tokenizer, settings.vocab_size)
         outline = checkpoint.outline(settings)
         hollow = dict(sorted(checkpoint.weights(outline).items()))  # in this order they are hashed
         weights.check_all_used(reading.family, settings, hollow, foreign.tensors)
         with replacing_folder(out) as folder:
-            tokenizer = write_tokenizer(folder, tokenizer_text, _boundaries(foreign))
+            tokenizer = write_tokenizer(folder, tokenizer_text, _boundaries(foreign), source_text)
             dtype = _write_weights(
                 folder / checkpoint.WEIGHTS,
                 {name: tensor.shape for name, tensor in hollow.items()},
@@ -190,6 +191,7 @@ def run_as_foreign(run: Path) -> tuple[Foreign, dict[str, Any], str]:
         values | ids,
         weights.TheirTensors(family, settings, ours),
         unfilled(text),
+        "",
         special,
         template.read_text(encoding="utf-8") if template.exists() else "",
         generation.theirs(settings_of_generation, ids),

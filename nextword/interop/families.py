@@ -1,4 +1,4 @@
-"""The families of Hugging Face models that a Transformer of ours can be: each a table of names and settings, both ways.
+"""The families of Hugging Face models that Transformers of ours can be: each a table of names and settings, both ways.
 
 A family says how keys of its config.json and names of its tensors are called here (weights.py puts the latter to use).
 What is more than another name is a Rule: a pair of functions that read some keys and write them. An export proves
@@ -17,6 +17,8 @@ from nextword.config import parse
 from nextword.errors import RunError, UsageError, did_you_mean
 from nextword.interop import rules
 from nextword.interop.rules import Rule
+from nextword.models import MODELS
+from nextword.models.encoder_decoder import EncoderDecoderConfig
 from nextword.models.transformer import GPT2 as GPT2_SETTINGS
 from nextword.models.transformer import TransformerConfig
 
@@ -28,7 +30,8 @@ class Family:
     architecture: str
     """The class that `transformers` loads."""
     layers: Mapping[str, tuple[str, ...]]
-    """Our layer, and those of theirs that it joins, one below the other; without the number of the block."""
+    """Our layer, and those of theirs that it joins, one below the other; without the number of the block. `output.bias`
+    is a tensor, and its name there that of a tensor, which is one row of a matrix."""
     keys: Mapping[str, str]
     """A key of config.json, and our setting that is the same."""
     rules: tuple[Rule, ...] = ()
@@ -41,9 +44,22 @@ class Family:
     """Keys of which only these values can be expressed here; the first is written."""
     prefix: str = "model."
     """Before the names of all tensors but the output layer's."""
-    blocks: str = "layers"
+    blocks: Mapping[str, str] = field(default_factory=lambda: {"blocks": "layers"})
+    """Our stacks of blocks, and theirs."""
+    embeddings: tuple[str, ...] = ()
+    """Tensors that files have beside the embedding, and that are the same."""
     transposed: frozenset[str] = frozenset()
     """Layers of ours whose weight they keep as (in, out)."""
+
+    @property
+    def type(self) -> str:
+        """Our architecture."""
+        return str(self.settings.get("type", "transformer"))
+
+    @property
+    def encodes(self) -> bool:
+        """Whether it reads a source, and begins what it writes with a token of its own."""
+        return MODELS[self.type].model.encodes
 
     @property
     def known(self) -> set[str]:
@@ -106,6 +122,18 @@ GEMMA_ASSUMED = {
     "max_position_embeddings": 8192,
 }
 CAUSAL = {"use_bidirectional_attention": (None, False)}
+MARIAN_LAYERS = {
+    "attention.qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "attention.out": ("self_attn.out_proj",),
+    "attention_post_norm": ("self_attn_layer_norm",),
+    "source_attention.q": ("encoder_attn.q_proj",),
+    "source_attention.kv": ("encoder_attn.k_proj", "encoder_attn.v_proj"),
+    "source_attention.out": ("encoder_attn.out_proj",),
+    "source_post_norm": ("encoder_attn_layer_norm",),
+    "mlp.up": ("fc1",),
+    "mlp.down": ("fc2",),
+    "mlp_post_norm": ("final_layer_norm",),
+}
 
 FAMILIES: dict[str, Family] = {
     "llama": Family(
@@ -154,7 +182,7 @@ FAMILIES: dict[str, Family] = {
             "add_cross_attention": (False,),
         },
         prefix="transformer.",
-        blocks="h",
+        blocks={"blocks": "h"},
         transposed=frozenset({"attention.qkv", "attention.out", "mlp.up", "mlp.down"}),
     ),
     "mistral": Family(
@@ -225,6 +253,43 @@ FAMILIES: dict[str, Family] = {
         | {"tie_word_embeddings": True, "rope_theta": 2e6, "num_key_value_heads": 4, "max_position_embeddings": 32_768},
         demanded={"use_sliding_window": (False, None)},
     ),
+    "marian": Family(
+        "MarianMTModel",
+        {"embedding": ("shared",), "output": ("lm_head",), "output.bias": ("final_logits_bias",)}
+        | {f"{half}.{ours}": theirs for half in ("encoder", "decoder") for ours, theirs in MARIAN_LAYERS.items()},
+        {
+            "vocab_size": "vocab_size",
+            "d_model": "hidden_size",
+            "encoder_layers": "encoder_layers",
+            "decoder_layers": "num_layers",
+            "max_position_embeddings": "max_seq_len",
+            "scale_embedding": "embedding_scale",
+        },
+        (
+            rules.both_halves("encoder_attention_heads", "decoder_attention_heads", "num_heads"),
+            rules.both_halves("encoder_ffn_dim", "decoder_ffn_dim", "mlp_size"),
+            rules.ONE_VOCABULARY,
+            rules.MARIAN_ACTIVATION,
+        ),
+        settings={
+            "type": "encoder-decoder",
+            "norm": "layer",
+            "norm_place": "sum",
+            "positions": "sinusoidal",
+            "qkv_bias": True,
+            "bias": True,
+            "output_bias": True,
+        },
+        assumed={
+            "encoder_layers": 12,
+            "max_position_embeddings": 1024,
+            "activation_function": "gelu",
+            "scale_embedding": False,
+        },
+        demanded={"share_encoder_decoder_embeddings": (True,), "tie_word_embeddings": (True,)},
+        blocks={"encoder": "encoder.layers", "decoder": "decoder.layers"},
+        embeddings=("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"),
+    ),
 }
 """By `model_type`. SmolLM and SmolLM 2 are Llamas; Phi-3.5 and Phi-4-mini are Phi-3."""
 
@@ -235,6 +300,8 @@ _INERT = """
     language model_type n_ctx num_labels output_attentions output_hidden_states output_past pad_token_id
     problem_type reorder_and_upcast_attn resid_pdrop return_dict summary_activation summary_first_dropout
     summary_proj_to_labels summary_type summary_use_proj task_specific_params torch_dtype torchscript
+    dropout activation_dropout classifier_dropout classif_dropout encoder_layerdrop decoder_layerdrop init_std
+    static_position_embeddings num_hidden_layers bad_words_ids forced_eos_token_id num_beams max_length
     transformers_version transformers.js_config unk_token_id unsloth_fixed unsloth_version use_cache
 """
 INERT = frozenset(_INERT.split())
@@ -279,9 +346,10 @@ def read_config(config: Mapping[str, Any]) -> Reading:
     for rule in family.rules:
         found |= rule.read(full)
     try:
-        settings = parse(TransformerConfig, {**family.settings, **found})
+        settings = parse(MODELS[family.type].config, {**family.settings, **found})
     except UsageError as error:
         raise RunError(error.message) from None
+    assert isinstance(settings, TransformerConfig)
     if not settings.vocab_size:
         raise RunError("vocab_size: expected a number of at least 1, got 0")
     unknown = sorted(key for key, value in config.items() if value and key not in family.known | INERT)
@@ -295,7 +363,8 @@ def write_config(settings: TransformerConfig, preferred: str = "") -> tuple[str,
     """
     wanted = canonical(settings)
     nearest: tuple[str, list[str]] | None = None
-    for name in sorted(FAMILIES, key=lambda name: name != preferred):
+    families = [name for name, family in FAMILIES.items() if family.type == settings.type]
+    for name in sorted(families, key=lambda name: name != preferred):
         config = _as_config(name, wanted)
         try:
             found = canonical(read_config(config).settings)
@@ -331,6 +400,8 @@ def canonical(settings: TransformerConfig) -> TransformerConfig:
     """The same network with nothing left to be derived; dropout, which only training knows, left out."""
     kinds = settings.layer_kinds
     local = "local" in kinds
+    if isinstance(settings, EncoderDecoderConfig):
+        settings = settings.model_copy(update={"encoder_layers": settings.encoder_layers or settings.num_layers})
     return settings.model_copy(
         update={
             "head_size": settings.D,

@@ -25,10 +25,11 @@ CONFIG, GENERATION, TEMPLATE = "config.json", "generation_config.json", "chat_te
 TOKENIZER, TOKENIZER_CONFIG, SPECIAL = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 VOCAB, MERGES, ADDED = "vocab.json", "merges.txt", "added_tokens.json"
+MARIAN = ("target.spm", "source.spm")
 SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
 MOST_BYTES = 2**28
 """Of a file of text: the largest tokenizer.json known has 33 MB."""
-FILES = ("*.json", "*.safetensors", *SENTENCEPIECE, MERGES, "*.jinja", "README.md", "LICENSE*")
+FILES = ("*.json", "*.safetensors", *SENTENCEPIECE, *MARIAN, MERGES, "*.jinja", "README.md", "LICENSE*")
 """What is fetched from the hub: no code, no pickle."""
 
 
@@ -49,7 +50,7 @@ def read_folder(folder: Path, tokenizer: Path | None = None) -> Foreign:
         )
     generation = _object(folder / GENERATION, {})
     place = tokenizer or folder
-    text, special = _tokenizer(place, str(config["model_type"]))
+    text, special, source = _tokenizer(place, str(config["model_type"]))
     special = special | _special_tokens(place if place.is_dir() else folder)
     for name in ("bos_token", "eos_token"):
         if name not in special:
@@ -57,8 +58,9 @@ def read_folder(folder: Path, tokenizer: Path | None = None) -> Foreign:
                 if token := token_of(text, source.get(f"{name}_id")):
                     special[name] = token
                     break
-    template = _template(folder)
-    return Foreign(config, read_sharded(folder), text, special, template, generation)
+    if start := token_of(text, _start(config, generation)):
+        special["bos_token"] = start
+    return Foreign(config, read_sharded(folder), text, source, special, _template(folder), generation)
 
 
 def download(name: str, folder: Path) -> None:
@@ -122,6 +124,14 @@ def first_token(token: str, id: int) -> dict[str, Any]:
     }
 
 
+def _start(config: Mapping[str, Any], generation: Mapping[str, Any]) -> Any:
+    """The id that an answer to a source begins after; None for a model that reads none."""
+    if not config.get("is_encoder_decoder"):
+        return None
+    named = (values.get("decoder_start_token_id") for values in (generation, config))
+    return next((id for id in named if id is not None), config.get("pad_token_id"))
+
+
 def _object(path: Path, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
     """A JSON object; `otherwise` if there is no such file."""
     if not path.is_file():
@@ -147,8 +157,8 @@ def _text(path: Path) -> str:
         raise RunError(f"{path} cannot be read: {error}") from None
 
 
-def _tokenizer(place: Path, model_type: str) -> tuple[str, dict[str, str]]:
-    """The text of a tokenizer.json, and the special tokens that its source names itself."""
+def _tokenizer(place: Path, model_type: str) -> tuple[str, dict[str, str], str]:
+    """The text of a tokenizer.json, the special tokens that it names itself, and the text of one for sources."""
     folder = place if place.is_dir() else place.parent
     files = [place.name] if not place.is_dir() else [TOKENIZER, *SENTENCEPIECE, VOCAB]
     name = next((name for name in files if (folder / name).is_file()), None)
@@ -162,17 +172,38 @@ def _tokenizer(place: Path, model_type: str) -> tuple[str, dict[str, str]]:
         if path.suffix == ".model":
             _check_size(path)
             model = sentencepiece.read_model(path.read_bytes())
-            return sentencepiece.tokenizer_json(model), sentencepiece.special_tokens(model)
+            return sentencepiece.tokenizer_json(model), sentencepiece.special_tokens(model), ""
     except RunError as error:
         raise RunError(f"{path}: {error.message}") from None
     if name == VOCAB:
+        if model_type == "marian":
+            return _marian_tokenizers(folder)
         if model_type != "gpt2":
             raise RunError(
                 f"{folder} has only {VOCAB} and {MERGES}, whose rules are known for gpt2 alone, not for {model_type}",
                 hint=f"Name a {TOKENIZER}: --tokenizer FILE",
             )
-        return _gpt2_tokenizer(folder), {}
-    return _text(path), {}
+        return _gpt2_tokenizer(folder), {}, ""
+    return _text(path), {}, ""
+
+
+def _marian_tokenizers(folder: Path) -> tuple[str, dict[str, str], str]:
+    """As `_tokenizer`, of two SentencePiece models, for target and source, over one vocabulary."""
+    ids, texts = _object(folder / VOCAB), []
+    for name in MARIAN:
+        path = folder / name
+        if not path.is_file():
+            raise RunError(
+                f"{folder} has no {name}", hint="A Marian tokenizer is source.spm, target.spm and vocab.json"
+            )
+        _check_size(path)
+        try:
+            model = sentencepiece.read_model(path.read_bytes())
+            texts.append(sentencepiece.tokenizer_json(sentencepiece.with_ids(model, ids)))
+        except RunError as error:
+            raise RunError(f"{path}: {error.message}") from None
+    target, source = texts
+    return target, {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}, "" if source == target else source
 
 
 def _gpt2_tokenizer(folder: Path) -> str:

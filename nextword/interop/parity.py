@@ -1,6 +1,6 @@
 """The proof of a crossing: our model and `transformers`' of the same weights, asked the same.
 
-Logits on fixed and on random prompts, greedy continuations, and token ids of lines in many scripts. The two are never
+Logits on fixed and on random prompts (a model that encodes reads them as a source, and as the answer to it), greedy continuations, and token ids of lines in many scripts. The two are never
 in memory at once.
 """
 
@@ -22,9 +22,12 @@ from torch import Tensor
 
 from nextword.errors import RunError
 from nextword.interop import families
+from nextword.interop.families import Family
 from nextword.interop.foreign import Foreign
 from nextword.interop.huggingface import (
     ADDED,
+    CONFIG,
+    MARIAN,
     MERGES,
     SENTENCEPIECE,
     SPECIAL,
@@ -122,7 +125,9 @@ class Answers:
     logits: list[Tensor]
     """(T, V) of each prompt."""
     greedy: list[list[int]]
-    """Continuations of the first of them."""
+    """Continuations of the first of them; of a model that encodes, answers to them."""
+    first: list[Tensor]
+    """(V,) logits of the first token of each continuation."""
 
 
 def compare(
@@ -137,14 +142,14 @@ def compare(
     model, tokenizer = load()
     prompts = list(_prompts(tokenizer, model))
     steps = min(GREEDY, (model.max_seq_len or GREEDY) // 2)
-    ours = _our_answers(model, prompts, steps)
+    ours = _our_answers(model, prompts, tokenizer.eos_id, steps)
     del model
     with _quiet_transformers():
-        theirs = _their_answers(their_model(), prompts, steps)
+        theirs = _their_answers(their_model(), prompts, tokenizer.eos_id, steps)
         equal, note = 0, ""
         for load_tokenizer in their_tokenizers:
             encode = load_tokenizer()
-            found = sum(tokenizer.encode(line) == encode(line) for line in LINES)
+            found = sum(encode.agrees(tokenizer, line) for line in LINES)
             if found > equal:
                 equal, note = found, encode.note
             if equal == len(LINES):
@@ -153,9 +158,9 @@ def compare(
     differences = [float((a - b).abs().max()) for a, b in pairs]
     largest = max(float(b.abs().max()) for _, b in pairs)
     doubtful = [i for i, found in enumerate(differences) if not found < TOLERANCE * max(1, largest)]  # nan, too
-    moved = _rounding(load, [prompts[i] for i in doubtful], [ours.logits[i] for i in doubtful]) if doubtful else []
+    moved = _rounding(load, [(prompts[i], ours.logits[i]) for i in doubtful]) if doubtful else []
     explained = all(differences[i] < ROUNDING * by for i, by in zip(doubtful, moved, strict=True))
-    same = [_same(a, b, first) for a, b, first in zip(ours.greedy, theirs.greedy, ours.logits, strict=False)]
+    same = [_same(a, b, first) for a, b, first in zip(ours.greedy, theirs.greedy, ours.first, strict=True)]
     rounding = max(moved, default=0.0) if explained else 0.0
     counts = (len(prompts), sum(same), len(same), equal, len(LINES))
     return Parity(_largest(differences), largest, *counts, rounding, note)
@@ -166,18 +171,27 @@ def their_model_of(foreign: Foreign) -> Any:
 
     It is made from the keys of the config that say what it computes, and from no other: nothing in a file chooses code.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     family = families.read_config(foreign.config).family
     values = {key: copy.deepcopy(value) for key, value in foreign.config.items() if key in family.known}
     ids: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     config = AutoConfig.for_model(foreign.config["model_type"], **values, **ids)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    bare = not any(name.startswith(family.prefix) for name in foreign.tensors)
+    model = _auto_model(family).from_config(config, dtype=torch.float32).eval()
+    places = model.state_dict()  # the very memory of its weights
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(foreign.tensors[name.removeprefix(family.prefix) if bare else name])
+        for name, tensor in foreign.tensors.items():
+            place = places.get(name, places.get(family.prefix + name))  # the latter: a file without the head
+            if place is not None:
+                place.copy_(tensor)
     return model
+
+
+def _auto_model(family: Family) -> Any:
+    """The class of `transformers` that loads models of a family."""
+    import transformers
+
+    return transformers.AutoModelForSeq2SeqLM if family.encodes else transformers.AutoModelForCausalLM
 
 
 @dataclass(frozen=True)
@@ -186,9 +200,14 @@ class Encode:
 
     function: Callable[[str], list[int]]
     note: str = ""
+    target: Callable[[str], list[int]] | None = None
+    """Of what is written, where `function` is of sources alone."""
 
-    def __call__(self, text: str) -> list[int]:
-        return self.function(text)
+    def agrees(self, tokenizer: Tokenizer, text: str) -> bool:
+        """Whether ours gives the same ids."""
+        if self.target is not None and tokenizer.encode(text) != self.target(text):
+            return False
+        return tokenizer.source.encode(text) == self.function(text)
 
 
 def their_tokenizers_of(folder: Path) -> list[Callable[[], Encode]]:
@@ -222,7 +241,7 @@ def _auto_tokenizer(folder: Path) -> Encode:
     unsafe = ("auto_map", "chat_template", "tokenizer_file", "vocab_file", "merges_file", "name_or_path")
     with tempfile.TemporaryDirectory(prefix="nextword-") as name:
         copy = Path(name)
-        for file in (TOKENIZER, *SENTENCEPIECE, VOCAB, MERGES, SPECIAL, ADDED):
+        for file in (TOKENIZER, *SENTENCEPIECE, *MARIAN, VOCAB, MERGES, SPECIAL, ADDED):
             if (folder / file).is_file():
                 (copy / file).write_bytes((folder / file).read_bytes())
         if (folder / TOKENIZER_CONFIG).is_file():
@@ -241,15 +260,19 @@ def _sentencepiece(model: Path) -> Encode:
 
 
 def _encode(tokenizer: Any) -> Encode:
-    return Encode(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]))
+    def target(text: str) -> list[int]:
+        return list(tokenizer(text_target=text, add_special_tokens=False)["input_ids"])
+
+    return Encode(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]), target=target)
 
 
 def load_folder(folder: Path) -> tuple[Callable[[], Any], list[Callable[[], Encode]]]:
     """How `transformers` loads the model and the tokenizer of a folder that we wrote."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
+    family = families.read_config(json.loads((folder / CONFIG).read_text(encoding="utf-8"))).family
     return (
-        lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval(),
+        lambda: _auto_model(family).from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval(),
         [lambda: _encode(AutoTokenizer.from_pretrained(folder, local_files_only=True))],
     )
 
@@ -266,45 +289,67 @@ def _prompts(tokenizer: Tokenizer, model: LanguageModel) -> Iterator[list[int]]:
     yield from torch.randint(model.output.out_features, (2, length), generator=rng).tolist()
 
 
-@torch.inference_mode()
-def _our_answers(model: LanguageModel, prompts: Sequence[list[int]], steps: int) -> Answers:
-    logits, continuations = [], []
-    for i, prompt in enumerate(prompts):
-        logits.append(model(torch.tensor([prompt]))[0][0].float())
-        if i < len(PROMPTS):
-            found: list[int] = []
-            state, tokens = model.init_state(1), torch.tensor([prompt])
-            for _ in range(steps):
-                out, state = model(tokens, state)
-                tokens = out[:, -1:].argmax(-1)
-                found.append(int(tokens))
-            continuations.append(found)
-    return Answers(logits, continuations)
+def _source(prompt: Sequence[int], eos: int) -> Tensor:
+    """(1, S) ids of a prompt as a model that encodes reads it."""
+    return torch.tensor([[*prompt[1:], eos]])
+
+
+def _our_logits(model: LanguageModel, prompt: Sequence[int], eos: int) -> Tensor:
+    """(T, V)"""
+    state = model.encode(_source(prompt, eos), torch.tensor([len(prompt)])) if model.encodes else None
+    return model(torch.tensor([prompt]), state)[0][0].float()
 
 
 @torch.inference_mode()
-def _their_answers(model: Any, prompts: Sequence[list[int]], steps: int) -> Answers:
-    logits = [model(torch.tensor([prompt])).logits[0].float() for prompt in prompts]
-    continuations = []
+def _our_answers(model: LanguageModel, prompts: Sequence[list[int]], eos: int, steps: int) -> Answers:
+    continuations, firsts = [], []
     for prompt in prompts[: len(PROMPTS)]:
-        found: list[int] = []
-        past, tokens = None, torch.tensor([prompt])
+        if model.encodes:
+            tokens, state = torch.tensor([prompt[:1]]), model.encode(_source(prompt, eos), torch.tensor([len(prompt)]))
+        else:
+            tokens, state = torch.tensor([prompt]), model.init_state(1)
+        found: list[Tensor] = []
         for _ in range(steps):
-            out = model(tokens, past_key_values=past, use_cache=True)
+            logits, after = model(tokens, state)
+            assert after is not None  # a state was handed in
+            found.append(logits[0, -1])
+            tokens, state = logits[:, -1:].argmax(-1), after
+        firsts.append(found[0])
+        continuations.append([int(logits.argmax()) for logits in found])
+    return Answers([_our_logits(model, prompt, eos) for prompt in prompts], continuations, firsts)
+
+
+@torch.inference_mode()
+def _their_answers(model: Any, prompts: Sequence[list[int]], eos: int, steps: int) -> Answers:
+    def ask(prompt: list[int], tokens: Tensor, **more: Any) -> Any:
+        if encodes:
+            return model(input_ids=_source(prompt, eos), decoder_input_ids=tokens, **more)
+        return model(tokens, **more)
+
+    encodes = model.config.is_encoder_decoder
+    continuations, firsts = [], []
+    for prompt in prompts[: len(PROMPTS)]:
+        past, tokens = None, torch.tensor([prompt[:1] if encodes else prompt])
+        found: list[Tensor] = []
+        for _ in range(steps):
+            out = ask(prompt, tokens, past_key_values=past, use_cache=True)
+            found.append(out.logits[0, -1])
             past, tokens = out.past_key_values, out.logits[:, -1:].argmax(-1)
-            found.append(int(tokens))
-        continuations.append(found)
-    return Answers(logits, continuations)
+        firsts.append(found[0])
+        continuations.append([int(logits.argmax()) for logits in found])
+    logits = [ask(prompt, torch.tensor([prompt])).logits[0].float() for prompt in prompts]
+    return Answers(logits, continuations, firsts)
 
 
 def _rounding(
-    load: Callable[[], tuple[LanguageModel, Tokenizer]], prompts: Sequence[list[int]], logits: Sequence[Tensor]
+    load: Callable[[], tuple[LanguageModel, Tokenizer]], answers: Sequence[tuple[list[int], Tensor]]
 ) -> list[float]:
     """How far our logits at each prompt are from those in double precision."""
-    model = load()[0].double()
+    model, tokenizer = load()
+    model = model.double()
     with torch.inference_mode():
-        exact = [model(torch.tensor([prompt]))[0][0].float() for prompt in prompts]
-    return [float((a - b).abs().max()) for a, b in zip(logits, exact, strict=True)]
+        exact = [_our_logits(model, prompt, tokenizer.eos_id) for prompt, _ in answers]
+    return [float((a - b).abs().max()) for a, (_, b) in zip(exact, answers, strict=True)]
 
 
 def _largest(values: Sequence[float]) -> float:
@@ -312,12 +357,12 @@ def _largest(values: Sequence[float]) -> float:
     return float(torch.tensor(values).max())
 
 
-def _same(ours: list[int], theirs: list[int], logits: Tensor) -> bool:
+def _same(ours: list[int], theirs: list[int], first: Tensor) -> bool:
     """Whether two continuations agree; the first token may differ where the two best logits are as good as equal."""
     if ours == theirs:
         return True
-    first, second = logits[-1].topk(2).values.tolist()
-    return ours[:1] != theirs[:1] and first - second < 2 * TOLERANCE
+    best, second = first.topk(2).values.tolist()
+    return ours[:1] != theirs[:1] and best - second < 2 * TOLERANCE
 
 
 @contextmanager

@@ -183,6 +183,10 @@ def _activation(key: str, names: Mapping[str, str], also: tuple[str, ...] = ()) 
 GATES = {"silu": "swiglu", "gelu_pytorch_tanh": "geglu_tanh", "gelu": "geglu"}
 GATE = _activation("hidden_act", GATES)
 GEMMA_GATE = _activation("hidden_activation", GATES, also=("hidden_act",))  # hidden_act is of older files, and unused
+MARIAN_ACTIVATION = _activation(
+    "activation_function",
+    {"swish": "silu", "silu": "silu", "relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh"},
+)
 GELU = _activation("activation_function", {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"})
 
 
@@ -318,3 +322,32 @@ NOPE = Rule(
     _write_nope,
 )
 """SmolLM 3."""
+
+
+# -- an encoder and a decoder ------------------------------------------------------------------------------------------
+
+
+def both_halves(encoder: str, decoder: str, ours: str) -> Rule:
+    """A key for the encoder and one for the decoder, which are one setting here."""
+
+    def read(config: Values) -> dict[str, Any]:
+        first, second = integer(config, encoder, 1), integer(config, decoder, 1)
+        if first != second:
+            raise RunError(f"{encoder} {first} and {decoder} {second}: both halves are alike here")
+        return {ours: first}
+
+    def write(settings: TransformerConfig) -> dict[str, Any]:
+        value = settings.inner_size if ours == "mlp_size" else getattr(settings, ours)
+        return {encoder: value, decoder: value}
+
+    return Rule((encoder, decoder), read, write)
+
+
+def _read_one_vocabulary(config: Values) -> dict[str, Any]:
+    size = config.get("decoder_vocab_size")
+    if size not in (None, config.get("vocab_size")):
+        raise RunError(f"decoder_vocab_size {size!r} is not vocab_size: both halves share a vocabulary here")
+    return {}
+
+
+ONE_VOCABULARY = Rule(("decoder_vocab_size",), _read_one_vocabulary, lambda settings: {})

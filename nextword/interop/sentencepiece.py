@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nextword.errors import RunError
@@ -22,6 +23,8 @@ UNIGRAM, BPE = 1, 2
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 MOST_PIECES = 2**20
 LONGEST_PIECE = 2**10  # characters; the trainer's own limit is 16
+MARIAN_SPECIAL = {"<unk>": UNKNOWN, "</s>": CONTROL, "<pad>": CONTROL}
+LANGUAGE = re.compile(r">>[\w.-]+<<")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,31 @@ def special_tokens(model: Model) -> dict[str, str]:
     return found | ({"unk_token": unknown[0]} if unknown else {})
 
 
+def with_ids(model: Model, ids: Mapping[str, int]) -> Model:
+    """The model with ids of another vocabulary, as Marian has one for the models of two languages.
+
+    A piece that the vocabulary lacks is left out; one of the vocabulary that the model lacks can be decoded, but stands
+    in no text: it begins with a space, which no text has once it is normalized, and which `tokenizer_json` takes away.
+    A language such as `>>fra<<` is found in a text. Raises RunError for a model that is not unigram, and for ids with a
+    gap.
+    """
+    if model.algorithm != UNIGRAM:
+        raise RunError("its SentencePiece model is BPE, whose ids cannot be those of another vocabulary")
+    if not ids or not all(isinstance(id, int) for id in ids.values()) or sorted(ids.values()) != list(range(len(ids))):
+        raise RunError(f"its {len(ids):,} tokens do not have the ids from 0 on, each once")
+    own = {piece.text: piece for piece in model.pieces if piece.kind not in (UNKNOWN, CONTROL)}
+    least = min((piece.score for piece in own.values()), default=0.0)
+    pieces = []
+    for text in sorted(ids, key=lambda text: ids[text]):
+        if text in MARIAN_SPECIAL:
+            pieces.append(Piece(text, 0.0, MARIAN_SPECIAL[text]))
+        elif LANGUAGE.fullmatch(text):
+            pieces.append(Piece(text, 0.0, USER_DEFINED))
+        else:
+            pieces.append(own.get(text) or Piece(f" {text}", least, UNUSED))
+    return replace(model, pieces=pieces, named={})
+
+
 def tokenizer_json(model: Model) -> str:
     """The text of the tokenizer.json that cuts texts as the model does. Raises RunError where pieces are missing."""
     unknown = next((id for id, piece in enumerate(model.pieces) if piece.kind == UNKNOWN), None)
@@ -108,7 +136,9 @@ def tokenizer_json(model: Model) -> str:
     if model.add_dummy_prefix:
         normalizers.append({"type": "Prepend", "prepend": SPACE})
     normalizers.append({"type": "Replace", "pattern": {"String": " "}, "content": SPACE})
-    decoders: list[dict[str, Any]] = [
+    marked = any(piece.text.startswith(" ") for piece in model.pieces)
+    decoders: list[dict[str, Any]] = [{"type": "Replace", "pattern": {"String": " "}, "content": ""}] if marked else []
+    decoders += [
         {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
         {"type": "ByteFallback"},
         {"type": "Fuse"},

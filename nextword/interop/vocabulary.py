@@ -15,7 +15,7 @@ from typing import Any
 from nextword.errors import RunError
 from nextword.files import write_json, write_text
 from nextword.tokenizers import Tokenizer
-from nextword.tokenizers.base import FILE, SETTINGS
+from nextword.tokenizers.base import FILE, SETTINGS, SOURCE
 
 FILLER = "<|unused_{}|>"
 _FILLER = re.compile(r"<\|unused_\d+\|>")
@@ -66,9 +66,14 @@ def token_of(tokenizer: str, id: Any) -> str | None:
     return next((token for token, number in _ids(_parsed(tokenizer)).items() if number == id), None)
 
 
-def write_tokenizer(folder: Path, tokenizer: str, special: Mapping[str, str]) -> Tokenizer:
-    """Write tokenizer.json and tokenizer_config.json, and load them. Raises RunError if the library takes offence."""
+def write_tokenizer(folder: Path, tokenizer: str, special: Mapping[str, str], source: str = "") -> Tokenizer:
+    """Write tokenizer.json, tokenizer_config.json, and source_tokenizer.json if there is one; load them.
+
+    Raises RunError if the library takes offence.
+    """
     write_text(folder / FILE, tokenizer)
+    if source:
+        write_text(folder / SOURCE, source)
     write_json(folder / SETTINGS, dict(special))
     try:
         return Tokenizer.load(folder)

@@ -14,11 +14,16 @@ from torch import Tensor
 
 from nextword.errors import RunError
 from nextword.interop.families import Family, read_config
-from nextword.models.transformer import Transformer, TransformerConfig
+from nextword.models import LanguageModel, build_model
+from nextword.models.transformer import TransformerConfig
 from nextword.tensor_files import LazyTensors
 
-UNUSED_TENSORS = re.compile(r".*\.rotary_emb\.inv_freq|(transformer\.)?h\.\d+\.attn\.(masked_)?bias")
+UNUSED_TENSORS = re.compile(
+    r".*\.rotary_emb\.inv_freq|(transformer\.)?h\.\d+\.attn\.(masked_)?bias|"
+    r"(model\.)?(encoder|decoder)\.embed_positions\.weight"
+)
 """Tables that old files hold beside the weights."""
+_BLOCK = re.compile(r"(blocks|encoder|decoder)\.(\d+)\.(.+)")
 
 
 def their_names(family: Family, ours: str) -> tuple[str, ...]:
@@ -27,11 +32,14 @@ def their_names(family: Family, ours: str) -> tuple[str, ...]:
     >>> their_names(FAMILIES["llama"], "blocks.3.mlp.up.weight")
     ('model.layers.3.mlp.gate_proj.weight', 'model.layers.3.mlp.up_proj.weight')
     """
-    layer, kind = ours.replace("output.linear.", "output.").rsplit(".", 1)
-    match = re.fullmatch(r"blocks\.(\d+)\.(.+)", layer)
-    block = f"{family.blocks}.{match[1]}." if match else ""
+    ours = ours.replace("output.linear.", "output.")
+    if ours in family.layers:
+        return family.layers[ours]
+    layer, kind = ours.rsplit(".", 1)
     prefix = "" if layer == "output" else family.prefix
-    return tuple(f"{prefix}{block}{name}.{kind}" for name in family.layers[match[2] if match else layer])
+    if match := _BLOCK.fullmatch(layer):
+        prefix += f"{family.blocks[match[1]]}.{match[2]}."
+    return tuple(f"{prefix}{name}.{kind}" for name in family.layers[_numberless(layer)])
 
 
 def our_tensors(
@@ -58,6 +66,8 @@ def our_tensors(
                 raise RunError(f"tensor {name} holds {str(part.dtype).removeprefix('torch.')}, expected numbers")
             parts.append(part)
         joined = torch.cat(parts) if len(parts) > 1 else parts[0]
+        if ours == "output.bias":  # their one row
+            joined = joined[0]
         yield ours, joined.T if _is_transposed(family, ours) else joined
 
 
@@ -71,15 +81,17 @@ class TheirTensors(LazyTensors):
     def __getitem__(self, name: str) -> Tensor:
         source, i = self.index[name]
         tensor = self.ours[source]
-        sizes = _parts(self.settings, len(their_names(self.family, source)))
+        if source == "output.bias":
+            return tensor[None]
+        sizes = _parts(self.settings, source, len(their_names(self.family, source)))
         tensor = tensor.split(sizes)[i] if sizes else tensor
         return tensor.T if _is_transposed(self.family, source) else tensor
 
 
-def build(config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> Transformer:
+def build(config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> LanguageModel:
     """The model in memory, ready to use, from a config.json and its tensors. Raises RunError as the parts of it do."""
     reading = read_config(config)
-    model = Transformer(reading.settings)
+    model = build_model(reading.settings)
     hollow = dict(model.named_parameters())
     check_all_used(reading.family, reading.settings, hollow, theirs)
     tensors = our_tensors(reading.family, reading.settings, hollow, theirs)
@@ -94,21 +106,32 @@ def check_all_used(
     wanted = {name for ours in hollow for name in their_names(family, ours)}
     wanted |= {name.removeprefix(family.prefix) for name in wanted}
     embedding = family.prefix + family.layers["embedding"][0] + ".weight"
+    again = {*family.embeddings, "lm_head.weight"} if settings.tied else family.embeddings
     for name in theirs:
-        if name == "lm_head.weight" and settings.tied:
+        if name in again:
             tied = theirs[embedding if embedding in theirs else embedding.removeprefix(family.prefix)]
             if not torch.equal(theirs[name], tied):
-                raise RunError("lm_head.weight differs from the embedding, though tie_word_embeddings is true")
+                raise RunError(f"{name} differs from the embedding, and should be the same by the config")
         elif name not in wanted and not UNUSED_TENSORS.fullmatch(name):
             raise RunError(f"tensor {name} is not part of this model, by its config")
 
 
 def _is_transposed(family: Family, ours: str) -> bool:
     layer, kind = ours.rsplit(".", 1)
-    return kind == "weight" and re.sub(r"^blocks\.\d+\.", "", layer) in family.transposed
+    return kind == "weight" and _numberless(layer) in family.transposed
 
 
-def _parts(settings: TransformerConfig, count: int) -> list[int]:
-    """Rows of each of `count` tensors that ours joins; [] for one."""
+def _numberless(layer: str) -> str:
+    """Our layer as the tables of families call it."""
+    match = _BLOCK.fullmatch(layer)
+    if not match:
+        return layer
+    return match[3] if match[1] == "blocks" else f"{match[1]}.{match[3]}"
+
+
+def _parts(settings: TransformerConfig, ours: str, count: int) -> list[int]:
+    """Rows of each of the `count` tensors that one of ours joins; [] for one."""
     H, G, D = settings.num_heads, settings.G, settings.D
+    if ".source_attention.kv." in ours:
+        return [G * D, G * D]
     return {1: [], 2: [settings.inner_size] * 2, 3: [H * D, G * D, G * D]}[count]

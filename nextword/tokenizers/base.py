@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EOS = "<eos>"
 IGNORE = -100
 """No token's id: the target where there is no loss (PyTorch's convention)."""
-FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+FILE, SETTINGS, SOURCE = "tokenizer.json", "tokenizer_config.json", "source_tokenizer.json"
 DEFAULT_SIZE = {"word": 20_000, "bpe": 4096, "unigram": 4096}
 PROBE = "Ab 1.\n月\U0010ffff"  # some of it unknown to most vocabularies
 _BOUNDARIES = ("<eos>", "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>")  # of files that name none
@@ -116,13 +116,18 @@ class Tokenizer:
     'nab'
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, kind: str, eos: str, bos: str) -> None:
+    source: Tokenizer
+    """What cuts prompts into tokens: another one where two languages share ids but not pieces (Marian), else itself."""
+
+    def __init__(
+        self, backend: tokenizers.Tokenizer, kind: str, eos: str, bos: str, source: Tokenizer | None = None
+    ) -> None:
         """`eos` and `bos` are tokens of `backend`; `kind` is a name for people."""
         # A user who types "<eos>" means these five characters. The setting is not part of tokenizer.json.
         backend.encode_special_tokens = True
         backend.no_truncation()
         backend.no_padding()
-        self.backend, self.kind = backend, kind
+        self.backend, self.kind, self.source = backend, kind, source or self
         self.vocab_size = max(backend.get_vocab().values(), default=0) + 1  # a foreign file may leave ids unused
         self.eos_id, self.bos_id = self._id(eos), self._id(bos)
         rules = json.loads(backend.to_str())
@@ -224,10 +229,11 @@ class Tokenizer:
         """A hash of the vocabulary and the rules: equal fingerprints give equal ids."""
         rules = json.dumps(json.loads(self.backend.to_str()), sort_keys=True)
         boundary = f"{self.backend.id_to_token(self.bos_id)} {self.backend.id_to_token(self.eos_id)}"
-        return hashlib.sha256(f"{rules} {boundary}".encode()).hexdigest()
+        source = "" if self.source is self else self.source.fingerprint()
+        return hashlib.sha256(f"{rules} {boundary}{source}".encode()).hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json into a folder."""
+        """Write tokenizer.json and tokenizer_config.json into a folder, source_tokenizer.json if prompts have one."""
         settings: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": self.backend.id_to_token(self.bos_id),
@@ -241,6 +247,8 @@ class Tokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / FILE, self.backend.to_str(pretty=False))
         write_json(folder / SETTINGS, settings)
+        if self.source is not self:
+            write_text(folder / SOURCE, self.source.backend.to_str(pretty=False))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -248,24 +256,9 @@ class Tokenizer:
 
         Raises RunError if it is missing or damaged, or if no boundary token can be found.
         """
-        from tokenizers import Tokenizer as Backend
-
         path = Path(path)
         file = path / FILE if path.is_dir() else path
-        try:
-            backend = Backend.from_str(file.read_text(encoding="utf-8"))
-            backend.decode(backend.encode(PROBE, add_special_tokens=False).ids)  # some damage shows in use only
-        except OSError as error:
-            raise RunError(
-                f"{file}: {error.strerror or error}", hint="A run needs the tokenizer it was made with"
-            ) from None
-        except BaseException as error:  # the library answers some damage with a Rust panic, which is no Exception
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise RunError(
-                f"{file} is damaged: {reason}", hint="Restore the file that was saved with the run"
-            ) from None
+        backend = _read(file)
         settings = read_settings(file.with_name(SETTINGS))
         eos = _named(settings, "eos_token") or next(
             (t for t in _BOUNDARIES if backend.token_to_id(t) is not None), None
@@ -277,7 +270,9 @@ class Tokenizer:
         assert eos is not None
         assert bos is not None
         kind = settings.get("nextword_type") or type(backend.model).__name__.lower()
-        return cls(backend, str(kind), eos, bos)
+        beside = file.with_name(SOURCE)
+        source = cls(_read(beside), str(kind), eos, bos) if file.name == FILE and beside.is_file() else None
+        return cls(backend, str(kind), eos, bos, source)
 
     def _id(self, token: str) -> int:
         id = self.backend.token_to_id(token)
@@ -298,6 +293,25 @@ class Tokenizer:
     @cached_property
     def _byte_of(self) -> dict[str, int]:
         return {character: byte for byte, character in enumerate(byte_alphabet())}
+
+
+def _read(file: Path) -> tokenizers.Tokenizer:
+    """A tokenizer.json. Raises RunError if it is missing or damaged."""
+    from tokenizers import Tokenizer as Backend
+
+    try:
+        backend = Backend.from_str(file.read_text(encoding="utf-8"))
+        backend.decode(backend.encode(PROBE, add_special_tokens=False).ids)  # some damage shows in use only
+    except OSError as error:
+        raise RunError(
+            f"{file}: {error.strerror or error}", hint="A run needs the tokenizer it was made with"
+        ) from None
+    except BaseException as error:  # the library answers some damage with a Rust panic, which is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(f"{file} is damaged: {reason}", hint="Restore the file that was saved with the run") from None
+    return backend
 
 
 def _no_text(texts: Iterable[Any]) -> Exception:

@@ -31,6 +31,10 @@ class CodePoints:
     def __init__(self, vocab_size: int = 40_000) -> None:
         self.vocab_size = vocab_size
 
+    @property
+    def source(self) -> CodePoints:
+        return self
+
     def fingerprint(self) -> str:
         return f"code points {self.vocab_size}"
 

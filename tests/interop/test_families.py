@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import LLAMA, TINY, theirs
+from references import LLAMA, MARIAN, TINY, auto_model, their_logits, theirs, weights_of
 
 from nextword.checkpoint import weights
 from nextword.errors import RunError, UsageError
@@ -34,7 +34,7 @@ def test_there_and_back_gives_every_bit_and_the_same_config(name):
     reading = read_config(model.config.to_dict())
     ours = dict(weights(build(model.config.to_dict(), model.state_dict())))
     back = TheirTensors(reading.family, reading.settings, ours)
-    expected = {key: value for key, value in model.named_parameters()}  # noqa: C416
+    expected = weights_of(model)
     assert back.keys() == expected.keys()
     assert all(torch.equal(back[key], value) for key, value in expected.items())
 
@@ -43,10 +43,10 @@ def test_there_and_back_gives_every_bit_and_the_same_config(name):
     config = transformers.AutoConfig.for_model(
         family, **{key: value for key, value in written.items() if key != "model_type"}, pad_token_id=None
     )
-    other = transformers.AutoModelForCausalLM.from_config(config).eval()
+    other = auto_model(family).from_config(config).eval()
     other.load_state_dict(model.state_dict())
     tokens = torch.randint(17, (1, 12))
-    assert torch.equal(other(tokens).logits, model(tokens).logits)
+    assert torch.equal(their_logits(other, tokens), their_logits(model, tokens))
 
 
 @pytest.mark.parametrize("name", ["llama", "llama-linear", "llama-yarn", "gemma3-scaled", "phi3-partial"])
@@ -58,13 +58,20 @@ def test_the_way_that_older_versions_wrote_rotary_settings_means_the_same(name):
     assert read_config(old).settings == read_config(new).settings
 
 
+FEW = {
+    "gpt2": {"n_embd": 16, "n_head": 4, "vocab_size": 17, "n_layer": 8},
+    "marian": {key: value for key, value in MARIAN.items() if key[:3] in ("voc", "d_m", "enc", "dec")},
+}
+"""The keys that no file leaves out, where they are not those of Llama."""
+
+
 def test_a_key_left_out_means_what_transformers_takes_for_it():
     """Old files leave out what was the default when they were written."""
     transformers = pytest.importorskip("transformers")
     few = {"vocab_size": 17, "hidden_size": 64, "num_attention_heads": 32, "num_hidden_layers": 8}
     few |= {"intermediate_size": 40}
     for family in FAMILIES:
-        values = {"n_embd": 16, "n_head": 4, "vocab_size": 17, "n_layer": 8} if family == "gpt2" else few
+        values = FEW.get(family, few)
         full = transformers.AutoConfig.for_model(family, **values).to_dict()
         short = read_config({"model_type": family} | values)
         assert canonical(short.settings) == canonical(read_config(full).settings), family
@@ -108,6 +115,7 @@ def test_what_no_family_can_be_is_named(changes, named):
 
 
 LLAMA_JSON = LLAMA | {"model_type": "llama"}
+MARIAN_JSON = MARIAN | {"model_type": "marian"}
 
 
 @pytest.mark.parametrize(
@@ -139,6 +147,11 @@ LLAMA_JSON = LLAMA | {"model_type": "llama"}
         ({"model_type": "smollm3", "no_rope_layers": [1]}, "no_rope_layers"),
         ({"model_type": "smollm3", "no_rope_layer_interval": 0}, "no_rope_layer_interval"),
         ({"model_type": "smollm3", "use_sliding_window": True}, "use_sliding_window True"),
+        ({**MARIAN_JSON, "decoder_ffn_dim": 41}, "decoder_ffn_dim 41: both halves are alike"),
+        ({**MARIAN_JSON, "decoder_vocab_size": 18}, "decoder_vocab_size 18 is not vocab_size"),
+        ({**MARIAN_JSON, "share_encoder_decoder_embeddings": False}, "share_encoder_decoder_embeddings False"),
+        ({**MARIAN_JSON, "encoder_attention_heads": None}, "encoder_attention_heads: expected an integer"),
+        ({**MARIAN_JSON, "d_model": 15, "encoder_attention_heads": 3, "decoder_attention_heads": 3}, "an even hidden"),
         ({"model_type": "gemma2", "use_bidirectional_attention": True}, "use_bidirectional_attention"),
         ({"model_type": "gemma2", "query_pre_attn_scalar": None}, "query_pre_attn_scalar|attention_scale"),
         ({"model_type": "gemma3_text", "rope_parameters": {"sliding_attention": {"rope_type": "yarn"}}}, "local"),
