@@ -122,6 +122,10 @@ class CharTokenizer:
         self.letters = letters
         self.eos_id, self.unk_id, self.vocab_size = len(letters), len(letters) + 1, len(letters) + 2
 
+    @property
+    def source(self) -> CharTokenizer:
+        return self
+
     def encode(self, text: str) -> list[int]:
         return [self.letters.find(c) if c in self.letters else self.unk_id for c in text]
 
@@ -153,6 +157,10 @@ class ByteTokenizer:
     """One id a byte of UTF-8, `<eos>` is 256: a Chinese character spans three tokens."""
 
     bos_id, eos_id, unk_id, vocab_size = None, 256, None, 257
+
+    @property
+    def source(self) -> ByteTokenizer:
+        return self
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())

@@ -1,7 +1,7 @@
 """Batches for models that encode a source: an example's prompt is the source, its target the answer.
 
-A source is closed by <eos>, an answer begins after the boundary token and ends with <eos>. An epoch is shuffled, and examples of like
-length stand together; the order is a pure function of (files, settings, position), as in `batches`.
+A source is closed by <eos>, an answer begins after the boundary token and ends with <eos>. An epoch is shuffled, and
+examples of like length stand together; the order is a pure function of (files, settings, position), as in `batches`.
 
 Of a source longer than `context` the end is cut off. A longer answer is cut into parts that follow each other, each
 after the whole source, so that every token that carries loss is predicted exactly once an epoch.

@@ -188,7 +188,8 @@ class TextGenerator:
         else:
             self.engine.submit(request)
         text = prompt if isinstance(prompt, str) else self.tokenizer.decode(prompt)
-        job = self._jobs[request] = Job(self.tokenizer, text, request)
+        before = () if self.model.encodes else request.prompt[1:]
+        job = self._jobs[request] = Job(self.tokenizer, text, request, before)
         return job
 
     def step(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -47,8 +47,9 @@ class Generation:
 class Job:
     """A request on its way: the pieces of its text as they come, and its texts when they are complete."""
 
-    def __init__(self, tokenizer: Tokenizer, prompt: str, request: Request) -> None:
-        self.tokenizer, self.prompt, self.request = tokenizer, prompt, request
+    def __init__(self, tokenizer: Tokenizer, prompt: str, request: Request, before: Sequence[int]) -> None:
+        """`before` are the tokens that the texts go on from: none, where the prompt is a source."""
+        self.tokenizer, self.prompt, self.request, self.before = tokenizer, prompt, request, before
         config = request.config
         self.expected = config.mbr or config.best_of or config.num_samples
         self.chooses = config.mbr > 0 or config.best_of > 0
@@ -71,8 +72,7 @@ class Job:
             return False
         sample = event.sample
         if sample not in self._writers:
-            prompt, stops = self.request.prompt[1:], self.request.config.stop
-            self._writers[sample] = TextWriter(self.tokenizer, prompt, stops)
+            self._writers[sample] = TextWriter(self.tokenizer, self.before, self.request.config.stop)
         writer = self._writers[sample]
         if isinstance(event, Drawn):
             piece = writer.write(event.token, event.log_prob)

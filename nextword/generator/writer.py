@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 class TextWriter:
     """Turns the tokens of one sample into text, and knows when the text is over."""
 
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str]) -> None:
-        """`prompt`: its ids without the boundary token; what joins two words depends on the one before."""
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int], stops: Sequence[str]) -> None:
+        """`before`: ids of the text it goes on from, without the boundary token; what joins two words depends on the one before."""
         self.eos_id = tokenizer.eos_id
         self.decoder = tokenizer.stream()
-        for id in prompt:
+        for id in before:
             self.decoder.step(id)
         self.stops = StopStrings(stops)
         self.text = ""

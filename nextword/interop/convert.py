@@ -90,8 +90,9 @@ def import_model(
             origin: dict[str, Any] = {"source": source, "family": reading.name, "dtype": dtype, "licence": licence}
             origin |= {"special_tokens": dict(foreign.special_tokens)}
             sections: dict[str, Any] = {"origin": origin, "figures": {"parameters": outline.num_parameters()}}
+            sections |= {"task": dict(foreign.task)} if foreign.task else {}
             ends = generation.stop_tokens(foreign, tokenizer)
-            write_json(folder / checkpoint.GENERATION, generation.ours(foreign.generation, ends))
+            write_json(folder / checkpoint.GENERATION, generation.ours(foreign.generation, ends, outline.encodes))
             if foreign.chat_template:
                 write_text(folder / huggingface.TEMPLATE, foreign.chat_template)
             checkpoint.save_config(folder, outline, tokenizer, sections)

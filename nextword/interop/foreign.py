@@ -29,3 +29,5 @@ class Foreign:
     """Jinja source; "" where there is none."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """As in generation_config.json."""
+    task: Mapping[str, Any] = field(default_factory=dict)
+    """Section [task] of a run, where it is made for one."""

@@ -23,22 +23,27 @@ NAMES = {
     "eta_cutoff": "eta_cutoff",
     "repetition_penalty": "repetition_penalty",
     "no_repeat_ngram_size": "no_repeat_ngram_size",
+    "num_beams": "num_beams",
+    "length_penalty": "length_penalty",
     "max_new_tokens": "max_tokens",
     "min_new_tokens": "min_tokens",
 }
+BEAMS = ("num_beams", "length_penalty")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
-def ours(theirs: Mapping[str, Any], stop_tokens: Sequence[str] = ()) -> dict[str, Any]:
-    """Defaults of `generate`: settings of sampling only where theirs samples, and nothing that is out of range."""
-    found = {
-        NAMES[key]: value
-        for key, value in theirs.items()
-        if key in NAMES and value is not None and (theirs.get("do_sample") or key not in SAMPLING)
-    }
+def ours(theirs: Mapping[str, Any], stop_tokens: Sequence[str] = (), encodes: bool = False) -> dict[str, Any]:
+    """Defaults of `generate`: settings of sampling only where theirs samples, of beams only where it has some, and
+    nothing that is out of range. What answers to a source (`encodes`) does so greedily, if nothing is said."""
+    samples, beams = bool(theirs.get("do_sample")), theirs.get("num_beams") not in (None, 1)
+    unused = {*(() if samples else SAMPLING), *(BEAMS if samples or not beams else ())}
+    found = {NAMES[key]: value for key, value in theirs.items() if key in NAMES and value is not None}
+    found = {name: value for name, value in found.items() if name not in unused}
     settings = dict(GENERATION_DEFAULTS)
-    if any(NAMES[key] in found for key in SAMPLING):  # its makers chose: nothing of ours goes on top
+    if not found.keys().isdisjoint((*SAMPLING, *BEAMS)):  # its makers chose: nothing of ours goes on top
         settings = {"max_tokens": GENERATION_DEFAULTS["max_tokens"]}
+    elif encodes and not samples:
+        settings = {"temperature": 0.0, "max_tokens": GENERATION_DEFAULTS["max_tokens"]}
     for key, value in found.items():
         try:
             parse(GenerationConfig, settings | {key: value})

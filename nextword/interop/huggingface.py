@@ -54,13 +54,14 @@ def read_folder(folder: Path, tokenizer: Path | None = None) -> Foreign:
     special = special | _special_tokens(place if place.is_dir() else folder)
     for name in ("bos_token", "eos_token"):
         if name not in special:
-            for source in (generation, config):
-                if token := token_of(text, source.get(f"{name}_id")):
+            for values in (generation, config):
+                if token := token_of(text, values.get(f"{name}_id")):
                     special[name] = token
                     break
     if start := token_of(text, _start(config, generation)):
         special["bos_token"] = start
-    return Foreign(config, read_sharded(folder), text, source, special, _template(folder), generation)
+    tensors, template, task = read_sharded(folder), _template(folder), _task(place, config)
+    return Foreign(config, tensors, text, source, special, template, generation, task)
 
 
 def download(name: str, folder: Path) -> None:
@@ -130,6 +131,16 @@ def _start(config: Mapping[str, Any], generation: Mapping[str, Any]) -> Any:
         return None
     named = (values.get("decoder_start_token_id") for values in (generation, config))
     return next((id for id in named if id is not None), config.get("pad_token_id"))
+
+
+def _task(place: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Marian translates, and the settings of its tokenizer may name the languages."""
+    if config["model_type"] != "marian":
+        return {}
+    settings = _object(place / TOKENIZER_CONFIG, {}) if place.is_dir() else {}
+    languages = [settings.get("source_lang"), settings.get("target_lang")]
+    known = all(isinstance(name, str) and name for name in languages)
+    return {"name": "translation"} | ({"languages": languages} if known else {})
 
 
 def _object(path: Path, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nextword.errors import RunError
+from nextword.tokenizers.base import ELSEWHERE
 
 SPACE = "▁"
 UNIGRAM, BPE = 1, 2
@@ -99,10 +100,11 @@ def special_tokens(model: Model) -> dict[str, str]:
 def with_ids(model: Model, ids: Mapping[str, int]) -> Model:
     """The model with ids of another vocabulary, as Marian has one for the models of two languages.
 
-    A piece that the vocabulary lacks is left out; one of the vocabulary that the model lacks can be decoded, but stands
-    in no text: it begins with a space, which no text has once it is normalized, and which `tokenizer_json` takes away.
-    A language such as `>>fra<<` is found in a text. Raises RunError for a model that is not unigram, and for ids with a
-    gap.
+    There, pieces are looked up as strings: also a stretch of text of which the model knows nothing, if that happens to
+    be a piece of the other. So those that the model lacks are kept, marked by ELSEWHERE. A piece that the vocabulary
+    lacks is left out. A language such as `>>fra<<` is found in a text.
+
+    Raises RunError for a model that is not unigram, and for ids with a gap.
     """
     if model.algorithm != UNIGRAM:
         raise RunError("its SentencePiece model is BPE, whose ids cannot be those of another vocabulary")
@@ -117,7 +119,7 @@ def with_ids(model: Model, ids: Mapping[str, int]) -> Model:
         elif LANGUAGE.fullmatch(text):
             pieces.append(Piece(text, 0.0, USER_DEFINED))
         else:
-            pieces.append(own.get(text) or Piece(f" {text}", least, UNUSED))
+            pieces.append(own.get(text) or Piece(ELSEWHERE + text, least, UNUSED))
     return replace(model, pieces=pieces, named={})
 
 
@@ -136,15 +138,16 @@ def tokenizer_json(model: Model) -> str:
     if model.add_dummy_prefix:
         normalizers.append({"type": "Prepend", "prepend": SPACE})
     normalizers.append({"type": "Replace", "pattern": {"String": " "}, "content": SPACE})
-    marked = any(piece.text.startswith(" ") for piece in model.pieces)
-    decoders: list[dict[str, Any]] = [{"type": "Replace", "pattern": {"String": " "}, "content": ""}] if marked else []
-    decoders += [
+    decoders: list[dict[str, Any]] = [
         {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
         {"type": "ByteFallback"},
         {"type": "Fuse"},
     ]
     if model.add_dummy_prefix:
         decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    if any(piece.text.startswith(ELSEWHERE) for piece in model.pieces):
+        unmark = {"type": "Replace", "pattern": {"String": ELSEWHERE}, "content": ""}
+        normalizers, decoders = [unmark, *normalizers], [unmark, *decoders]
     rules = {
         "version": "1.0",
         "truncation": None,

@@ -34,6 +34,9 @@ EOS = "<eos>"
 IGNORE = -100
 """No token's id: the target where there is no loss (PyTorch's convention)."""
 FILE, SETTINGS, SOURCE = "tokenizer.json", "tokenizer_config.json", "source_tokenizer.json"
+ELSEWHERE = "\ufdd0"
+"""No character, and so in no text: before a token that what cuts the text does not know, since it is one of the other
+language. It is found only where it is all of a stretch of unknown text (Marian; `interop.sentencepiece.with_ids`)."""
 DEFAULT_SIZE = {"word": 20_000, "bpe": 4096, "unigram": 4096}
 PROBE = "Ab 1.\n月\U0010ffff"  # some of it unknown to most vocabularies
 _BOUNDARIES = ("<eos>", "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>")  # of files that name none
@@ -128,7 +131,9 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self.backend, self.kind, self.source = backend, kind, source or self
-        self.vocab_size = max(backend.get_vocab().values(), default=0) + 1  # a foreign file may leave ids unused
+        vocab = backend.get_vocab()
+        self.vocab_size = max(vocab.values(), default=0) + 1  # a foreign file may leave ids unused
+        self._elsewhere = {token[1:]: id for token, id in vocab.items() if token.startswith(ELSEWHERE)}
         self.eos_id, self.bos_id = self._id(eos), self._id(bos)
         rules = json.loads(backend.to_str())
         unknown = rules["model"].get("unk_token")
@@ -147,7 +152,7 @@ class Tokenizer:
         Raises DataError if the text holds a lone surrogate, which is no character and has no UTF-8.
         """
         try:
-            return self.backend.encode(text, add_special_tokens=False).ids
+            return self._ids(self.backend.encode(text, add_special_tokens=False))
         except TypeError:
             raise _no_text([text]) from None
         except BaseException as error:
@@ -156,7 +161,8 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, on all cores."""
         try:
-            return [found.ids for found in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+            found = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+            return [self._ids(one) for one in found]
         except TypeError:
             raise _no_text(texts) from None
         except BaseException as error:
@@ -210,7 +216,7 @@ class Tokenizer:
         return Counter(
             # A unigram model tells what it was; of others, where it stood.
             text[slice(*span)] if token == name or decoder is None else decoder.decode([token]) or token
-            for id, token, span in zip(found.ids, found.tokens, found.offsets, strict=True)
+            for id, token, span in zip(self._ids(found), found.tokens, found.offsets, strict=True)
             if id == self.unk_id
         )
 
@@ -273,6 +279,12 @@ class Tokenizer:
         beside = file.with_name(SOURCE)
         source = cls(_read(beside), str(kind), eos, bos) if file.name == FILE and beside.is_file() else None
         return cls(backend, str(kind), eos, bos, source)
+
+    def _ids(self, found: tokenizers.Encoding) -> list[int]:
+        if not self._elsewhere:
+            return found.ids
+        pairs = zip(found.ids, found.tokens, strict=True)
+        return [self._elsewhere.get(token, id) if id == self.unk_id else id for id, token in pairs]
 
     def _id(self, token: str) -> int:
         id = self.backend.token_to_id(token)
