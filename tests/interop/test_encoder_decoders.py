@@ -1,0 +1,120 @@
+"""Encoder-decoders from elsewhere, as their makers lay them out: imported, compared, and then a run like any other."""
+
+import io
+import json
+
+import pytest
+import torch
+from references import theirs
+
+from nextword.applied.translator import Translator
+from nextword.cli import run as command
+from nextword.generator import TextGenerator
+from nextword.tokenizers import Tokenizer
+
+transformers = pytest.importorskip("transformers")
+sentencepiece = pytest.importorskip("sentencepiece")
+ENGLISH = ["the cat sat on the mat.", "a dog and another dog", "the moon rose over the hills, and"] * 20
+CHINESE = ["猫坐在垫子上。", "床前明月光，疑是地上霜。", "一只狗 and 另一只狗"] * 20
+SPECIAL = ("tokenizer_config.json", "special_tokens_map.json")
+
+
+def trained(texts, size=60, **settings) -> bytes:
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=out,
+        vocab_size=size,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        num_threads=1,
+        **settings,
+    )
+    return out.getvalue()
+
+
+def pieces(data: bytes) -> list[str]:
+    model = sentencepiece.SentencePieceProcessor(model_proto=data)
+    return [model.id_to_piece(i) for i in range(model.get_piece_size()) if not model.is_control(i)]
+
+
+@pytest.fixture(scope="module")
+def marian(tmp_path_factory):
+    """A Marian as opus-mt has them: two models of pieces, one vocabulary, <pad> last."""
+    folder = tmp_path_factory.mktemp("opus-mt-en-zh")
+    source, target = trained(ENGLISH), trained(CHINESE)
+    known = {"</s>": 0, "<unk>": 1}
+    for piece in [*pieces(source), *pieces(target), ">>cmn<<", "<pad>"]:
+        known.setdefault(piece, len(known))
+    pad = known["<pad>"]
+    model = theirs("marian", vocab_size=len(known), eos_token_id=0, pad_token_id=pad, decoder_start_token_id=pad)
+    model.generation_config.update(num_beams=3, max_length=20, bad_words_ids=[[pad]])
+    model.save_pretrained(folder)
+    (folder / "source.spm").write_bytes(source)
+    (folder / "target.spm").write_bytes(target)
+    (folder / "vocab.json").write_text(json.dumps(known, ensure_ascii=False))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"source_lang": "en", "target_lang": "zh"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(marian, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert command(["import", str(marian), str(out)]) == 0
+    return out
+
+
+def test_a_marian_is_the_same_as_in_transformers(marian, tmp_path, capsys):
+    assert command(["import", str(marian), str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "the same as in transformers" in said
+    assert "on 6 prompts, greedy text equal on 4 of 4, token ids equal on 16 of 16 lines" in said
+
+
+def test_each_side_has_its_pieces_and_both_have_the_same_ids(run, marian):
+    theirs, ours = transformers.MarianTokenizer.from_pretrained(marian), Tokenizer.load(run)
+    for text in ["the cat", "猫坐在 a dog", "  垫子。 \n", ">>cmn<< the cat"]:
+        assert ours.source.encode(text) == theirs(text, add_special_tokens=False).input_ids
+        assert ours.encode(text) == theirs(text_target=text, add_special_tokens=False).input_ids
+    everything = [id for id in range(ours.vocab_size) if id not in (1, ours.eos_id, ours.bos_id)]
+    assert ours.decode(everything) == theirs.decode(everything)
+    assert ours.source.decode(ours.source.encode("the cat sat")) == "the cat sat"
+    assert ours.token_text(ours.bos_id) == "<pad>"
+    assert ours.token_text(ours.eos_id) == "</s>"
+
+
+@torch.no_grad()
+def test_a_marian_translates_as_there(run, marian):
+    model = transformers.MarianMTModel.from_pretrained(marian).eval()
+    tokenizer = transformers.MarianTokenizer.from_pretrained(marian)
+    generator = TextGenerator.load(run)
+    texts = ["the cat sat on the mat.", "a dog"]
+    for text in texts:
+        given = tokenizer(text, return_tensors="pt")
+        expected = model.generate(**given, max_new_tokens=12, early_stopping=False)[0, 1:]
+        found = generator.generate(text, max_tokens=12)  # with three beams, by the settings that came along
+        assert found.text == tokenizer.decode(expected, skip_special_tokens=True)
+    translator = Translator.load(run)
+    assert translator.languages == ("en", "zh")
+    assert all(translation.text for translation in translator.translate(texts, max_tokens=12))
+
+
+@torch.no_grad()
+def test_a_translation_is_scored_after_its_source(run, marian):
+    model = transformers.MarianMTModel.from_pretrained(marian).eval()
+    tokenizer = transformers.MarianTokenizer.from_pretrained(marian)
+    given = tokenizer("the cat", text_target="猫坐在垫子上。", return_tensors="pt")
+    loss = model(**given).loss
+    score = TextGenerator.load(run).score("猫坐在垫子上。", prompt="the cat", include_eos=True)
+    assert -score.log_prob / score.num_tokens == pytest.approx(float(loss), rel=1e-4)
+
+
+def test_a_missing_half_of_a_tokenizer_is_named(marian, tmp_path, capsys):
+    import shutil
+
+    there = tmp_path / "there"
+    shutil.copytree(marian, there)
+    (there / "target.spm").unlink()
+    assert command(["import", str(there), str(tmp_path / "run")]) == 1
+    assert "has no target.spm" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
