@@ -122,7 +122,7 @@ def generate(
     generator = TextGenerator.load(run, device=device, draft=draft, precision=precision)
     config = parse(GenerationConfig, generator.config.model_dump() | settings)
     prompt = generator.as_prompt(prompt)
-    warn_unknown(generator.tokenizer, prompt)
+    warn_unknown(generator.tokenizer.source, prompt)
     if not (as_json or explain or trace) and not (config.num_samples > 1 or config.best_of or config.mbr):
         _stream(generator, prompt, settings)
         return

@@ -46,7 +46,8 @@ def score(
             "no text to score", hint='Give one: nextword score RUN "some text", or --file F, or pipe it in'
         )
     generator = TextGenerator.load(run, device=device)
-    warn_unknown(generator.tokenizer, generator.as_prompt(prompt) + text)
+    warn_unknown(generator.tokenizer.source, generator.as_prompt(prompt))
+    warn_unknown(generator.tokenizer, text)
     result = generator.score(text, include_eos=include_eos, prompt=prompt)
     if html is not None:
         from nextword.report.heatmap import write_heatmap

@@ -50,7 +50,7 @@ def summarize(
     least_and_most = _range(words) if words else None
     summarizer = Summarizer.load(run, device)
     document = given_text(text, "summarize")
-    warn_unknown(summarizer.generator.tokenizer, document)
+    warn_unknown(summarizer.generator.tokenizer.source, document)
     found = summarizer.summarize(document, length=length, words=least_and_most, again=again, **settings)
     if not found.text:
         print("Warning: the summary is empty", file=sys.stderr)

@@ -70,7 +70,7 @@ def translate(
     translator = Translator.load(run, with_ or (), device)
     translator.check_languages(from_, to)
     lines = given_text(text, "translate").split("\n")
-    warn_unknown(translator.generator.tokenizer, "\n".join(lines))
+    warn_unknown(translator.generator.tokenizer.source, "\n".join(lines))
     done: list[Translation] = []
     with counting("translating", len(lines)) as advance:
         for portion in in_portions(lines, PORTION):

@@ -15,7 +15,8 @@ class TextWriter:
     """Turns the tokens of one sample into text, and knows when the text is over."""
 
     def __init__(self, tokenizer: Tokenizer, before: Sequence[int], stops: Sequence[str]) -> None:
-        """`before`: ids of the text it goes on from, without the boundary token; what joins two words depends on the one before."""
+        """`before`: ids of the text it goes on from, without the boundary; what joins two words depends on the one
+        before."""
         self.eos_id = tokenizer.eos_id
         self.decoder = tokenizer.stream()
         for id in before:
