@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from nextword.applied.alignment import Alignment, align, together
 from nextword.applied.answers import Answer, answers
 from nextword.applied.guard import faults
 from nextword.applied.together import load_for
@@ -39,6 +40,8 @@ class Sentence:
     """(text, score) of all that were asked for, the best first."""
     faults: list[str] = field(default_factory=list)
     """What is suspicious about it; see `guard`."""
+    alignment: Alignment | None = None
+    """Of its words to those of the source, if it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class Translation:
         """What is suspicious about it."""
         return [fault for sentence in self.sentences for fault in sentence.faults]
 
+    @property
+    def alignment(self) -> Alignment:
+        """Of its words to those of the source, as far as it was asked for."""
+        return together([sentence.alignment for sentence in self.sentences if sentence.alignment is not None])
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -70,6 +78,7 @@ class Translation:
                     "score": sentence.score,
                     "alternatives": [{"text": text, "score": score} for text, score in sentence.alternatives],
                     "faults": sentence.faults,
+                    **({"alignment": sentence.alignment.to_dict()} if sentence.alignment else {}),
                 }
                 for sentence in self.sentences
             ],
@@ -113,6 +122,7 @@ class Translator:
         num_best: int = 1,
         split: bool = True,
         glossary: Mapping[str, str] | None = None,
+        aligned: bool = False,
         told: Callable[[str], object] = lambda said: None,
         **settings: Any,
     ) -> list[Translation]:
@@ -125,7 +135,11 @@ class Translator:
         """
         parts = [(sentences(text) if split else [text.strip()] if text.strip() else []) for text in texts]
         flat = [sentence for some in parts for sentence in some]
-        done = iter(self._translated(flat, num_best, glossary or {}, settings, told))
+        found = self._translated(flat, num_best, glossary or {}, settings, told)
+        if aligned:
+            links = align(self.generator, [(sentence.source, sentence.text) for sentence in found])
+            found = [replace(sentence, alignment=one) for sentence, one in zip(found, links, strict=True)]
+        done = iter(found)
         return [Translation(text, [next(done) for _ in some]) for text, some in zip(texts, parts, strict=True)]
 
     def _translated(

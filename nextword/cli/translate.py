@@ -37,6 +37,10 @@ def translate(
     glossary: Annotated[
         Path | None, typer.Option(help="A .tsv file of terms and what each must be in the translation.")
     ] = None,
+    alignment: Annotated[
+        bool,
+        typer.Option("--alignment", help="Behind each line which word of the source each word comes from: 0-0 1-2."),
+    ] = False,
     split: Annotated[bool, typer.Option(help="Translate a line sentence by sentence.")] = True,
     to_data: Annotated[
         Path | None, typer.Option(help="Write pairs for training the other way to this .tsv file: back-translation.")
@@ -66,6 +70,8 @@ def translate(
         raise UsageError(f"--to-data writes pairs, got {'--json' if as_json else '--nbest'}", hint="Give one of them")
     if to_data is not None and to_data.suffix != ".tsv":
         raise UsageError(f"--to-data {to_data}: expected a name that ends in .tsv")
+    if alignment and (nbest > 1 or to_data is not None):
+        raise UsageError(f"--alignment is of one translation, got {'--nbest' if nbest > 1 else '--to-data'}")
     terms = read_glossary(glossary) if glossary else {}
     translator = Translator.load(run, with_ or (), device)
     translator.check_languages(from_, to)
@@ -74,23 +80,25 @@ def translate(
     done: list[Translation] = []
     with counting("translating", len(lines)) as advance:
         for portion in in_portions(lines, PORTION):
-            found = translator.translate(portion, num_best=nbest, split=split, glossary=terms, **settings)
+            found = translator.translate(
+                portion, num_best=nbest, split=split, glossary=terms, aligned=alignment, **settings
+            )
             for translation in found:
                 done.append(translation)
                 advance("")
                 for fault in translation.faults:
                     print(f"Warning: line {len(done)}: the translation {fault}", file=sys.stderr)
                 if not as_json and to_data is None:
-                    _print(translation, len(done), nbest)
+                    _print(translation, len(done), nbest, alignment)
     if as_json:
         print(json.dumps([one.to_dict() for one in done], ensure_ascii=False, indent=2))
     elif to_data is not None:
         print(f"{_write_pairs(to_data, done, translator, tag):,} pairs: {to_data}")
 
 
-def _print(translation: Translation, line: int, nbest: int) -> None:
+def _print(translation: Translation, line: int, nbest: int, alignment: bool) -> None:
     if nbest == 1:
-        print(translation.text)
+        print(f"{translation.text}\t{translation.alignment.pharaoh()}" if alignment else translation.text)
         return
     for sentence in translation.sentences:
         for text, score in sentence.alternatives:

@@ -15,13 +15,11 @@ import regex  # type: ignore[import-untyped]
 
 from nextword.errors import MissingExtra
 from nextword.metrics.score import Score, mean_score
+from nextword.text.scripts import UNSPACED
 from nextword.text.sentences import sentences
 
 ROUGE = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "ROUGE-Lsum": "rougeLsum"}
-_WORD = regex.compile(
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]|"
-    r"(?:(?![\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])[\p{L}\p{M}\p{N}])+"
-)
+_WORD = regex.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])[\p{{L}}\p{{M}}\p{{N}}])+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = regex.compile(r"\p{Lu}[\p{L}\p{M}'’-]+")
 

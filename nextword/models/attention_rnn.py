@@ -210,6 +210,10 @@ class AttentionRnn(LanguageModel):
         features, attention, _ = self._write(tokens, before)
         return features, repeated(attention, before.source)
 
+    def attention(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor:
+        """As `LanguageModel`."""
+        return self._write(tokens, self.encode(sources, lengths))[1]
+
     def _write(self, tokens: Tensor, before: AttentionRnnState) -> tuple[Tensor, Tensor, AttentionRnnState]:
         """(B, T) ids -> (B, T, C) features, the attention to the source (B, T, S), and the state after the last."""
         before.spend()

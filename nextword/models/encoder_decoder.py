@@ -8,7 +8,7 @@ V vocabulary; N sources of n rows each as in `source`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
 
 import torch
@@ -234,14 +234,26 @@ class EncoderDecoder(LanguageModel):
 
     def answer(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
         """As `LanguageModel`. Raises ValueError for a source or an answer beyond `max_seq_len`."""
+        for layer in self._layers(tokens, sources, lengths):
+            x, weights = layer  # of the last in the end; no other is kept
+        source = Source(sources, lengths, [])
+        x, seen = self.norm(x), weights.mean(1)
+        return self._mixed(x, seen, source), repeated(seen, source)
+
+    def attention(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor:
+        """As `LanguageModel`: the mean over the heads of the last layer but one, which tells best what is a translation
+        of what (Garg et al. 2019), or of the only layer."""
+        weights = [weights for _, weights in self._layers(tokens, sources, lengths)]
+        return weights[max(len(weights) - 2, 0)].mean(1)
+
+    def _layers(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """What each layer makes of whole answers: (B, T, C), and its attention to the source (B, H, T, S)."""
         encoded, nothing = self._read(sources, lengths)
         x, angles = self._embed(tokens, torch.arange(tokens.size(1), device=tokens.device).unsqueeze(0))
         mask = self._mask(x.size(1), x.size(1), None)
         for block in self.decoder:
             x, weights = self._run(block, x, angles, mask, None, (encoded,), nothing)
-        source = Source(sources, lengths, [])
-        x, seen = self.norm(x), weights.mean(1)
-        return self._mixed(x, seen, source), repeated(seen, source)
+            yield x, weights
 
     def features(
         self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None

@@ -50,6 +50,10 @@ class Ensemble(LanguageModel):
         """Those of all."""
         return States([model.encode(sources, lengths) for model in self._each()])
 
+    def attention(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor | None:
+        """The mean, where every model has some."""
+        return _mean([model.attention(tokens, sources, lengths) for model in self._each()])
+
     def features(
         self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
     ) -> tuple[Tensor, State | None]:
@@ -80,8 +84,7 @@ class States(State):
 
     def coverage(self) -> Tensor | None:
         """The mean attention, where every model has some."""
-        found = [coverage for part in self.parts if (coverage := part.coverage()) is not None]
-        return torch.stack(found).mean(0) if len(found) == len(self.parts) else None
+        return _mean([part.coverage() for part in self.parts])
 
     def tensors(self) -> list[Tensor]:
         """Those of all, one after the other, the lengths first."""
@@ -98,6 +101,11 @@ class States(State):
 
     def _join(self, states: Sequence[Self]) -> Self:
         return type(self)([State.join(parts) for parts in zip(*(state.parts for state in states), strict=True)])
+
+
+def _mean(parts: Sequence[Tensor | None]) -> Tensor | None:
+    found = [part for part in parts if part is not None]
+    return torch.stack(found).mean(0) if len(found) == len(parts) else None
 
 
 class _AsTheyAre(OverLinear):

@@ -16,6 +16,9 @@ SCRIPTS = (
 )  # fmt: skip
 """Names as in the Unicode standard; the letters of all further scripts count as "Other"."""
 
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
+"""What stands in the brackets of a character class: scripts that put no spaces between words."""
+
 CODE_POINTS = 0x110000
 
 

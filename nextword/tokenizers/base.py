@@ -158,6 +158,14 @@ class Tokenizer:
         except BaseException as error:
             raise _failure(error) from None
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """For each token of `encode` where it stands in the text: from which character to before which; a token of a
+        character's bytes stands for all of it. Raises DataError as `encode`."""
+        try:
+            return self.backend.encode(text, add_special_tokens=False).offsets
+        except TypeError:
+            raise _no_text([text]) from None
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, on all cores."""
         try:

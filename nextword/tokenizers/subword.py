@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from nextword.text.scripts import UNSPACED
 from nextword.tokenizers.byte import byte_alphabet
 from nextword.tokenizers.sample import sample
 
@@ -27,10 +28,9 @@ PATTERN = (
 # While learning only, what is written without spaces is cut further. Otherwise each sentence is a "word" of its own:
 # 48 MB of Chinese took 4.9 GB (tokenizers issue 1681). Encoding does not cut there, so no piece depends on where
 # in a sentence it stands.
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
 _BEFORE = r"[^\p{L}\p{M}]?"  # the space, quote or bracket that PATTERN keeps with a word
 _RUNS = (
-    rf"{_BEFORE}[{_UNSPACED}]{{1,4}}|{_BEFORE}[[\p{{L}}\p{{M}}]&&[^{_UNSPACED}]]{{1,32}}"
+    rf"{_BEFORE}[{UNSPACED}]{{1,4}}|{_BEFORE}[[\p{{L}}\p{{M}}]&&[^{UNSPACED}]]{{1,32}}"
     r"|[^\p{L}\p{M}]{1,16}"
 )
 

@@ -42,6 +42,25 @@ def test_a_line_in_is_a_line_out(tmp_path, capsys):
     assert len(found["sentences"]) == 1
 
 
+def test_links_of_words_stand_behind_a_line(monkeypatch, capsys):
+    from nextword.applied import translator
+
+    align = translator.align
+    monkeypatch.setattr(translator, "align", lambda run, pairs: align(run, [(source, "四二") for source, _ in pairs]))
+    assert run(["translate", "run", "four two\n\nAh. Oh one", "--alignment"]) == 0
+    first, second, third = (line.split("\t")[1] for line in capsys.readouterr().out.splitlines())
+    assert [link.split("-")[1] for link in first.split()] == ["0", "1"]
+    assert second == ""
+    targets = [link.split("-") for link in third.split()]
+    assert [target for _, target in targets] == ["0", "1", "2", "3"]  # of both sentences
+    assert {source for source, _ in targets[:2]} == {"0"}
+    assert {source for source, _ in targets[2:]} <= {"1", "2"}
+    assert run(["translate", "run", "four two", "--alignment", "--json"]) == 0
+    ((sentence,),) = (line["sentences"] for line in json.loads(capsys.readouterr().out))
+    assert sentence["alignment"]["source"] == ["four", "two"]
+    assert [link["target"] for link in sentence["alignment"]["links"]] == [0, 1]
+
+
 def test_several_translations_come_with_their_scores(capsys):
     assert run(["translate", "run", "one", "--nbest", "3"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
@@ -70,6 +89,7 @@ def test_pairs_for_the_other_direction_can_be_trained_on(tmp_path, capsys, monke
         (["run", "nosuch.txt"], "nosuch.txt: no such file"),
         (["run", "one", "--to-data", "x.csv"], "--to-data x.csv: expected a name that ends in .tsv"),
         (["run", "one", "--to-data", "x.tsv", "--nbest", "2"], "--to-data writes pairs, got --nbest"),
+        (["run", "one", "--alignment", "--nbest", "2"], "--alignment is of one translation, got --nbest"),
         (["run", "one", "--nbest", "6", "--num-beams", "5"], "6 translations of 5 beams"),
     ],
 )

@@ -9,6 +9,7 @@ from torch import nn
 
 from nextword.loss import LossTerms, next_token_loss
 from nextword.models import MODELS, State
+from nextword.models.ensemble import Ensemble
 from nextword.models.prefix import PrefixTransformer
 from nextword.models.source import Source
 from nextword.tokenizers import IGNORE
@@ -140,6 +141,24 @@ def test_a_whole_answer_equals_one_that_goes_on_from_its_source(model, read):
     sources, lengths = filled(read)
     found, _ = model.answer(text, sources, lengths)
     torch.testing.assert_close(found, model.features(text, model.encode(sources, lengths))[0], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_attention_of_an_answer_stays_within_its_source(model):
+    text = tokens(4, 5)
+    sources, lengths = filled(SOURCES)
+    attention = model.attention(text, sources, lengths)
+    if isinstance(model, PrefixTransformer):
+        assert attention is None
+        return
+    for row, source in zip(attention, SOURCES, strict=True):
+        if source:
+            torch.testing.assert_close(row[:, : len(source)].sum(1), torch.ones(5))
+    changed = text.clone()
+    changed[:, 3] = (changed[:, 3] + 1) % V
+    torch.testing.assert_close(model.attention(changed, sources, lengths)[:, :3], attention[:, :3])
+    both = Ensemble([model, model]).attention(text, sources, lengths)
+    torch.testing.assert_close(both, attention)
 
 
 @torch.no_grad()

@@ -1,0 +1,133 @@
+"""Which word of a source each word of its translation comes from, by what the model attends to as it writes.
+
+A translation is read again, whole, beside its source: so a text by hand can be aligned as well as one by the model. A
+word of it is linked to the word of the source whose tokens get most of the attention of its own. Words are what stands
+between spaces; in a script without them, characters.
+
+Shapes: B pairs, T tokens of a translation, S of a source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import regex  # type: ignore[import-untyped]
+import torch
+from torch import Tensor
+
+from nextword.applied.answers import fitted, in_portions
+from nextword.errors import UsageError
+from nextword.generator import TextGenerator
+from nextword.scoring import boundary_id
+from nextword.text.scripts import UNSPACED
+from nextword.tokenizers import Tokenizer
+
+PAIRS = 64
+"""Read in one batch."""
+_WORD = regex.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])\S)+")
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Of one text and its translation."""
+
+    source: list[str]
+    """Its words."""
+    target: list[str]
+    links: list[tuple[int, int, float]]
+    """(word of the source, word of the target, the share of the attention of the second that goes to the first), in the
+    order of the target."""
+
+    def pharaoh(self) -> str:
+        """Pairs of numbers from 0, as translation systems since Pharaoh (Koehn 2004) read and write them.
+
+        >>> Alignment(["good", "night"], ["晚", "安"], [(1, 0, 0.9), (0, 1, 0.8)]).pharaoh()
+        '1-0 0-1'
+        """
+        return " ".join(f"{source}-{target}" for source, target, _ in self.links)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        links = [{"source": source, "target": target, "share": round(share, 4)} for source, target, share in self.links]
+        return {"source": self.source, "target": self.target, "links": links}
+
+
+def together(parts: Sequence[Alignment]) -> Alignment:
+    """Of the sentences of a text, that of the text."""
+    whole = Alignment([], [], [])
+    for part in parts:
+        before = len(whole.source), len(whole.target)
+        whole.links.extend((before[0] + source, before[1] + target, share) for source, target, share in part.links)
+        whole.source.extend(part.source)
+        whole.target.extend(part.target)
+    return whole
+
+
+def align(generator: TextGenerator, pairs: Sequence[tuple[str, str]]) -> list[Alignment]:
+    """Of each (source, translation). What the model's context cannot hold gets no links.
+
+    Raises UsageError for a model that does not attend to a source by itself.
+    """
+    order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]))  # of like length, with little padding
+    found: dict[int, Alignment] = {}
+    for some in in_portions(order, PAIRS):
+        found |= zip(some, _aligned(generator, [pairs[i] for i in some]), strict=True)
+    return [found[i] for i in range(len(pairs))]
+
+
+@torch.inference_mode()
+def _aligned(generator: TextGenerator, pairs: Sequence[tuple[str, str]]) -> list[Alignment]:
+    model, tokenizer = generator.model, generator.tokenizer
+    end = boundary_id(tokenizer)
+    pairs = [(generator.as_prompt(source), target) for source, target in pairs]
+    sources = [fitted(generator, source)[0][1:] for source, _ in pairs]
+    targets = [tokenizer.encode(target)[: model.max_seq_len] for _, target in pairs]
+    attention = model.attention(
+        _filled([[end, *ids[:-1]] for ids in targets], end).to(model.device),
+        _filled([[*ids, end] for ids in sources], end).to(model.device),
+        torch.tensor([len(ids) + 1 for ids in sources], device=model.device),
+    )  # (B, T, S)
+    if attention is None:
+        raise UsageError(
+            f"this model ({model.config.type}) does not attend to a source by itself: nothing tells what comes whence",
+            hint="Train one with --model encoder-decoder",
+        )
+    return [
+        _of_words(tokenizer, pair, weights[: len(target), : len(source)])
+        for pair, source, target, weights in zip(pairs, sources, targets, attention.float().cpu(), strict=True)
+    ]
+
+
+def _filled(rows: Sequence[Sequence[int]], id: int) -> Tensor:
+    """(B, longest) ids."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[id] * (longest - len(row))] for row in rows])
+
+
+def _of_words(tokenizer: Tokenizer, pair: tuple[str, str], weights: Tensor) -> Alignment:
+    """From the attention (T, S) of tokens to tokens to the links of words."""
+    source, target = (Words(tokenizer, text) for text in pair)
+    by = target.of_tokens[: weights.size(0)]  # (T, words)
+    shares = by.T @ weights @ source.of_tokens[: weights.size(1)] / by.sum(0).clamp(min=1)[:, None]
+    if not shares.numel():
+        return Alignment(source.texts, target.texts, [])
+    best = shares.max(1)
+    links = zip(best.indices.tolist(), range(len(target.texts)), best.values.tolist(), strict=True)
+    return Alignment(source.texts, target.texts, [link for link in links if link[2] > 0])
+
+
+class Words:
+    """The words of a text, and which of them each of its tokens belongs to."""
+
+    def __init__(self, tokenizer: Tokenizer, text: str) -> None:
+        found = list(_WORD.finditer(text))
+        self.texts = [match[0] for match in found]
+        word_at = {at: number for number, match in enumerate(found) for at in range(*match.span())}
+        spans = tokenizer.spans(text)
+        self.of_tokens = torch.zeros(len(spans), len(found))
+        """(tokens, words) 1 where a token stands in a word: the last, of one that stands in several."""
+        for token, (_, stop) in enumerate(spans):
+            if stop - 1 in word_at:
+                self.of_tokens[token, word_at[stop - 1]] = 1.0
