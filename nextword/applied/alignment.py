@@ -84,7 +84,7 @@ def _aligned(generator: TextGenerator, pairs: Sequence[tuple[str, str]]) -> list
     pairs = [(generator.as_prompt(source), target) for source, target in pairs]
     sources = [fitted(generator, source)[0][1:] for source, _ in pairs]
     targets = [tokenizer.encode(target)[: model.max_seq_len] for _, target in pairs]
-    attention = model.attention(
+    attention = model.attention_to_source(
         _filled([[end, *ids[:-1]] for ids in targets], end).to(model.device),
         _filled([[*ids, end] for ids in sources], end).to(model.device),
         torch.tensor([len(ids) + 1 for ids in sources], device=model.device),

@@ -210,7 +210,7 @@ class AttentionRnn(LanguageModel):
         features, attention, _ = self._write(tokens, before)
         return features, repeated(attention, before.source)
 
-    def attention(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor:
+    def attention_to_source(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor:
         """As `LanguageModel`."""
         return self._write(tokens, self.encode(sources, lengths))[1]
 

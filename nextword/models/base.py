@@ -124,7 +124,7 @@ class LanguageModel(nn.Module, ABC):
         """
         return self.features(tokens, self.encode(sources, lengths))[0], None
 
-    def attention(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor | None:
+    def attention_to_source(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor | None:
         """(B, T, S) how much of its attention to the source the model gave to each of its tokens as it wrote the token
         after each of `tokens` (B, T). None for a model that does not attend to a source by itself."""
         return None

@@ -240,7 +240,7 @@ class EncoderDecoder(LanguageModel):
         x, seen = self.norm(x), weights.mean(1)
         return self._mixed(x, seen, source), repeated(seen, source)
 
-    def attention(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor:
+    def attention_to_source(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor:
         """As `LanguageModel`: the mean over the heads of the last layer but one, which tells best what is a translation
         of what (Garg et al. 2019), or of the only layer."""
         weights = [weights for _, weights in self._layers(tokens, sources, lengths)]

@@ -50,9 +50,9 @@ class Ensemble(LanguageModel):
         """Those of all."""
         return States([model.encode(sources, lengths) for model in self._each()])
 
-    def attention(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor | None:
+    def attention_to_source(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor | None:
         """The mean, where every model has some."""
-        return _mean([model.attention(tokens, sources, lengths) for model in self._each()])
+        return _mean([model.attention_to_source(tokens, sources, lengths) for model in self._each()])
 
     def features(
         self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None

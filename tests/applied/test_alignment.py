@@ -11,7 +11,7 @@ from nextword.tokenizers import TokenizerConfig, train_tokenizer
 
 
 def generator(kind: str, texts: list[str], attention: dict[str, dict[str, float]] | None = None, model="gru"):
-    """A run whose model, asked for its attention, gives that of {token of the target: {token of the source: weight}}."""
+    """A run whose model, asked for its attention, gives {token of the target: {token of the source: weight}}."""
     tokenizer = train_tokenizer(TokenizerConfig(type=kind), texts)
     sizes = {"type": model, "hidden_size": 8, "vocab_size": tokenizer.vocab_size}
     if model == "encoder-decoder":
@@ -29,7 +29,7 @@ def generator(kind: str, texts: list[str], attention: dict[str, dict[str, float]
                         weights[b, t, place] = share
             return weights
 
-        made.attention = attend
+        made.attention_to_source = attend
     return TextGenerator(made, tokenizer)
 
 

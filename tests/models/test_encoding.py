@@ -147,7 +147,7 @@ def test_a_whole_answer_equals_one_that_goes_on_from_its_source(model, read):
 def test_the_attention_of_an_answer_stays_within_its_source(model):
     text = tokens(4, 5)
     sources, lengths = filled(SOURCES)
-    attention = model.attention(text, sources, lengths)
+    attention = model.attention_to_source(text, sources, lengths)
     if isinstance(model, PrefixTransformer):
         assert attention is None
         return
@@ -156,8 +156,8 @@ def test_the_attention_of_an_answer_stays_within_its_source(model):
             torch.testing.assert_close(row[:, : len(source)].sum(1), torch.ones(5))
     changed = text.clone()
     changed[:, 3] = (changed[:, 3] + 1) % V
-    torch.testing.assert_close(model.attention(changed, sources, lengths)[:, :3], attention[:, :3])
-    both = Ensemble([model, model]).attention(text, sources, lengths)
+    torch.testing.assert_close(model.attention_to_source(changed, sources, lengths)[:, :3], attention[:, :3])
+    both = Ensemble([model, model]).attention_to_source(text, sources, lengths)
     torch.testing.assert_close(both, attention)
 
 
