@@ -17,7 +17,7 @@ import regex  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 
-from nextword.applied.answers import fitted, in_portions
+from nextword.applied.answers import fitted
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
 from nextword.scoring import boundary_id
@@ -72,7 +72,8 @@ def align(generator: TextGenerator, pairs: Sequence[tuple[str, str]]) -> list[Al
     """
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]))  # of like length, with little padding
     found: dict[int, Alignment] = {}
-    for some in in_portions(order, PAIRS):
+    for at in range(0, len(order), PAIRS):
+        some = order[at : at + PAIRS]
         found |= zip(some, _aligned(generator, [pairs[i] for i in some]), strict=True)
     return [found[i] for i in range(len(pairs))]
 
