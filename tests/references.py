@@ -45,6 +45,20 @@ MARIAN = {
     "decoder_start_token_id": 1,
     "forced_eos_token_id": None,
 }
+T5 = {
+    "vocab_size": 17,
+    "d_model": 16,
+    "d_kv": 4,
+    "d_ff": 40,
+    "num_layers": 2,
+    "num_heads": 4,
+    "n_positions": 32,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 12,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+}
 TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", LLAMA),
     "llama-biases": ("llama", LLAMA | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
@@ -97,6 +111,10 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "olmo2": ("olmo2", LLAMA),
     "smollm3": ("smollm3", LLAMA | {"num_hidden_layers": 5}),
     "marian": ("marian", MARIAN),
+    "t5": ("t5", T5 | {"num_decoder_layers": 1}),
+    "t5-gated": ("t5", T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "mt5": ("mt5", T5 | {"feed_forward_proj": "gated-silu", "tie_word_embeddings": False}),
+    "mt5-tied": ("mt5", T5 | {"d_kv": 6}),
     "marian-relu": ("marian", MARIAN | {"activation_function": "relu", "scale_embedding": False}),
 }
 """A name, its family, and its config.json."""
@@ -109,6 +127,8 @@ def theirs(name: str, seed: int = 2, spread: float = 0.2, **changes: Any) -> nn.
     family, values = TINY[name]
     config = transformers.AutoConfig.for_model(family, **copy.deepcopy(values | changes))  # it writes into what it gets
     model = auto_model(family).from_config(config).eval()
+    if FAMILIES[family].tied_by_weights and not values.get("tie_word_embeddings", True):
+        model.lm_head.weight = nn.Parameter(model.lm_head.weight.clone())
     with torch.no_grad():
         for weight in weights_of(model).values():
             weight.add_(torch.randn_like(weight) * spread)

@@ -70,7 +70,7 @@ def import_model(
     """
     check_free(out, overwrite)
     try:
-        reading = families.read_config(foreign.config)
+        reading = families.read_config(foreign.config, foreign.tensors)
         settings = reading.settings
         tokenizer_text = fitted(foreign.tokenizer, settings.vocab_size)
         source_text = foreign.source_tokenizer and fitted(foreign.source_tokenizer, settings.vocab_size)
@@ -130,7 +130,7 @@ def export_huggingface(
     foreign, config, dtype = run_as_foreign(run)
     settings = model_config(config["model"])
     assert isinstance(settings, TransformerConfig)
-    family = families.FAMILIES[foreign.config["model_type"]]
+    family = families.FAMILIES[foreign.config["model_type"]].of(settings)
     outline = checkpoint.outline(settings)
     hollow = weights.TheirTensors(family, settings, checkpoint.weights(outline))
     shapes = {name: tensor.shape for name, tensor in hollow.items()}
@@ -187,7 +187,7 @@ def run_as_foreign(run: Path) -> tuple[Foreign, dict[str, Any], str]:
         text = huggingface.begins_with(text, special["bos_token"])
     template = run / huggingface.TEMPLATE
     ours = read_safetensors(run / checkpoint.WEIGHTS)
-    family = families.FAMILIES[name]
+    family = families.FAMILIES[name].of(settings)
     foreign = Foreign(
         values | ids,
         weights.TheirTensors(family, settings, ours),

@@ -174,11 +174,14 @@ def their_model_of(foreign: Foreign) -> Any:
     """
     from transformers import AutoConfig
 
-    family = families.read_config(foreign.config).family
+    family, settings = families.read_config(foreign.config, foreign.tensors)[1:3]
     values = {key: copy.deepcopy(value) for key, value in foreign.config.items() if key in family.known}
     ids: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     config = AutoConfig.for_model(foreign.config["model_type"], **values, **ids)
     model = _auto_model(family).from_config(config, dtype=torch.float32).eval()
+    if not settings.tied:  # T5's config may tie it all the same
+        head = model.get_output_embeddings()
+        head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
     places = model.state_dict()  # the very memory of its weights
     with torch.no_grad():
         for name, tensor in foreign.tensors.items():

@@ -183,6 +183,10 @@ def _activation(key: str, names: Mapping[str, str], also: tuple[str, ...] = ()) 
 GATES = {"silu": "swiglu", "gelu_pytorch_tanh": "geglu_tanh", "gelu": "geglu"}
 GATE = _activation("hidden_act", GATES)
 GEMMA_GATE = _activation("hidden_activation", GATES, also=("hidden_act",))  # hidden_act is of older files, and unused
+T5_ACTIVATION = _activation(
+    "feed_forward_proj",
+    {"relu": "relu", "gated-gelu": "geglu_tanh", "gated-silu": "swiglu", "gelu": "gelu", "silu": "silu"},
+)
 MARIAN_ACTIVATION = _activation(
     "activation_function",
     {"swish": "silu", "silu": "silu", "relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh"},
@@ -351,3 +355,40 @@ def _read_one_vocabulary(config: Values) -> dict[str, Any]:
 
 
 ONE_VOCABULARY = Rule(("decoder_vocab_size",), _read_one_vocabulary, lambda settings: {})
+
+
+def _read_t5_depths(config: Values) -> dict[str, Any]:
+    encoder = integer(config, "num_layers", 1)
+    named = config.get("num_decoder_layers") is not None
+    return {"encoder_layers": encoder, "num_layers": integer(config, "num_decoder_layers", 1) if named else encoder}
+
+
+T5_DEPTHS = Rule(
+    ("num_layers", "num_decoder_layers"),
+    _read_t5_depths,
+    lambda settings: {
+        "num_layers": getattr(settings, "encoder_layers", 0),
+        "num_decoder_layers": settings.num_layers,
+    },
+)
+
+
+def _read_t5_output(config: Values) -> dict[str, Any]:
+    """T5 1.0 scales what its output layer reads and 1.1 does not: told by whether the layer is tied, and since
+    transformers 5 by a key of its own."""
+    tied = config.get("tie_word_embeddings") is not False
+    scaled = config.get("scale_decoder_outputs")
+    return {"tied": tied, "output_scale": tied if scaled is None else bool(scaled)}
+
+
+def _write_t5_output(settings: TransformerConfig) -> dict[str, Any]:
+    scaled = getattr(settings, "output_scale", False)
+    return {"tie_word_embeddings": settings.tied, "scale_decoder_outputs": scaled}
+
+
+T5_OUTPUT = Rule(("tie_word_embeddings", "scale_decoder_outputs"), _read_t5_output, _write_t5_output)
+MT5_OUTPUT = Rule(
+    ("tie_word_embeddings",),
+    lambda config: {"tied": config.get("tie_word_embeddings") is not False},
+    lambda settings: {"tie_word_embeddings": settings.tied},
+)

@@ -20,7 +20,8 @@ from nextword.tensor_files import LazyTensors
 
 UNUSED_TENSORS = re.compile(
     r".*\.rotary_emb\.inv_freq|(transformer\.)?h\.\d+\.attn\.(masked_)?bias|"
-    r"(model\.)?(encoder|decoder)\.embed_positions\.weight"
+    r"(model\.)?(encoder|decoder)\.embed_positions\.weight|"
+    r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight"
 )
 """Tables that old files hold beside the weights."""
 _BLOCK = re.compile(r"(blocks|encoder|decoder)\.(\d+)\.(.+)")
@@ -90,7 +91,7 @@ class TheirTensors(LazyTensors):
 
 def build(config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> LanguageModel:
     """The model in memory, ready to use, from a config.json and its tensors. Raises RunError as the parts of it do."""
-    reading = read_config(config)
+    reading = read_config(config, theirs)
     model = build_model(reading.settings)
     hollow = dict(model.named_parameters())
     check_all_used(reading.family, reading.settings, hollow, theirs)

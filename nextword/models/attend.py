@@ -1,5 +1,6 @@
 """Ways to compute attention where PyTorch's fused kernel is not the fastest on a CPU, or cannot do it.
 
+A `mask` says who sees whom (bool), or is what is added to the scores, -inf where nothing is seen.
 `scale` is what products of queries and keys are multiplied by; None = 1 / sqrt(D).
 
 Shapes: B rows, T new tokens, S all tokens so far, H heads, G key/value heads, D head size.
@@ -18,7 +19,7 @@ WHOLE = 512
 
 
 def attend_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None = None) -> Tensor:
-    """Attention of one new token: q (B, H, 1, D), k and v (B, G, S, D), mask (B or 1, 1, 1, S) -> (B, H, 1, D).
+    """Attention of one new token: q (B, H, 1, D), k and v (B, G, S, D), mask (B or 1, 1 or H, 1, S) -> (B, H, 1, D).
 
     Two small products. PyTorch's fused attention, made for many queries, takes three times as long for one on a CPU.
     """
@@ -27,7 +28,10 @@ def attend_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: floa
     q = (q * (scale or D**-0.5)).reshape(B * G, H // G, D)
     scores = torch.bmm(q, k.flatten(0, 1).transpose(1, 2))  # (B*G, H/G, S)
     if mask is not None:
-        scores = scores.view(B, H, S).masked_fill(~mask[:, 0], -torch.inf).view(B * G, H // G, S)
+        scores = scores.view(B, H, S)
+        hides = mask.dtype == torch.bool
+        scores = scores.masked_fill(~mask[:, 0], -torch.inf) if hides else scores + mask[:, :, 0].to(scores.dtype)
+        scores = scores.view(B * G, H // G, S)
     return torch.bmm(scores.softmax(-1), v.flatten(0, 1)).view(B, H, 1, D)
 
 
@@ -36,7 +40,7 @@ def attend_causal(
 ) -> Tensor:
     """Causal attention over a window: q (B, H, T, D), k and v (B, G, T, D) -> (B, H, T, D), all of one type.
 
-    `mask` (B, 1, T, T) says who sees whom, where that is less than all that came before.
+    `mask` (B or 1, 1 or H, T, T) tells more than that all that came before is seen.
 
     Two batched products each way, with the softmax between: the backward pass of PyTorch's fused kernel costs more on a
     CPU than computing what lies above the diagonal. `dropout` is applied to the weights.
@@ -48,7 +52,9 @@ def attend_causal(
         q = q.reshape(B * G, H // G * T, D)  # the queries that share a key lie one below the other
         scores = torch.bmm(q, k.reshape(B * G, T, D).transpose(1, 2)).view(B, H, T, T)
         hidden = torch.full((T, T), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
-        if mask is not None:
+        if mask is not None and mask.dtype != torch.bool:
+            hidden = mask.to(q.dtype)
+        elif mask is not None:
             hidden = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, -torch.inf)
         weights = drop((scores + hidden).softmax(-1), dropout).view(B * G, H // G * T, T)
         return torch.bmm(weights, v.reshape(B * G, T, D)).view(B, H, T, D)
@@ -59,7 +65,7 @@ def attend_capped(
 ) -> Tensor:
     """Attention whose scores a soft cap keeps within -cap .. cap, which no fused kernel does (Gemma 2).
 
-    q (B, H, T, D), k and v (B, G, S, D), mask (B or 1, 1, T, S), None = all see all, -> (B, H, T, D).
+    q (B, H, T, D), k and v (B, G, S, D), mask (B or 1, 1, T, S) of bool, None = all see all, -> (B, H, T, D).
     """
     B, H, T, D = q.shape
     G, S = k.size(1), k.size(2)

@@ -22,7 +22,7 @@ from nextword.models.dropout import Dropout
 from nextword.models.key_values import TransformerState, stored
 from nextword.models.layers import Linear, tie
 from nextword.models.pointer import Pointer
-from nextword.models.positions import Rotary
+from nextword.models.positions import RelativePositions, Rotary
 from nextword.models.source import Source, covered, padding, repeated
 from nextword.models.transformer import (
     MLP,
@@ -48,13 +48,28 @@ class EncoderDecoderConfig(TransformerConfig):
     """Layers that read the source; 0 = as many as num_layers, which write."""
     pointer: bool = False
     """Tokens of the source may be copied, by the attention of the last layer (See et al. 2017)."""
+    positions: Literal["rotary", "learned", "sinusoidal", "relative"] = "rotary"  # type: ignore[assignment]
+    """As in a decoder-only one, or biases of attention by the distance of two tokens (Raffel et al. 2020)."""
+    relative_buckets: int = Field(default=32, ge=4, le=2**16)
+    """Of relative positions: kinds of distances."""
+    relative_distance: int = Field(default=128, ge=1, le=2**24)
+    """Of relative positions: tokens from which on all distances are of one kind."""
     output_bias: bool = False
     """A bias in the output layer (Marian)."""
+    output_scale: bool = False
+    """What the output layer reads is divided by the square root of hidden_size (T5)."""
 
     @model_validator(mode="after")
     def _has_what_is_here(self) -> Self:
         if self.window or self.layer_pattern or self.logit_softcap:
             raise ValueError("an encoder-decoder knows no window, layer_pattern or logit_softcap")
+        if self.positions == "relative" and self.attention_softcap:
+            raise ValueError("attention_softcap is not for relative positions")
+        if self.relative_distance <= self.relative_buckets // 2:
+            raise ValueError(
+                f"relative_distance {self.relative_distance} must be more than half of the {self.relative_buckets} "
+                "relative_buckets"
+            )
         return self
 
 
@@ -191,10 +206,14 @@ class EncoderDecoder(LanguageModel):
         self.config: EncoderDecoderConfig = config
         C, V = config.hidden_size, config.vocab_size
         self.embedding = nn.Embedding(V, C)
-        if config.positions != "rotary":
-            self.position_embedding = position_embedding(config, config.max_seq_len)
-        else:
+        if config.positions == "rotary":
             self.rotary = Rotary(config.R, config.max_seq_len, config.rope_theta, config.rope_scaling)
+        elif config.positions == "relative":
+            kinds = config.num_heads, config.relative_buckets, config.relative_distance
+            self.encoder_positions = RelativePositions(*kinds, both_ways=True)
+            self.decoder_positions = RelativePositions(*kinds, both_ways=False)
+        else:
+            self.position_embedding = position_embedding(config, config.max_seq_len)
         self.encoder = nn.ModuleList(Block(config, "global") for _ in range(config.encoder_layers or config.num_layers))
         self.encoder_norm = last_norm(config)
         self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
@@ -237,7 +256,7 @@ class EncoderDecoder(LanguageModel):
         for layer in self._layers(tokens, sources, lengths):
             x, weights = layer  # of the last in the end; no other is kept
         source = Source(sources, lengths, [])
-        x, seen = self.norm(x), weights.mean(1)
+        seen = weights.mean(1)
         return self._mixed(x, seen, source), repeated(seen, source)
 
     def attention_to_source(self, tokens: Tensor, sources: Tensor, lengths: Tensor) -> Tensor:
@@ -273,7 +292,7 @@ class EncoderDecoder(LanguageModel):
             memory = tuple(source.memory[2 * i : 2 * i + 2])
             x, weights = block(x, angles, mask, (written, i, positions, length), memory, nothing, source)
         seen = source.by_row(weights.mean(1).unflatten(1, (-1, T)))  # (B, T, S)
-        x = self._mixed(self.norm(x), seen, source)
+        x = self._mixed(x, seen, source)
         if state is None:
             return x, None
         seen = seen.detach()[:, None].to(before.attended.dtype)  # (B, 1, T, S)
@@ -289,6 +308,9 @@ class EncoderDecoder(LanguageModel):
         if S:
             # All see all of their own source. An empty one beside others sees its padding: softmax of nothing is NaN.
             mask = ~padding(lengths.clamp(min=1), S)[:, None, None]  # (B, 1, 1, S)
+            if self.config.positions == "relative":
+                places = torch.arange(S, device=sources.device).unsqueeze(0)
+                mask = self.encoder_positions(places, S).masked_fill(~mask, -torch.inf)  # (B, H, S, S)
             for block in self.encoder:
                 x = self._run(block, x, angles, mask, None)
         return self.encoder_norm(x), padding(lengths, S)
@@ -301,17 +323,23 @@ class EncoderDecoder(LanguageModel):
 
     def _mask(self, T: int, length: int, positions: Tensor | None) -> Tensor | None:
         """Who of T tokens at (B or 1, T) positions, None = the first of their rows, sees which of `length`: (B or 1, 1,
-        T, S), as `Attention` takes it."""
-        if T == 1 and (positions is None or len(positions) == 1):
+        T, S), or with the biases of relative positions (B or 1, H, T, S), as `Attention` takes it."""
+        relative = self.config.positions == "relative"
+        if not relative and T == 1 and (positions is None or len(positions) == 1):
             return None
         if positions is None:
-            if not self.config.attention_softcap:
+            if not relative and not self.config.attention_softcap:
                 return None
             positions = torch.arange(T, device=self.device).unsqueeze(0)
-        return (torch.arange(length, device=self.device) <= positions[..., None]).unsqueeze(1)
+        seen = (torch.arange(length, device=self.device) <= positions[..., None]).unsqueeze(1)
+        return self.decoder_positions(positions, length).masked_fill(~seen, -torch.inf) if relative else seen
 
     def _mixed(self, x: Tensor, seen: Tensor, source: Source) -> Tensor:
-        """The features (B, T, C), by the pointer if there is one, which attends as `seen` (B, T, S) does."""
+        """What comes out of the last block (B, T, C) -> features, by the pointer if there is one, which attends as
+        `seen` (B, T, S) does."""
+        x = self.norm(x)
+        if self.config.output_scale:
+            x = x * self.config.hidden_size**-0.5
         return self.output.mix(x, seen, source) if isinstance(self.output, Pointer) else x
 
     def _embed(self, tokens: Tensor, positions: Tensor, length: int | None = None) -> tuple[Tensor, Angles | None]:
@@ -322,6 +350,8 @@ class EncoderDecoder(LanguageModel):
         x = self.embedding(tokens)
         if self.config.embedding_scale:
             x = x * self.config.hidden_size**0.5
-        if self.config.positions != "rotary":
-            return self.dropout(x + self.position_embedding(positions)), None
-        return self.dropout(x), self.rotary.at(positions)
+        if self.config.positions == "rotary":
+            return self.dropout(x), self.rotary.at(positions)
+        if self.config.positions != "relative":
+            x = x + self.position_embedding(positions)
+        return self.dropout(x), None

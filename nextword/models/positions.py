@@ -1,7 +1,7 @@
-"""Where a token stands, told by sines: rotary positions, how they are stretched to contexts longer than a model was
-first trained with, and the sinusoidal ones before them.
+"""Where a token stands: rotary positions, how they are stretched to contexts longer than a model was first trained
+with, the sinusoidal ones before them, and biases by the distance of two tokens.
 
-Shapes: B rows, T new tokens, C hidden size, H heads, D head size, R the part of a head that turns.
+Shapes: B rows, T new tokens, S all tokens so far, C hidden size, H heads, D head size, R the part of a head that turns.
 """
 
 from __future__ import annotations
@@ -119,6 +119,32 @@ class Sinusoidal(nn.Module):
     def forward(self, positions: Tensor) -> Tensor:
         """(B or 1, T) -> (B or 1, T, C)"""
         return self.table[positions]
+
+
+class RelativePositions(nn.Embedding):
+    """What attention adds to its scores for the distance of two tokens, learned by each head for buckets of distances
+    (Raffel et al. 2020, section 2.1): one a token for the near half, then ever wider, up to `longest` and beyond."""
+
+    buckets: Tensor
+
+    def __init__(self, num_heads: int, buckets: int, longest: int, both_ways: bool) -> None:
+        """`both_ways`: half of the buckets are for tokens that come later; else these have the bucket of distance 0."""
+        super().__init__(buckets, num_heads)
+        self.longest, self.both_ways = longest, both_ways
+        self.sides = buckets // 2 if both_ways else buckets
+        near, distances = self.sides // 2, torch.arange(longest + 1)
+        far = (distances.float() / near).log() / math.log(longest / near) * (self.sides - near)  # in float32, as there
+        far = (near + far.clamp(min=0).long()).clamp(max=self.sides - 1)
+        self.register_buffer("buckets", torch.where(distances < near, distances, far), persistent=False)
+
+    def forward(self, positions: Tensor, length: int) -> Tensor:  # type: ignore[override]
+        """Of tokens at (B or 1, T) positions to the first `length`: (B or 1, H, T, S)."""
+        later = torch.arange(length, device=positions.device) - positions[..., None]  # (B or 1, T, S) tokens later
+        if self.both_ways:
+            buckets = self.buckets[later.abs().clamp(max=self.longest)] + self.sides * (later > 0)
+        else:
+            buckets = self.buckets[(-later).clamp(0, self.longest)]
+        return super().forward(buckets).movedim(-1, 1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

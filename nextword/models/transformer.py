@@ -187,7 +187,8 @@ class Attention(nn.Module):
         mask: Tensor | None,
         memory: tuple[TransformerState, int, Tensor, int] | None,
     ) -> Tensor:
-        """(B, T, C) -> (B, T, C). `mask` (B or 1, 1, T, S); None with `memory` None means plain causal."""
+        """(B, T, C) -> (B, T, C). `mask` (B or 1, 1 or H, T, S) as in `attend`; None with `memory` None means plain
+        causal."""
         B, T, _ = x.shape
         H, G, D = self.config.num_heads, self.config.G, self.config.D
         qkv = self.qkv(x)  # (B, T, (H + 2G)*D)
@@ -219,7 +220,7 @@ class Attention(nn.Module):
                 q,
                 k,
                 v,
-                attn_mask=mask,
+                attn_mask=mask if mask is None or mask.dtype == torch.bool else mask.to(q.dtype),
                 is_causal=mask is None and T > 1,
                 dropout_p=dropout,
                 scale=self.scale,

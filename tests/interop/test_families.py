@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import LLAMA, MARIAN, TINY, auto_model, their_logits, theirs, weights_of
+from references import LLAMA, MARIAN, T5, TINY, auto_model, their_logits, theirs, weights_of
 
 from nextword.checkpoint import weights
 from nextword.errors import RunError, UsageError
@@ -31,7 +31,7 @@ def test_there_and_back_gives_every_bit_and_the_same_config(name):
     transformers = pytest.importorskip("transformers")
     model = theirs(name)
     family, _ = TINY[name]
-    reading = read_config(model.config.to_dict())
+    reading = read_config(model.config.to_dict(), model.state_dict())
     ours = dict(weights(build(model.config.to_dict(), model.state_dict())))
     back = TheirTensors(reading.family, reading.settings, ours)
     expected = weights_of(model)
@@ -44,6 +44,8 @@ def test_there_and_back_gives_every_bit_and_the_same_config(name):
         family, **{key: value for key, value in written.items() if key != "model_type"}, pad_token_id=None
     )
     other = auto_model(family).from_config(config).eval()
+    if not reading.settings.tied:
+        other.get_output_embeddings().weight = torch.nn.Parameter(torch.empty(17, reading.settings.hidden_size))
     other.load_state_dict(model.state_dict())
     tokens = torch.randint(17, (1, 12))
     assert torch.equal(their_logits(other, tokens), their_logits(model, tokens))
@@ -60,6 +62,8 @@ def test_the_way_that_older_versions_wrote_rotary_settings_means_the_same(name):
 
 FEW = {
     "gpt2": {"n_embd": 16, "n_head": 4, "vocab_size": 17, "n_layer": 8},
+    "t5": {key: T5[key] for key in ("vocab_size", "d_model", "d_ff", "num_layers", "num_heads")},
+    "mt5": {key: T5[key] for key in ("vocab_size", "d_model", "d_ff", "num_layers", "num_heads")},
     "marian": {key: value for key, value in MARIAN.items() if key[:3] in ("voc", "d_m", "enc", "dec")},
 }
 """The keys that no file leaves out, where they are not those of Llama."""
@@ -115,6 +119,7 @@ def test_what_no_family_can_be_is_named(changes, named):
 
 
 LLAMA_JSON = LLAMA | {"model_type": "llama"}
+T5_JSON = T5 | {"model_type": "t5"}
 MARIAN_JSON = MARIAN | {"model_type": "marian"}
 
 
@@ -150,6 +155,10 @@ MARIAN_JSON = MARIAN | {"model_type": "marian"}
         ({**MARIAN_JSON, "decoder_ffn_dim": 41}, "decoder_ffn_dim 41: both halves are alike"),
         ({**MARIAN_JSON, "decoder_vocab_size": 18}, "decoder_vocab_size 18 is not vocab_size"),
         ({**MARIAN_JSON, "share_encoder_decoder_embeddings": False}, "share_encoder_decoder_embeddings False"),
+        ({**T5_JSON, "feed_forward_proj": "gated-relu"}, "feed_forward_proj 'gated-relu' is not supported"),
+        ({**T5_JSON, "num_decoder_layers": 0}, "num_decoder_layers: expected an integer from 1"),
+        ({**T5_JSON, "relative_attention_max_distance": 4}, "relative_distance 4 must be more than half"),
+        ({**T5_JSON, "d_ff": None}, "lacks d_ff"),
         ({**MARIAN_JSON, "encoder_attention_heads": None}, "encoder_attention_heads: expected an integer"),
         ({**MARIAN_JSON, "d_model": 15, "encoder_attention_heads": 3, "decoder_attention_heads": 3}, "an even hidden"),
         ({"model_type": "gemma2", "use_bidirectional_attention": True}, "use_bidirectional_attention"),

@@ -16,6 +16,13 @@ V = 11
 RECURRENT = {"hidden_size": 8, "num_layers": 2, "vocab_size": V}
 TRANSFORMER = {"hidden_size": 16, "num_layers": 2, "num_heads": 4, "vocab_size": V, "max_seq_len": 32}
 SUMS = {"norm": "layer", "norm_place": "sum", "positions": "sinusoidal", "embedding_scale": True, "activation": "silu"}
+T5 = {
+    "positions": "relative",
+    "relative_buckets": 6,
+    "relative_distance": 5,
+    "attention_scale": 1.0,
+    "output_scale": True,
+}
 TINY = {
     "rnn": {"type": "rnn", **RECURRENT},
     "gru": {"type": "gru", **RECURRENT},
@@ -66,6 +73,7 @@ TINY = {
     },
     "transformer-sums": {"type": "transformer", **TRANSFORMER, **SUMS, "activation": "relu"},
     "encoder-decoder": {"type": "encoder-decoder", **TRANSFORMER},
+    "encoder-decoder-t5": {"type": "encoder-decoder", **TRANSFORMER, **T5, "num_kv_heads": 2},
     "encoder-decoder-sums": {"type": "encoder-decoder", **TRANSFORMER, **SUMS, "output_bias": True},
     "encoder-decoder-gpt2": {"type": "encoder-decoder", **TRANSFORMER, **GPT2, "num_kv_heads": 2, "encoder_layers": 1},
     "prefix-lm": {"type": "prefix-lm", **TRANSFORMER},
