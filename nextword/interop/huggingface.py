@@ -183,6 +183,8 @@ def _tokenizer(place: Path, model_type: str) -> tuple[str, dict[str, str], str]:
         if path.suffix == ".model":
             _check_size(path)
             model = sentencepiece.read_model(path.read_bytes())
+            if model_type == "t5":
+                model = sentencepiece.with_sentinels(model)
             return sentencepiece.tokenizer_json(model), sentencepiece.special_tokens(model), ""
     except RunError as error:
         raise RunError(f"{path}: {error.message}") from None

@@ -123,6 +123,12 @@ def with_ids(model: Model, ids: Mapping[str, int]) -> Model:
     return replace(model, pieces=pieces, named={})
 
 
+def with_sentinels(model: Model) -> Model:
+    """The model with T5's hundred names of gaps behind its pieces, the first one last (Raffel et al. 2020)."""
+    sentinels = [Piece(f"<extra_id_{i}>", 0.0, CONTROL) for i in reversed(range(100))]
+    return replace(model, pieces=[*model.pieces, *sentinels])
+
+
 def tokenizer_json(model: Model) -> str:
     """The text of the tokenizer.json that cuts texts as the model does. Raises RunError where pieces are missing."""
     unknown = next((id for id, piece in enumerate(model.pieces) if piece.kind == UNKNOWN), None)

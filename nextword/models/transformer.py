@@ -1,4 +1,4 @@
-"""A decoder-only Transformer (Vaswani et al. 2017) that covers the families of `interop/families.py` by settings.
+"""A decoder-only Transformer (Vaswani et al. 2017) that covers the families of `interop/tables.py` by settings.
 
 Shapes: B rows, T new tokens, S all tokens so far, C hidden size, H heads, G key/value heads, D head size, V vocabulary.
 """

@@ -8,15 +8,16 @@ import torch
 from references import theirs
 
 from nextword.applied.translator import Translator
+from nextword.checkpoint import load_run
 from nextword.cli import run as command
 from nextword.generator import TextGenerator
+from nextword.interop.sentencepiece import read_model, with_sentinels
 from nextword.tokenizers import Tokenizer
 
 transformers = pytest.importorskip("transformers")
 sentencepiece = pytest.importorskip("sentencepiece")
 ENGLISH = ["the cat sat on the mat.", "a dog and another dog", "the moon rose over the hills, and"] * 20
 CHINESE = ["猫坐在垫子上。", "床前明月光，疑是地上霜。", "一只狗 and 另一只狗"] * 20
-SPECIAL = ("tokenizer_config.json", "special_tokens_map.json")
 
 
 def trained(texts, size=60, **settings) -> bytes:
@@ -107,6 +108,42 @@ def test_a_translation_is_scored_after_its_source(run, marian):
     loss = model(**given).loss
     score = TextGenerator.load(run).score("猫坐在垫子上。", prompt="the cat", include_eos=True)
     assert -score.log_prob / score.num_tokens == pytest.approx(float(loss), rel=1e-4)
+
+
+@pytest.fixture(scope="module", params=["t5", "t5-gated", "mt5"])
+def t5(request, tmp_path_factory):
+    """A T5 or mT5 of either kind, its pieces in spiece.model; fewer pieces than rows of the embedding."""
+    folder = tmp_path_factory.mktemp(request.param)
+    data = trained(ENGLISH + CHINESE, 90, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    ids = {"eos_token_id": 1, "pad_token_id": 0, "decoder_start_token_id": 0}
+    model = theirs(request.param, vocab_size=256, n_positions=64, **ids)
+    model.save_pretrained(folder)
+    (folder / "spiece.model").write_bytes(data)
+    return folder
+
+
+@torch.no_grad()
+def test_a_t5_is_the_same_as_in_transformers(t5, tmp_path, capsys):
+    assert command(["import", str(t5), str(tmp_path / "run")]) == 0
+    assert "greedy text equal on 4 of 4, token ids equal on 16 of 16 lines" in capsys.readouterr().out
+    run = load_run(tmp_path / "run")
+    generator, tokenizer = TextGenerator(run.model, run.tokenizer), run.tokenizer
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(t5).eval()
+    source, target = "translate English to Chinese: the cat", "猫坐在"
+    ids, answer = (torch.tensor([[*tokenizer.encode(text), 1]]) for text in (source, target))
+    expected = model.generate(ids, max_new_tokens=12, do_sample=False)[0, 1:].tolist()
+    assert generator.generate(source, temperature=0, max_tokens=12).token_ids == expected
+    score = generator.score(target, prompt=source, include_eos=True)
+    assert -score.log_prob / score.num_tokens == pytest.approx(
+        float(model(input_ids=ids, labels=answer).loss), rel=1e-4
+    )
+    assert run.generation["temperature"] == 0
+
+
+def test_sentinels_of_t5_are_where_they_are_there():
+    t5 = with_sentinels(read_model(trained(ENGLISH, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)))
+    pieces = [piece.text for piece in t5.pieces]
+    assert pieces[-100:] == [f"<extra_id_{99 - i}>" for i in range(100)]
 
 
 def test_a_missing_half_of_a_tokenizer_is_named(marian, tmp_path, capsys):
