@@ -81,12 +81,12 @@ def align(generator: TextGenerator, pairs: Sequence[tuple[str, str]]) -> list[Al
 @torch.inference_mode()
 def _aligned(generator: TextGenerator, pairs: Sequence[tuple[str, str]]) -> list[Alignment]:
     model, tokenizer = generator.model, generator.tokenizer
-    end = boundary_id(tokenizer)
+    start, end = boundary_id(tokenizer), tokenizer.eos_id
     pairs = [(generator.as_prompt(source), target) for source, target in pairs]
     sources = [fitted(generator, source)[0][1:] for source, _ in pairs]
     targets = [tokenizer.encode(target)[: model.max_seq_len] for _, target in pairs]
     attention = model.attention_to_source(
-        _filled([[end, *ids[:-1]] for ids in targets], end).to(model.device),
+        _filled([[start, *ids[:-1]] for ids in targets], end).to(model.device),
         _filled([[*ids, end] for ids in sources], end).to(model.device),
         torch.tensor([len(ids) + 1 for ids in sources], device=model.device),
     )  # (B, T, S)
@@ -109,7 +109,7 @@ def _filled(rows: Sequence[Sequence[int]], id: int) -> Tensor:
 
 def _of_words(tokenizer: Tokenizer, pair: tuple[str, str], weights: Tensor) -> Alignment:
     """From the attention (T, S) of tokens to tokens to the links of words."""
-    source, target = (Words(tokenizer, text) for text in pair)
+    source, target = Words(tokenizer.source, pair[0]), Words(tokenizer, pair[1])
     by = target.of_tokens[: weights.size(0)]  # (T, words)
     shares = by.T @ weights @ source.of_tokens[: weights.size(1)] / by.sum(0).clamp(min=1)[:, None]
     if not shares.numel():

@@ -14,7 +14,7 @@ from typing import Any, Self
 from nextword.applied.alignment import Alignment, align, together
 from nextword.applied.answers import Answer, answers
 from nextword.applied.guard import faults
-from nextword.applied.together import load_for
+from nextword.applied.together import load_for, load_together
 from nextword.constraints import MOST_REQUIRED
 from nextword.decoding.engine import Engine
 from nextword.errors import UsageError
@@ -94,13 +94,19 @@ class Translator:
         generator.engine = Engine(generator.model, max_rows=ROWS)
 
     @classmethod
-    def load(cls, run: str | Path, others: Sequence[str | Path] = (), device: str = "cpu") -> Self:
+    def load(cls, run: str | Path, others: Sequence[str | Path] = (), device: str = "cpu", prefix: str = "") -> Self:
         """From a run folder, or from several of one tokenizer, whose probabilities are averaged.
 
-        Raises RunError if one cannot be read, UsageError if the first is none for translation.
+        `prefix` stands before each sentence: the task of a model that knows several (T5), or the language to write
+        (">>fra<< " of Marian).
+
+        Raises RunError if one cannot be read, UsageError if the first is none for translation, unless
+        it is told by a prefix what to do.
         """
-        loaded = load_for("translation", run, others, device)
-        return cls(TextGenerator.of(loaded), loaded.config["task"].get("languages", ()))
+        loaded = load_together(run, others, device) if prefix else load_for("translation", run, others, device)
+        generator = TextGenerator.of(loaded)
+        generator.prefix = prefix
+        return cls(generator, loaded.config.get("task", {}).get("languages", ()))
 
     def check_languages(self, source: str, target: str) -> None:
         """Raises UsageError unless these are its languages, as far as both are known; "" = any."""

@@ -41,6 +41,12 @@ def translate(
         bool,
         typer.Option("--alignment", help="Behind each line which word of the source each word comes from: 0-0 1-2."),
     ] = False,
+    prefix: Annotated[
+        str,
+        typer.Option(
+            help="Before each sentence: the task of an imported T5, or the language, as '>>fra<< ' of Marian."
+        ),
+    ] = "",
     split: Annotated[bool, typer.Option(help="Translate a line sentence by sentence.")] = True,
     to_data: Annotated[
         Path | None, typer.Option(help="Write pairs for training the other way to this .tsv file: back-translation.")
@@ -72,8 +78,10 @@ def translate(
         raise UsageError(f"--to-data {to_data}: expected a name that ends in .tsv")
     if alignment and (nbest > 1 or to_data is not None):
         raise UsageError(f"--alignment is of one translation, got {'--nbest' if nbest > 1 else '--to-data'}")
+    if alignment and prefix:
+        raise UsageError("--alignment counts the words of a sentence, without --prefix", hint="Give one of them")
     terms = read_glossary(glossary) if glossary else {}
-    translator = Translator.load(run, with_ or (), device)
+    translator = Translator.load(run, with_ or (), device, prefix)
     translator.check_languages(from_, to)
     lines = given_text(text, "translate").split("\n")
     warn_unknown(translator.generator.tokenizer.source, "\n".join(lines))

@@ -53,6 +53,8 @@ class TextGenerator:
         `separator` is what a model trained on prompts and targets expects behind each prompt; it is put there.
         """
         self.model, self.tokenizer, self.draft, self.separator = model, tokenizer, draft, separator
+        self.prefix = ""
+        """Stands before each prompt, and tells what is to be made of it: T5's "translate English to German: "."""
         self.config = config or GenerationConfig()
         self.engine = engine or Engine(model)
         self._jobs: dict[Request, Job] = {}
@@ -97,7 +99,9 @@ class TextGenerator:
         return score_text(self.model, self.tokenizer, as_unicode(text), include_eos, self.as_prompt(as_unicode(prompt)))
 
     def as_prompt(self, prompt: str) -> str:
-        """A prompt as the model knows it from training: with the separator at its end."""
+        """A prompt as the model knows it from training: with the prefix before it, and the separator at its end."""
+        if prompt and not prompt.startswith(self.prefix):
+            prompt = self.prefix + prompt
         return prompt + self.separator if prompt and not prompt.endswith(self.separator) else prompt
 
     # -- one prompt at a time --------------------------------------------------------------------------------------

@@ -48,7 +48,9 @@ def marian(tmp_path_factory):
     for piece in [*pieces(source), *pieces(target), ">>cmn<<", "<pad>"]:
         known.setdefault(piece, len(known))
     pad = known["<pad>"]
-    model = theirs("marian", vocab_size=len(known), eos_token_id=0, pad_token_id=pad, decoder_start_token_id=pad)
+    model = theirs(
+        "marian", spread=0.6, vocab_size=len(known), eos_token_id=0, pad_token_id=pad, decoder_start_token_id=pad
+    )
     model.generation_config.update(num_beams=3, max_length=20, bad_words_ids=[[pad]])
     model.save_pretrained(folder)
     (folder / "source.spm").write_bytes(source)
@@ -97,7 +99,12 @@ def test_a_marian_translates_as_there(run, marian):
         assert found.text == tokenizer.decode(expected, skip_special_tokens=True)
     translator = Translator.load(run)
     assert translator.languages == ("en", "zh")
-    assert all(translation.text for translation in translator.translate(texts, max_tokens=12))
+    done = translator.translate(texts, max_tokens=12, aligned=True)
+    assert all(one.text and one.sentences[0].alignment.links for one in done)
+    again = Translator.load(run, prefix=">>cmn<< ").translate(texts, max_tokens=12)
+    by_hand = translator.translate([">>cmn<< " + text for text in texts], max_tokens=12, split=False)
+    scores = [[one.sentences[0].score for one in some] for some in (again, by_hand, done)]
+    assert scores[0] == pytest.approx(scores[1]) != pytest.approx(scores[2])
 
 
 @torch.no_grad()
@@ -138,6 +145,19 @@ def test_a_t5_is_the_same_as_in_transformers(t5, tmp_path, capsys):
         float(model(input_ids=ids, labels=answer).loss), rel=1e-4
     )
     assert run.generation["temperature"] == 0
+
+
+def test_a_t5_translates_when_it_is_told_to(t5, tmp_path, capsys):
+    assert command(["import", str(t5), str(tmp_path / "run"), "--no-check"]) == 0
+    translate = ["translate", str(tmp_path / "run"), "the cat", "--set", "max_tokens=5"]
+    assert command(translate) == 2
+    assert "was trained for no task" in capsys.readouterr().err
+    assert command([*translate, "--prefix", "to Chinese: ", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert command([*translate, "--prefix", "to German: ", "--json"]) == 0
+    (other,) = json.loads(capsys.readouterr().out)
+    assert told["source"] == other["source"] == "the cat"
+    assert told["sentences"][0]["score"] != other["sentences"][0]["score"]
 
 
 def test_sentinels_of_t5_are_where_they_are_there():
