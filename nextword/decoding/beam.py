@@ -140,9 +140,8 @@ class BeamSearch(Search):
             for place, beam in enumerate(beams)
             for token, logit, log_prob in likeliest.of(first + place)
         ]
-        continued.sort(
-            key=itemgetter(2), reverse=True
-        )  # among equals the first beam counts, and the first of its tokens
+        # Among equals the first beam counts, and the first of its tokens.
+        continued.sort(key=itemgetter(2), reverse=True)
         found = [Candidate(*one) for one in continued[:count] if one[2] > -math.inf]
         constraints = [beam.row.constraint for beam in beams]
         if not any(constraint is not None and constraint.wanted() for constraint in constraints):
