@@ -297,6 +297,7 @@ def introduce(session: Session) -> None:
     from nextword.cli.console import err
     from nextword.data.batches import fit
     from nextword.data.mixture import Mixture
+    from nextword.tasks.lengths import described
     from nextword.training.freezing import num_trainable
     from nextword.training.order import DEFAULT_BPTT
 
@@ -315,6 +316,8 @@ def introduce(session: Session) -> None:
         err.print("Note: what is frozen keeps its random values; --init-from gives it those of another run")
     if task := session.sections.get("task"):
         err.print(f"task: {task['name']}" + (f", {' to '.join(task['languages'])}" if task["languages"] else ""))
+        if bounds := task.get("length_bounds"):
+            err.print(f"lengths: {described(bounds)}")
     if init := session.sections.get("init"):
         err.print(f"from {init['from']}: {init['taken']}", markup=False)
     held_out = f", {session.splits['valid'].counts.tokens:,} for validation" if "valid" in session.splits else ""

@@ -53,6 +53,16 @@ def marked(example: Example, bounds: Sequence[int]) -> Example:
     return replace(example, prompt=mark(1 + bisect_right(bounds, len(words(example.target)))) + example.prompt)
 
 
+def described(bounds: Sequence[int]) -> str:
+    """The buckets in words.
+
+    >>> described([7, 9])
+    'up to 6, 7 to 8, 9 words and more'
+    """
+    between = (f"{low} to {high - 1}, " for low, high in pairwise(bounds))
+    return f"up to {bounds[0] - 1}, {''.join(between)}{bounds[-1]} words and more"
+
+
 def bucket_named(name: str, bounds: Sequence[int]) -> int:
     """The bucket that is meant by a number from 1 on, or by short, medium or long. Raises UsageError for neither.
 

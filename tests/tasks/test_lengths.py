@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextword.errors import DataError, UsageError
-from nextword.tasks.lengths import bounds_of, bucket_named, mark, marked
+from nextword.tasks.lengths import bounds_of, bucket_named, described, mark, marked
 from nextword.tasks.setup import set_up
 from nextword.text.records import Example
 
@@ -27,6 +27,11 @@ def test_buckets_are_equal_but_for_answers_of_one_length(lengths, buckets):
     held = Counter(bisect_right(bounds, length) for length in lengths)
     assert sorted(held) == list(range(buckets))
     assert max(held.values()) - len(lengths) / buckets <= max(Counter(lengths).values())
+
+
+def test_buckets_in_words():
+    assert described((7, 9)) == "up to 6, 7 to 8, 9 words and more"
+    assert described((7,)) == "up to 6, 7 words and more"
 
 
 def test_a_chinese_character_is_a_word():
