@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +15,6 @@ from nextword.cli.options import Device, Json
 from nextword.errors import UsageError
 
 if TYPE_CHECKING:
-    from nextword.poetry.plan import Given
     from nextword.poetry.writer import Poem, Wish
     from nextword.verse.patterns import Form
 
@@ -32,12 +31,14 @@ def write(
     ] = None,
     rhyme_book: Annotated[str | None, typer.Option(help="pingshui, cilin or xinyun; left out: of the form.")] = None,
     pattern: Annotated[str, typer.Option(help="Which of a form's patterns: 平起, 首句入韵, ...")] = "",
-    acrostic: Annotated[str | None, typer.Option(help="藏头: the first characters of the lines.")] = None,
+    acrostic: Annotated[str | None, typer.Option(help="藏头: the first characters, or letters, of the lines.")] = None,
     begin: Annotated[str | None, typer.Option(help="The first lines; of duilian, the line to answer.")] = None,
     word: Annotated[list[str] | None, typer.Option(help="To stand anywhere in it. Repeatable.")] = None,
     polish: Annotated[
         Path | None,
-        typer.Option(help="A draft in which what stays is in brackets: [白日]依山尽. The rest is rewritten."),
+        typer.Option(
+            help="A draft; what is in brackets stays, [白日]依山尽 or [Shall I] compare thee, the rest is rewritten."
+        ),
     ] = None,
     repeats: Annotated[bool, typer.Option("--repeats", help="A character may be written twice.")] = False,
     rescues: Annotated[bool, typer.Option(help="Whether 拗救 is allowed.")] = True,
@@ -65,39 +66,17 @@ def write(
 
     Example: nextword poem runs/tang --form qijue --theme 秋思 --rhyme 东 --acrostic 春夏秋冬 -n 8
     """
-    from nextword.poetry import given as asked
-    from nextword.poetry.lexicon import words_of
-    from nextword.poetry.writer import Wish
-    from nextword.verse import chinese
-    from nextword.verse.patterns import in_stanzas, only
-
-    wanted, first, kept = _form(form, begin, polish, rhyme_book, rescues)
+    drafted = read_text(polish) if polish is not None else None
+    wanted = _form(form, begin, drafted, rhyme_book, rescues)
     if wanted.language == "en":
-        of_chinese: dict[str, object] = {
-            "rhyme": rhyme,
-            "rhyme-book": rhyme_book,
-            "pattern": pattern,
-            "acrostic": acrostic,
-        }
-        of_chinese |= {"begin": begin, "word": word, "polish": polish, "repeats": repeats or None}
-        _refuse(wanted, of_chinese | {"borrowing": borrowing or None})
-        known = words_of(read_text(lexicon)) if lexicon is not None else None
-        wish = Wish(in_stanzas(wanted, stanzas), theme=theme.strip(), author=author.strip(), lexicon=known)
+        of_chinese = {"rhyme": rhyme, "rhyme-book": rhyme_book, "pattern": pattern, "begin": begin, "word": word}
+        _refuse(wanted, of_chinese | {"repeats": repeats or None, "borrowing": borrowing or None})
+        wish = _english(wanted, stanzas, acrostic, drafted, lexicon)
     else:
         _refuse(wanted, {"stanzas": stanzas if stanzas != 1 else None, "lexicon": lexicon})
-        book = chinese.rhyme_book(rhyme_book or wanted.rhyme_book)
-        heads = asked.acrostic(acrostic) if acrostic is not None else {}
-        wish = Wish(
-            form=only(wanted, pattern) if pattern else wanted,
-            book=book,
-            theme=theme.strip(),
-            author=author.strip(),
-            rhymes=tuple(book.find_rhyme(name) for name in rhyme or ()),
-            given=asked.together([heads, asked.beginning(first), kept]),
-            words=tuple(word or ()),
-            repeats=repeats,
-            borrowing=borrowing,
-        )
+        wish = _chinese(wanted, pattern, rhyme_book, rhyme, acrostic, begin, drafted)
+        wish = replace(wish, words=tuple(word or ()), repeats=repeats, borrowing=borrowing)
+    wish = replace(wish, theme=theme.strip(), author=author.strip())
     given = {"temperature": temperature, "top_p": top_p, "num_beams": num_beams, "seed": seed}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     from nextword.generator import TextGenerator
@@ -126,33 +105,79 @@ def write(
         print(poem.text.rstrip("\n") if show == "text" else _shown(poem, wish))
 
 
-def _form(
-    name: str | None, begin: str | None, polish: Path | None, book: str | None, rescues: bool
-) -> tuple[Form, list[str], Given]:
-    """The form asked for, the lines that it begins with, and what stays of a draft."""
-    from nextword.poetry import given as asked
-    from nextword.verse.check import guess_form, split_lines
+def _form(name: str | None, begin: str | None, drafted: str | None, book: str | None, rescues: bool) -> Form:
+    """The form asked for, or that of the draft."""
+    from nextword.poetry import given, kept
+    from nextword.verse import check, check_english
     from nextword.verse.chinese import rhyme_book
     from nextword.verse.forms import find_form
     from nextword.verse.regulated import couplet
 
-    first = split_lines(begin) if begin is not None else []
-    drafted, kept = asked.draft(read_text(polish)) if polish is not None else ([], {})
     if name in ("duilian", "对联"):
+        first = check.split_lines(begin) if begin is not None else []
         if len(first) != 1:
             raise UsageError("duilian answers one line", hint="Give it: --form duilian --begin 春风入喜财入户")
-        form = couplet(first[0], rhyme_book(book or "pingshui"))
-    elif name:
-        form = find_form(name, rescues)
-    elif drafted:
-        form = guess_form(drafted)
-    else:
-        raise UsageError("in which form?", hint="Give --form, such as qijue, wulü or 浣溪沙")
+        return couplet(first[0], rhyme_book(book or "pingshui"))
+    if name:
+        return find_form(name, rescues)
+    if drafted is None:
+        raise UsageError("in which form?", hint="Give --form, such as qijue, wulü, 浣溪沙 or limerick")
+    if given.HAN.search(drafted):
+        return check.guess_form(given.draft(drafted)[0])
+    return check_english.guess_form(kept.draft(drafted)[0])
+
+
+def _english(form: Form, stanzas: int, acrostic: str | None, drafted: str | None, lexicon: Path | None) -> Wish:
+    """What is asked of an English poem; as many stanzas as the acrostic and the draft need."""
+    from nextword.poetry import kept
+    from nextword.poetry.lexicon import words_of
+    from nextword.poetry.writer import Wish
+    from nextword.verse.patterns import in_stanzas
+
+    heads = kept.acrostic(acrostic) if acrostic is not None else {}
+    lines, stay = kept.draft(drafted) if drafted is not None else ([], {})
+    height = len(form.patterns[0].lines)
+    needed = -(-max(len(heads), len(lines)) // height) if form.stanzaic else 1
+    whole = in_stanzas(form, max(stanzas, needed))
+    if lines and len(lines) != len(whole.patterns[0].lines):
+        height = len(whole.patterns[0].lines)
+        raise UsageError(
+            f"the draft is not in the shape of {form.title}", hint=f"Draft {height} lines, not {len(lines)}"
+        )
+    known = words_of(read_text(lexicon)) if lexicon is not None else None
+    return Wish(whole, kept=kept.together(heads, stay), lexicon=known)
+
+
+def _chinese(
+    form: Form,
+    pattern: str,
+    book_name: str | None,
+    rhymes: list[str] | None,
+    acrostic: str | None,
+    begin: str | None,
+    drafted: str | None,
+) -> Wish:
+    """What is asked of a Chinese poem."""
+    from nextword.poetry import given
+    from nextword.poetry.writer import Wish
+    from nextword.verse.check import split_lines
+    from nextword.verse.chinese import rhyme_book
+    from nextword.verse.patterns import only
+
+    book = rhyme_book(book_name or form.rhyme_book)
+    heads = given.acrostic(acrostic) if acrostic is not None else {}
+    lines, stay = given.draft(drafted) if drafted is not None else ([], {})
     lengths = [len(line.beats[0]) for line in form.patterns[0].lines]
-    if drafted and form.language == "zh" and [len(line) for line in drafted] != lengths:
+    if lines and [len(line) for line in lines] != lengths:
         shape = " ".join(map(str, lengths))
-        raise UsageError(f"{polish}: not in the shape of {form.title}", hint=f"Its lines have {shape} characters")
-    return form, first, kept
+        raise UsageError(f"the draft is not in the shape of {form.title}", hint=f"Its lines have {shape} characters")
+    first = given.beginning(split_lines(begin) if begin is not None else [])
+    return Wish(
+        form=only(form, pattern) if pattern else form,
+        book=book,
+        rhymes=tuple(book.find_rhyme(name) for name in rhymes or ()),
+        given=given.together([heads, first, stay]),
+    )
 
 
 def _refuse(form: Form, options: dict[str, object]) -> None:

@@ -1,8 +1,7 @@
 """English forms as automata over characters: syllables, stress and rhyme, no word rhyming with itself.
 
 The poem is read as words. At the beginning of a word those words are known that keep the metre and leave room for a
-rhyme to end the line; its letters are then whatever leads to one of them. Words of one syllable may stand anywhere, so
-the metre alone is never a dead end; a rhyme could be, since it needs words enough for all its lines. Words are read
+rhyme to end the line, and for what is given of it; its letters are then whatever leads to one of them. Words are read
 without elision, which the checker allows beside it.
 
 A *way* is one manner in which the poem so far keeps the form; a state holds all of them, as in Chinese.
@@ -10,13 +9,15 @@ A *way* is one manner in which the poem so far keeps the form; a state holds all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import cache, lru_cache
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from nextword.errors import UsageError
+from nextword.poetry.english_plan import EnglishPlan
+from nextword.poetry.kept import Kept
 from nextword.poetry.lexicon import Lexicon, Node
 from nextword.verse.english import fits
 from nextword.verse.patterns import Form, Line
@@ -36,10 +37,12 @@ class Way(NamedTuple):
     """Which alternative of the present line."""
     beat: int
     """Beats of the line behind it."""
+    place: int
+    """Given words of the line behind it."""
     classes: tuple[int, ...]
     """Of each rhyme letter the class it has taken; -1: none yet."""
     used: tuple[frozenset[int], ...]
-    """Of each rhyme letter the words that ended its lines."""
+    """Of each rhyme letter the words that ended its lines, or will, being given."""
 
 
 class State(NamedTuple):
@@ -57,8 +60,16 @@ class State(NamedTuple):
 class EnglishAutomaton:
     """A form in English: `nextword.poetry.automaton.Automaton`."""
 
-    def __init__(self, form: Form, lexicon: Lexicon, characters: Iterable[str], whole: bool = False) -> None:
+    def __init__(
+        self,
+        form: Form,
+        lexicon: Lexicon,
+        characters: Iterable[str],
+        whole: bool = False,
+        kept: Mapping[int, Kept] | None = None,
+    ) -> None:
         """`characters` may be written. `whole`: words may not, letter by letter, but only as tokens of their own.
+        `kept`: line, from 0 -> what is given of it.
 
         Raises UsageError, with the reason, if no poem could be promised.
         """
@@ -68,64 +79,20 @@ class EnglishAutomaton:
             raise UsageError("the model's tokenizer has no line end, and verse needs one", hint="Train it on lines")
         if 1 not in lexicon.lengths:
             raise UsageError("no English word of one syllable can be written", hint="Give an English lexicon and model")
+        self.plan = plan = EnglishPlan(form, lexicon, kept or {})
         self.marks = [mark for mark in MARKS if mark in known]
         letters = {letter for word in lexicon.words for letter in word}
         forms = {form for letter in letters for form in spellings(letter, first=True) if whole or form in known}
         self.alphabet = "".join(sorted({*forms, *self.marks, " ", "\n"}))
         self._index = {c: i for i, c in enumerate(self.alphabet)}
-        self.letters = [*dict.fromkeys(line.rhyme for p in form.patterns for line in p.lines if line.rhyme)]
         self.longest = sum(LONGEST_SYLLABLE * max(map(len, line.beats)) for line in form.patterns[0].lines)
         self._spans: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray, list[int]]] = {}
         self._sets: list[tuple[Way, ...]] = []
         self._numbers: dict[tuple[Way, ...], int] = {}
         self._counts = lru_cache(maxsize=128)(self._count_words)
         self._behind = lru_cache(maxsize=1 << 14)(self._find_behind)
-        self._endings = lru_cache(maxsize=1 << 10)(self._find_endings)
-        self._final = cache(self._find_final)
-        self._inner = cache(self._find_inner)
-        self._rhyming: dict[tuple[int, int], dict[int | None, np.ndarray]] = {}
-        """(pattern, letter) -> weak syllables at the end -> (R,): the readings that rhyme with enough others."""
-        find_rhyming = cache(self._find_rhyming)
-        for number, pattern in enumerate(form.patterns):
-            for letter, name in enumerate(self.letters):
-                lines = [line.beats for line in pattern.lines if line.rhyme == name]
-                self._rhyming[number, letter] = find_rhyming(frozenset(lines), len(lines))
-        empty = (-1,) * len(self.letters), (frozenset[int](),) * len(self.letters)
-        self._first = self._number(
-            self._options(0, [Way(number, 0, 0, *empty) for number in range(len(form.patterns))])
-        )
-
-    # -- before the first character --------------------------------------------------------------------------------
-
-    def _find_rhyming(self, lines: frozenset[tuple[str, ...]], need: int) -> dict[int | None, np.ndarray]:
-        """Readings whose class has as many words as are needed, each of which can end any of the lines; by the weak
-        syllables at the end. Raises UsageError if there are none."""
-        lexicon = self.lexicon
-        okay = np.ones(len(lexicon.words), dtype=bool)
-        for alternatives in lines:
-            here = np.zeros_like(okay)
-            for beats in alternatives:
-                here[lexicon.word_of[self._final(beats)]] = True
-            okay &= here
-        found: dict[int | None, np.ndarray] = {}
-        for beats in {beats for alternatives in lines for beats in alternatives}:
-            classes = lexicon.rhymes(weak_end(beats))
-            readings = np.flatnonzero(self._final(beats) & okay[lexicon.word_of] & (classes >= 0))
-            pairs = np.unique(classes[readings] * len(okay) + lexicon.word_of[readings])
-            rhymes, words = np.unique(pairs // len(okay), return_counts=True)
-            rhyming = found.setdefault(weak_end(beats), np.zeros(len(classes), dtype=bool))
-            rhyming[readings] |= np.isin(classes[readings], rhymes[words >= need])
-        if need and not any(rhyming.any() for rhyming in found.values()):
-            raise UsageError(
-                f"{self.form.title} needs {need} words that rhyme, and of those that can be written not so many do",
-                hint="Allow more: a larger lexicon, or a model whose tokenizer knows more",
-            )
-        return found
-
-    def _find_final(self, beats: str) -> np.ndarray:
-        """(R,): what fits the end of a line."""
-        ends = [fits(stress, beats[len(beats) - len(stress) :]) for stress in self.lexicon.stresses]
-        return np.array(ends)[self.lexicon.stress_of] & (self.lexicon.lengths <= len(beats))
+        begun = (Way(b.pattern, 0, 0, 0, b.classes, b.used) for b in plan.beginnings)
+        self._first = self._number(self._options(0, begun))
 
     # -- one character after another -------------------------------------------------------------------------------
 
@@ -197,6 +164,8 @@ class EnglishAutomaton:
             return self._next_line(state.line + 1, ended)
         if character == " ":
             ways = tuple(way for way in ways if way not in ended)
+        else:
+            ways = tuple(way for way in ways if not self._within(state.line, way))
         return State(state.line, self._number(ways), self.lexicon.root, "word" if character == " " else "mark")
 
     def _next(self, state: State) -> Iterator[str]:
@@ -211,8 +180,9 @@ class EnglishAutomaton:
                     yield from spellings(letter, first=state.node.depth == 0)
             if not self._complete(state):
                 return
-        ended = {self._has_ended(state.line, way) for way in self._ways(state)}
-        if state.place == "word":
+        ways = self._ways(state)
+        ended = {self._has_ended(state.line, way) for way in ways}
+        if state.place == "word" and not all(self._within(state.line, way) for way in ways):
             at_end = ended == {True} and self._is_last(state.line)
             yield from (mark for mark in self.marks if mark in CLOSING or not at_end)
         yield from ("\n" if end else " " for end in ended)
@@ -229,8 +199,8 @@ class EnglishAutomaton:
         """Each way with each alternative of a line that has words to end it."""
         for way in ways:
             for option in range(len(self._line(line, way).beats)):
-                begun = way._replace(option=option, beat=0)
-                if len(self._ending(line, begun)):
+                begun = way._replace(option=option, beat=0, place=0)
+                if len(self._ending(line, begun)[0]):
                     yield begun
 
     # -- words -----------------------------------------------------------------------------------------------------
@@ -252,41 +222,46 @@ class EnglishAutomaton:
         """(W + 1,): how many of the words before each may stand there."""
         lexicon = self.lexicon
         may = np.zeros(len(lexicon.words), dtype=bool)
-        for rest, room in {self._rest(line, way) for way in self._sets[ways]}:
-            may |= self._inner(rest, room)
+        kept = self.plan.kept[line]
+        for rest, room in {self._rest(line, way)[:2] for way in self._sets[ways]}:
+            may |= self.plan.inner(rest, room)
         for way in self._sets[ways]:
-            ending = self._ending(line, way)
-            left = len(self._beats(line, way)) - way.beat
-            may[lexicon.word_of[ending[lexicon.lengths[ending] == left]]] = True
+            ending, _ = self._ending(line, way)
+            rest, _, given = self._rest(line, way)
+            if given:
+                may[self.plan.word(kept.words[way.place])] = True
+            if way.place == len(kept.words):
+                may[lexicon.word_of[ending[lexicon.lengths[ending] == len(rest)]]] = True
+        if kept.head and self._sets[ways][0].beat == 0:
+            node = lexicon.children(lexicon.root)[kept.head]
+            may[: node.low] = may[node.high :] = False
         counts = np.zeros(len(may) + 1, dtype=np.int32)
         np.cumsum(may, out=counts[1:])
         return counts
 
     def _find_behind(self, line: int, ways: int, word: int) -> tuple[Way, ...]:
         """The ways behind a word: those that go on, and those that have ended the line."""
-        lexicon, found = self.lexicon, []
+        lexicon, words, found = self.lexicon, self.plan.kept[line].words, []
         for way in self._sets[ways]:
-            beats, ending = self._beats(line, way), self._ending(line, way)
-            rest, room = self._rest(line, way)
+            beats, (ending, _) = self._beats(line, way), self._ending(line, way)
+            rest, room, given = self._rest(line, way)
             for reading in range(lexicon.first[word], lexicon.first[word + 1]):
                 stress = lexicon.stresses[lexicon.stress_of[reading]]
-                if len(stress) <= room and fits(stress, rest[: len(stress)]):
+                if len(stress) in room and fits(stress, rest[: len(stress)]):
                     found.append(way._replace(beat=way.beat + len(stress)))
-                elif len(stress) == len(rest) and reading in ending:
+                if stress in given and word == self.plan.word(words[way.place]):
+                    found.append(way._replace(beat=way.beat + len(stress), place=way.place + 1))
+                if len(stress) == len(rest) and way.place == len(words) and reading in ending:
                     found.append(self._ended(line, way, word, int(lexicon.rhymes(weak_end(beats))[reading])))
         return tuple(dict.fromkeys(found))
 
-    def _rest(self, line: int, way: Way) -> tuple[str, int]:
-        """The beats still to come, and how many of them words may take that do not end the line."""
-        rest = self._beats(line, way)[way.beat :]
-        return rest, len(rest) - int(self.lexicon.lengths[self._ending(line, way)].min())
-
-    def _find_inner(self, rest: str, room: int) -> np.ndarray:
-        """(W,): the words that fit there and do not end the line."""
-        fitting = [len(stress) <= room and fits(stress, rest[: len(stress)]) for stress in self.lexicon.stresses]
-        found = np.zeros(len(self.lexicon.words), dtype=bool)
-        found[self.lexicon.word_of[np.array(fitting)[self.lexicon.stress_of]]] = True
-        return found
+    def _rest(self, line: int, way: Way) -> tuple[str, frozenset[int], frozenset[str]]:
+        """The beats still to come, how many of them a word may take that is not given and does not end the line, and
+        with which stresses the next given one may stand there."""
+        beats, kept, (_, ends) = self._beats(line, way), self.plan.kept[line], self._ending(line, way)
+        at = beats, kept, way.beat, way.place, ends
+        given = self.plan.given(*at) if way.place < len(kept.words) else frozenset[str]()
+        return beats[way.beat :], self.plan.room(*at), given
 
     def _ended(self, line: int, way: Way, word: int, rhyme: int) -> Way:
         """The way at the end of a line: its letter has its class, and may not end in that word again."""
@@ -294,27 +269,18 @@ class EnglishAutomaton:
         way = way._replace(beat=len(self._beats(line, way)))
         if not name:
             return way
-        i = self.letters.index(name)
+        i = self.plan.letters.index(name)
         classes = (*way.classes[:i], rhyme, *way.classes[i + 1 :])
         used = (*way.used[:i], way.used[i] | {word}, *way.used[i + 1 :])
         return way._replace(classes=classes, used=used)
 
-    def _ending(self, line: int, way: Way) -> np.ndarray:
-        """The readings that may end the line."""
+    def _ending(self, line: int, way: Way) -> tuple[np.ndarray, frozenset[int]]:
+        """The readings that may end the line, and how many syllables they have."""
         name = self._line(line, way).rhyme
-        i = self.letters.index(name) if name else -1
+        i = self.plan.letters.index(name) if name else -1
         rhyme, used = (way.classes[i], way.used[i]) if name else (-1, frozenset[int]())
-        return self._endings(self._beats(line, way), (way.pattern, i) if name else None, rhyme, used)
-
-    def _find_endings(self, beats: str, letter: tuple[int, int] | None, rhyme: int, used: frozenset[int]) -> np.ndarray:
-        lexicon = self.lexicon
-        found = self._final(beats)
-        if letter is not None:
-            classes = lexicon.rhymes(weak_end(beats))
-            found = found & self._rhyming[letter][weak_end(beats)] & (classes >= 0 if rhyme < 0 else classes == rhyme)
-        return np.array(
-            [reading for reading in np.flatnonzero(found) if lexicon.word_of[reading] not in used], dtype=int
-        )
+        letter = (way.pattern, i) if name else None
+        return self.plan.endings(self._beats(line, way), self.plan.kept[line], letter, rhyme, used)
 
     def _line(self, line: int, way: Way) -> Line:
         return self.form.patterns[way.pattern].lines[line]
@@ -327,6 +293,10 @@ class EnglishAutomaton:
 
     def _has_ended(self, line: int, way: Way) -> bool:
         return way.beat == len(self._beats(line, way))
+
+    def _within(self, line: int, way: Way) -> bool:
+        """Whether the next word must follow at once, without punctuation: both were given together."""
+        return 0 < way.beat < len(self._beats(line, way)) and self.plan.kept[line].joined[way.place]
 
     def _number(self, ways: Iterable[Way]) -> int:
         """A set of ways by its number."""

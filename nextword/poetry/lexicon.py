@@ -74,6 +74,11 @@ class Lexicon:
             )
         return self._rhymes[weak]
 
+    def find(self, word: str) -> int | None:
+        """Which word it is; None for one that is not among them."""
+        found = bisect_left(self.words, word)
+        return found if self.words[found : found + 1] == [word] else None
+
     @property
     def root(self) -> Node:
         """Before the first letter."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, repeat
 from typing import Any
@@ -21,7 +21,8 @@ from nextword.poetry.chinese import ChineseAutomaton
 from nextword.poetry.constraint import VerseConstraint, Vocabulary, spellable
 from nextword.poetry.english import EnglishAutomaton
 from nextword.poetry.given import placements
-from nextword.poetry.lexicon import writable
+from nextword.poetry.kept import Kept
+from nextword.poetry.lexicon import english, writable
 from nextword.poetry.plan import HAN, Given
 from nextword.verse import check_english
 from nextword.verse.check import Verdict, check, split_lines
@@ -39,7 +40,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of a poem. Of an English one, only form, theme and lexicon."""
+    """What is asked of a poem. Of an English one, only form, theme, lexicon and what is kept."""
 
     form: Form
     book: RhymeBook | None = None
@@ -57,6 +58,8 @@ class Wish:
     """The first line of regulated verse may rhyme on a neighbouring class (借韵)."""
     lexicon: frozenset[str] | None = None
     """The English words to choose among, in lower case; None: all of the dictionary."""
+    kept: Mapping[int, Kept] = field(default_factory=dict)
+    """Of an English poem: line, from 0 -> what is given of it. Given words are written though the lexicon lack them."""
 
     @property
     def rhyme_book(self) -> RhymeBook:
@@ -160,7 +163,9 @@ def submit_poem(
 def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator[VerseConstraint[Any]]:
     """One for each poem, without end. Raises UsageError, with the reason, if there is none."""
     if wish.form.language == "en":
-        automaton = EnglishAutomaton(wish.form, *writable(generator.tokenizer, wish.lexicon))
+        stay = frozenset(word for one in wish.kept.values() for word in (*one.words, one.last) if word)
+        words = (frozenset(english()) if wish.lexicon is None else wish.lexicon) | stay if stay else wish.lexicon
+        automaton = EnglishAutomaton(wish.form, *writable(generator.tokenizer, words), wish.kept)
         yield from repeat(VerseConstraint(Vocabulary(automaton, generator.tokenizer)))
     known = spellable(generator.tokenizer)
     book = wish.rhyme_book

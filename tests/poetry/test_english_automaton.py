@@ -175,7 +175,7 @@ def test_a_model_writes_in_form_and_says_what_each_line_cost() -> None:
 
 
 def test_options_of_chinese_forms_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["poem", str(tmp_path), "--form", "limerick", "--acrostic", "春"]) == UsageError.exit_code
+    assert run(["poem", str(tmp_path), "--form", "limerick", "--rhyme", "东"]) == UsageError.exit_code
     assert "English form" in capsys.readouterr().err
     assert run(["poem", str(tmp_path), "--form", "qijue", "--stanzas", "2"]) == UsageError.exit_code
     assert "a Chinese form" in capsys.readouterr().err
