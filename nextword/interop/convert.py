@@ -121,13 +121,14 @@ def export_huggingface(
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Crossing:
-    """Write a folder that AutoModelForCausalLM and AutoTokenizer load without code of ours.
+    """Write a folder that AutoModelForCausalLM (AutoModelForSeq2SeqLM for an encoder-decoder) and AutoTokenizer load
+    without code of ours.
 
     Raises UsageError if no family is like this model (a recurrent network, say), RunError if the run is damaged, or if
     what `transformers` loads is not the same; then nothing is kept, unless `keep` is set.
     """
     check_free(out, overwrite)
-    foreign, config, dtype = run_as_foreign(run)
+    foreign, config, dtype = run_as_foreign(run, sources=True)
     settings = model_config(config["model"])
     assert isinstance(settings, TransformerConfig)
     family = families.FAMILIES[foreign.config["model_type"]].of(settings)
@@ -151,8 +152,9 @@ def export_huggingface(
     return Crossing(out, foreign.config["model_type"], outline.num_parameters(), dtype, found, failure)
 
 
-def run_as_foreign(run: Path) -> tuple[Foreign, dict[str, Any], str]:
-    """A run in the terms of Hugging Face's folders, its config.json, and the type of its weights.
+def run_as_foreign(run: Path, sources: bool = False) -> tuple[Foreign, dict[str, Any], str]:
+    """A run in the terms of Hugging Face's folders, its config.json, and the type of its weights; `sources`: an
+    encoder-decoder will do as well.
 
     Raises RunError if the run is damaged, UsageError if no family is like its model.
     """
@@ -161,7 +163,8 @@ def run_as_foreign(run: Path) -> tuple[Foreign, dict[str, Any], str]:
         settings = model_config(config["model"])
     except UsageError as error:
         raise RunError(f"{run / checkpoint.CONFIG}: {error}") from None
-    if isinstance(settings, TransformerConfig) and settings.type != "transformer":
+    known = ("transformer", "encoder-decoder") if sources else ("transformer",)
+    if isinstance(settings, TransformerConfig) and settings.type not in known:
         raise UsageError(
             f"{run} is a {settings.type}, which no family of decoders in Hugging Face's and GGUF's formats is like",
             hint="Export a run of a transformer",
@@ -176,18 +179,24 @@ def run_as_foreign(run: Path) -> tuple[Foreign, dict[str, Any], str]:
     checkpoint.check_weights(run / checkpoint.WEIGHTS, settings)
     origin = config.get("origin", {})
     name, values = families.write_config(settings, str(origin.get("family", "")))
-    special = _special_tokens(tokenizer, origin)
+    if tokenizer.source is not tokenizer:
+        raise UsageError(f"{run} cuts sources and targets into other pieces, and one tokenizer.json cannot do both")
+    special, family = _special_tokens(tokenizer, origin), families.FAMILIES[name].of(settings)
+    if family.encodes:  # which begin after what fills up rows
+        special["pad_token"] = special.pop("bos_token")
     ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     ids |= {f"{key}_id": tokenizer.backend.token_to_id(special[key]) for key in special if f"{key}_id" in ids}
+    ids |= {"decoder_start_token_id": tokenizer.bos_id} if family.encodes else {}
     settings_of_generation = _generation(run)
     if ends := [tokenizer.backend.token_to_id(name) for name in settings_of_generation.get("stop_tokens", [])]:
         ids["eos_token_id"] = [tokenizer.eos_id, *ends]
     text = tokenizer.backend.to_str(pretty=False)
-    if not origin:  # ours are read from the boundary on
+    if family.encodes:
+        text = huggingface.ends_with(text, special["eos_token"])
+    elif not origin:  # ours are read from the boundary on
         text = huggingface.begins_with(text, special["bos_token"])
     template = run / huggingface.TEMPLATE
     ours = read_safetensors(run / checkpoint.WEIGHTS)
-    family = families.FAMILIES[name].of(settings)
     foreign = Foreign(
         values | ids,
         weights.TheirTensors(family, settings, ours),

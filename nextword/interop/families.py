@@ -113,15 +113,17 @@ def write_config(settings: TransformerConfig, preferred: str = "") -> tuple[str,
             nearest = name, different
     assert nearest is not None
     what = ", ".join(f"{key} = {getattr(wanted, key)!r}" for key in nearest[1])
+    usual = "T5" if FAMILIES[nearest[0]].encodes else "Llama or GPT-2"
     raise UsageError(
         f"no family of Hugging Face models is like this Transformer: {nearest[0]} comes nearest and has no {what}",
-        hint="Export an ordinary one: settings of Llama or GPT-2",
+        hint=f"Export an ordinary one: settings of {usual}",
     )
 
 
 def _as_config(name: str, settings: TransformerConfig) -> dict[str, Any]:
     family = FAMILIES[name]
     config: dict[str, Any] = {"architectures": [family.architecture], "model_type": name}
+    config |= {"is_encoder_decoder": True} if family.encodes else {}
     for theirs, ours in family.keys.items():
         value = getattr(settings, ours)
         config[theirs] = None if value == 0 and ours.endswith("softcap") else value

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,23 +106,42 @@ def write_tokenizer(folder: Path, tokenizer: str, special: Mapping[str, str], pl
 
 def begins_with(tokenizer: str, token: str) -> str:
     """The tokenizer.json with a rule that puts `token` before each text, if it has no such rule of its own."""
+    return _bounded(tokenizer, token, first_token)
+
+
+def ends_with(tokenizer: str, token: str) -> str:
+    """The tokenizer.json with a rule that puts `token` behind each text, if it has no such rule of its own."""
+    return _bounded(tokenizer, token, _last_token)
+
+
+def _bounded(tokenizer: str, token: str, rule: Callable[[str, int], dict[str, Any]]) -> str:
     rules = json.loads(tokenizer)
     if rules.get("post_processor") is not None:
         return tokenizer
     id = next(t["id"] for t in rules["added_tokens"] if t["content"] == token)
-    return json.dumps(rules | {"post_processor": first_token(token, id)}, ensure_ascii=False)
+    return json.dumps(rules | {"post_processor": rule(token, id)}, ensure_ascii=False)
 
 
 def first_token(token: str, id: int) -> dict[str, Any]:
     """The post_processor of a tokenizer.json that puts a special token before every text."""
-    first = {"SpecialToken": {"id": token, "type_id": 0}}
-    a, b = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
-    return {
-        "type": "TemplateProcessing",
-        "single": [first, a],
-        "pair": [first, a, b],
-        "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
-    }
+    first, a, b = _parts(token)
+    return _processor(token, id, [first, a], [first, a, b])
+
+
+def _last_token(token: str, id: int) -> dict[str, Any]:
+    last, a, b = _parts(token)
+    return _processor(token, id, [a, last], [a, last, b, last])
+
+
+def _parts(token: str) -> list[dict[str, Any]]:
+    """The token, the first text, the second."""
+    texts = [{"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB")]
+    return [{"SpecialToken": {"id": token, "type_id": 0}}, *texts]
+
+
+def _processor(token: str, id: int, single: Sequence[Any], pair: Sequence[Any]) -> dict[str, Any]:
+    special = {token: {"id": token, "ids": [id], "tokens": [token]}}
+    return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}
 
 
 def _start(config: Mapping[str, Any], generation: Mapping[str, Any]) -> Any:
@@ -203,6 +222,9 @@ def _tokenizer(place: Path, model_type: str) -> tuple[str, dict[str, str], str]:
 def _marian_tokenizers(folder: Path) -> tuple[str, dict[str, str], str]:
     """As `_tokenizer`, of two SentencePiece models, for target and source, over one vocabulary."""
     ids, texts = _object(folder / VOCAB), []
+    whole = all(isinstance(id, int) for id in ids.values()) and sorted(ids.values()) == list(range(len(ids)))
+    if not ids or not whole:
+        raise RunError(f"{folder / VOCAB}: its {len(ids):,} tokens do not have the ids from 0 on, each once")
     for name in MARIAN:
         path = folder / name
         if not path.is_file():

@@ -98,18 +98,16 @@ def special_tokens(model: Model) -> dict[str, str]:
 
 
 def with_ids(model: Model, ids: Mapping[str, int]) -> Model:
-    """The model with ids of another vocabulary, as Marian has one for the models of two languages.
+    """The model with the ids, from 0 on, of another vocabulary, as Marian has one for the models of two languages.
 
     There, pieces are looked up as strings: also a stretch of text of which the model knows nothing, if that happens to
     be a piece of the other. So those that the model lacks are kept, marked by ELSEWHERE. A piece that the vocabulary
     lacks is left out. A language such as `>>fra<<` is found in a text.
 
-    Raises RunError for a model that is not unigram, and for ids with a gap.
+    Raises RunError for a model that is not unigram.
     """
     if model.algorithm != UNIGRAM:
         raise RunError("its SentencePiece model is BPE, whose ids cannot be those of another vocabulary")
-    if not ids or not all(isinstance(id, int) for id in ids.values()) or sorted(ids.values()) != list(range(len(ids))):
-        raise RunError(f"its {len(ids):,} tokens do not have the ids from 0 on, each once")
     own = {piece.text: piece for piece in model.pieces if piece.kind not in (UNKNOWN, CONTROL)}
     least = min((piece.score for piece in own.values()), default=0.0)
     pieces = []

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from interop_runs import random_run
 from references import theirs
 
 from nextword.applied.translator import Translator
@@ -145,6 +146,40 @@ def test_a_t5_is_the_same_as_in_transformers(t5, tmp_path, capsys):
         float(model(input_ids=ids, labels=answer).loss), rel=1e-4
     )
     assert run.generation["temperature"] == 0
+
+
+def test_a_t5_comes_out_again_bit_for_bit(t5, tmp_path, capsys):
+    run, back = tmp_path / "run", tmp_path / "back"
+    assert command(["import", str(t5), str(run), "--no-check"]) == 0
+    assert command(["export", str(run), str(back)]) == 0
+    assert "the same as in transformers" in capsys.readouterr().out
+    first, second = (transformers.AutoModelForSeq2SeqLM.from_pretrained(place) for place in (t5, back))
+    assert type(first) is type(second)
+    weights = second.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in first.state_dict().items())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(back)
+    ids = tokenizer("the cat", return_tensors="pt").input_ids
+    assert ids[0].tolist() == [*Tokenizer.load(run).encode("the cat"), 1]
+    assert torch.equal(*(model.generate(ids, max_new_tokens=9, do_sample=False) for model in (first, second)))
+
+
+def test_an_encoder_decoder_of_our_own_goes_out_if_it_is_a_t5(tmp_path, capsys):
+    own = {"type": "encoder-decoder", "hidden_size": 16, "num_layers": 2, "num_heads": 2}
+    random_run(tmp_path / "t5", **own, positions="relative", attention_scale=1.0)
+    random_run(tmp_path / "rotary", **own)
+    assert command(["export", str(tmp_path / "t5"), str(tmp_path / "out")]) == 0
+    assert "the same as in transformers" in capsys.readouterr().out
+    assert command(["export", str(tmp_path / "rotary"), str(tmp_path / "other")]) == 2
+    told = capsys.readouterr().err
+    assert "has no " in told
+    assert "positions = 'rotary'" in told
+    assert told.count("\n") == 1
+
+
+def test_what_has_two_tokenizers_does_not_go_out(run, tmp_path, capsys):
+    assert command(["export", str(run), str(tmp_path / "back")]) == 2
+    assert "one tokenizer.json cannot do both" in capsys.readouterr().err
+    assert not (tmp_path / "back").exists()
 
 
 def test_a_t5_translates_when_it_is_told_to(t5, tmp_path, capsys):
