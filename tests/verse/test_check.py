@@ -93,6 +93,22 @@ def test_the_first_line_may_borrow_its_rhyme_which_is_noted(poem: str) -> None:
     assert [fault.line for fault in check(swapped, form).faults] == [1], "no neighbour"
 
 
+def test_niannujiao_by_poems_that_depart_from_it_at_one_place() -> None:
+    """Xin Qiji rhymes across classes of the entering tone, as others of the Song did; Li Qingzhao has a level 阑."""
+    poems = {
+        "野棠花落，又匆匆过了，清明时节。刬地东风欺客梦，一枕云屏寒怯。曲岸持觞，垂杨系马，此地曾经别。楼空人去，旧游飞燕能说。"
+        "闻道绮陌东头，行人曾见，帘底纤纤月。旧恨春江流不断，新恨云山千叠。料得明朝，尊前重见，镜里花难折。也应惊问，"
+        "近来多少华发。": [(5, "rhyme")],
+        "萧条庭院，又斜风细雨，重门须闭。宠柳娇花寒食近，种种恼人天气。险韵诗成，扶头酒醒，别是闲滋味。征鸿过尽，"
+        "万千心事难寄。楼上几日春寒，帘垂四面，玉阑干慵倚。被冷香消新梦觉，不许愁人不起。清露晨流，新桐初引，多少游春意。"
+        "日高烟敛，更看今日晴未。": [(13, "tone")],
+    }
+    for poem, faults in poems.items():
+        assert guess_form(split_lines(poem)).name == "念奴娇"
+        verdict = check(split_lines(poem), find_form("念奴娇"))
+        assert [(fault.line, fault.rule) for fault in verdict.faults] == faults
+
+
 def test_neighbours_are_level_mutual_and_of_pingshui_alone() -> None:
     book = rhyme_book("pingshui")
     for rhyme, others in neighbours().items():
