@@ -89,7 +89,8 @@ def read_config(config: Mapping[str, Any], tensors: Mapping[str, Tensor] | None 
 
 def _is_embedding(tensors: Mapping[str, Tensor]) -> bool:
     """Whether T5's output layer is its embedding."""
-    return "shared.weight" in tensors and torch.equal(tensors["lm_head.weight"], tensors["shared.weight"])
+    others = [name for name in ("shared.weight", *FAMILIES["t5"].embeddings) if name in tensors]
+    return not others or torch.equal(tensors["lm_head.weight"], tensors[others[0]])
 
 
 def write_config(settings: TransformerConfig, preferred: str = "") -> tuple[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ from nextword.errors import MissingExtra, RunError, UsageError
 from nextword.files import write_json, write_text
 from nextword.interop import sentencepiece
 from nextword.interop.foreign import Foreign
+from nextword.interop.tables import FAMILIES
 from nextword.interop.tensors import read_member, read_sharded
 from nextword.interop.vocabulary import token_of, unfilled
 
@@ -58,8 +59,8 @@ def read_folder(folder: Path, tokenizer: Path | None = None) -> Foreign:
                 if token := token_of(text, values.get(f"{name}_id")):
                     special[name] = token
                     break
-    if start := token_of(text, _start(config, generation)):
-        special["bos_token"] = start
+    if (family := FAMILIES.get(str(config["model_type"]))) and family.encodes:
+        special["bos_token"] = _start(folder, text, config, generation)
     tensors, template, task = read_sharded(folder), _template(folder), _task(place, config)
     return Foreign(config, tensors, text, source, special, template, generation, task)
 
@@ -144,12 +145,14 @@ def _processor(token: str, id: int, single: Sequence[Any], pair: Sequence[Any]) 
     return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}
 
 
-def _start(config: Mapping[str, Any], generation: Mapping[str, Any]) -> Any:
-    """The id that an answer to a source begins after; None for a model that reads none."""
-    if not config.get("is_encoder_decoder"):
-        return None
+def _start(folder: Path, tokenizer: str, config: Mapping[str, Any], generation: Mapping[str, Any]) -> str:
+    """The token that an answer to a source begins after."""
     named = (values.get("decoder_start_token_id") for values in (generation, config))
-    return next((id for id in named if id is not None), config.get("pad_token_id"))
+    id = next((id for id in named if id is not None), config.get("pad_token_id"))
+    token = token_of(tokenizer, id)
+    if token is None:
+        raise RunError(f"{folder / CONFIG}: decoder_start_token_id {id!r} is no token of its tokenizer")
+    return token
 
 
 def _task(place: Path, config: Mapping[str, Any]) -> dict[str, Any]:

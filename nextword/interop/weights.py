@@ -56,6 +56,8 @@ def our_tensors(
         parts = []
         for full in their_names(family, ours):
             name = full.removeprefix(family.prefix) if bare else full
+            if ours == "embedding.weight":
+                name = _embedding(family, settings, theirs)
             if name not in theirs:
                 raise RunError(f"tensor {name} is missing")
             part = theirs[name]
@@ -106,15 +108,25 @@ def check_all_used(
     """Raises RunError if they have a tensor that the model has no place for."""
     wanted = {name for ours in hollow for name in their_names(family, ours)}
     wanted |= {name.removeprefix(family.prefix) for name in wanted}
-    embedding = family.prefix + family.layers["embedding"][0] + ".weight"
-    again = {*family.embeddings, "lm_head.weight"} if settings.tied else family.embeddings
+    embedding, again = _embedding(family, settings, theirs), _again(family, settings)
     for name in theirs:
         if name in again:
-            tied = theirs[embedding if embedding in theirs else embedding.removeprefix(family.prefix)]
-            if not torch.equal(theirs[name], tied):
+            if not torch.equal(theirs[name], theirs[embedding]):
                 raise RunError(f"{name} differs from the embedding, and should be the same by the config")
         elif name not in wanted and not UNUSED_TENSORS.fullmatch(name):
             raise RunError(f"tensor {name} is not part of this model, by its config")
+
+
+def _again(family: Family, settings: TransformerConfig) -> tuple[str, ...]:
+    """Other names of the embedding: files have it under one, or under several."""
+    return (*family.embeddings, "lm_head.weight") if settings.tied else family.embeddings
+
+
+def _embedding(family: Family, settings: TransformerConfig, theirs: Mapping[str, Tensor]) -> str:
+    """The name under which they have the embedding; its first one if they have none."""
+    first = family.layers["embedding"][0] + ".weight"
+    names = (family.prefix + first, first, *_again(family, settings))
+    return next((name for name in names if name in theirs), names[0])
 
 
 def _is_transposed(family: Family, ours: str) -> bool:

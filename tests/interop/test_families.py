@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import LLAMA, MARIAN, T5, TINY, auto_model, their_logits, theirs, weights_of
+from references import LLAMA, MARIAN, T5, TINY, auto_model, our_logits, their_logits, theirs, weights_of
 
 from nextword.checkpoint import weights
 from nextword.errors import RunError, UsageError
@@ -232,6 +232,22 @@ def test_an_output_layer_beside_a_tied_embedding_must_be_the_same():
     assert build(model.config.to_dict(), tensors)
     tensors["lm_head.weight"] = tensors["lm_head.weight"] + 1
     with pytest.raises(RunError, match="lm_head"):
+        build(model.config.to_dict(), tensors)
+
+
+@pytest.mark.parametrize("name", ["llama-biases", "marian", "t5"])
+def test_a_tied_embedding_is_found_under_any_of_its_names(name):
+    """Files have one of the tensors that are the same, and not always the first."""
+    model = theirs(name)
+    tensors = model.state_dict()
+    expected = our_logits(build(model.config.to_dict(), tensors), torch.arange(9)[None])
+    same = [key for key in tensors if key.endswith(("embed_tokens.weight", "shared.weight", "lm_head.weight"))]
+    for only in same:
+        some = {key: value for key, value in tensors.items() if key == only or key not in same}
+        assert torch.equal(our_logits(build(model.config.to_dict(), some), torch.arange(9)[None]), expected)
+    for key in same:
+        del tensors[key]
+    with pytest.raises(RunError, match=r"\.weight is missing"):
         build(model.config.to_dict(), tensors)
 
 
