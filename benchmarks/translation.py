@@ -71,14 +71,17 @@ def bleu(outputs: list[str], references: list[str]) -> float:
 
 
 def train_nextword(data: Path, out: Path, budget: str) -> Path:
-    """By the recipe; the mean of its last checkpoints."""
+    """By the recipe; the mean of its last checkpoints, if a short budget left several."""
+    run, mean = out / "nextword", out / "nextword-mean"
     texts = [str(data / f"{part}.lc.norm.tok.{language}") for part in ("train", "val") for language in ("en", "de")]
-    settings = ["--config", str(RECIPE), "--budget", budget, "--out", str(out / "nextword")]
-    valid = ["--valid", texts[2], "--valid", texts[3]]
-    nextword = [sys.executable, "-m", "nextword"]
-    subprocess.run([*nextword, "train", *texts[:2], *valid, *settings], check=True)
-    mean = out / "nextword-mean"
-    subprocess.run([*nextword, "average", str(out / "nextword"), "--last", "5", "--out", str(mean)], check=True)
+    command, valid = [sys.executable, "-m", "nextword"], ["--valid", texts[2], "--valid", texts[3]]
+    settings = ["--config", str(RECIPE), "--budget", budget, "--out", str(run)]
+    subprocess.run([*command, "train", *texts[:2], *valid, *settings], check=True)
+    kept = len(list((run / "checkpoints").iterdir()))
+    if kept < 2:
+        return run
+    last = ["--last", str(min(5, kept)), "--out", str(mean)]
+    subprocess.run([*command, "average", str(run), *last], check=True)
     return mean
 
 
