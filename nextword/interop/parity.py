@@ -1,8 +1,7 @@
 """The proof of a crossing: our model and `transformers`' of the same weights, asked the same.
 
 Logits on fixed and on random prompts (a model that encodes reads each as a source, and as the answer to it), greedy
-continuations, and token ids of lines in many scripts. The two are never in memory
-at once.
+continuations, and token ids of lines in many scripts. The two are never in memory at once.
 """
 
 from __future__ import annotations
