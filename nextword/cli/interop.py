@@ -66,7 +66,8 @@ def import_(
             overwrite=overwrite,
             progress=progress,
         )
-    return _conclude(crossing, as_json, f"nextword generate {out}")
+    command = "translate" if foreign.task.get("name") == "translation" else "generate"
+    return _conclude(crossing, as_json, f"nextword {command} {out}")
 
 
 def export(
