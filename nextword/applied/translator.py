@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from nextword.applied.alignment import Alignment, align, together
 from nextword.applied.answers import Answer, answers
@@ -173,9 +173,10 @@ class Translator:
             return chosen | {"max_tokens": min(chosen.get("max_tokens", length), length)}
 
         found = answers(self.generator, sources, within, told)
+        ranked = [_ranked(source, answer) for source, answer in zip(sources, found, strict=True)]
         again: dict[int, list[str]] = {}
-        for i, answer in enumerate(found):
-            text = self._best(sources[i], answer)
+        for i, hypotheses in enumerate(ranked):
+            text = hypotheses[0].text
             missing = [term for term in wanted[i] if term not in text]
             missing += lost_numbers(sources[i], text)
             if missing:
@@ -190,30 +191,34 @@ class Translator:
 
         second = answers(self.generator, [sources[i] for i in redo], requiring)
         for i, answer in zip(redo, second, strict=True):
-            found[i] = answer
-        return [
-            self._sentence(source, answer, wanted[i], num_best)
-            for i, (source, answer) in enumerate(zip(sources, found, strict=True))
-        ]
+            ranked[i] = _ranked(sources[i], answer)
+        return [_sentence(source, ranked[i][:num_best], wanted[i], found[i].cut) for i, source in enumerate(sources)]
 
     def _spellable(self, terms: Sequence[str]) -> list[str]:
         """Those that the tokenizer can say, and not more than can be required."""
         return [term for term in terms if not self.generator.tokenizer.unknown(term)][:MOST_REQUIRED]
 
-    def _best(self, source: str, answer: Answer) -> str:
-        return self._ranked(source, answer)[0][0]
 
-    def _ranked(self, source: str, answer: Answer) -> list[tuple[str, float, list[str]]]:
-        """(text, score, faults) of its hypotheses: those without a fault first, else as the search has them."""
-        found = [(g.text.strip(), g.score, g.finish_reason != "length") for g in answer.generations]
-        return sorted(
-            ((text, score, faults(source, text, ended)) for text, score, ended in found), key=lambda one: bool(one[2])
-        )
+class Hypothesis(NamedTuple):
+    """A translation that the search has found."""
 
-    def _sentence(self, source: str, answer: Answer, wanted: Sequence[str], num_best: int) -> Sentence:
-        ranked = self._ranked(source, answer)
-        text, score, wrong = ranked[0]
-        wrong = wrong + [f"lacks {term!r}" for term in [*wanted, *lost_numbers(source, text)] if term not in text]
-        if answer.cut:
-            wrong.append(f"the last {answer.cut} tokens of the source were not read")
-        return Sentence(source, text, score, [(one[0], one[1]) for one in ranked[:num_best]], wrong)
+    text: str
+    score: float
+    faults: list[str]
+
+
+def _ranked(source: str, answer: Answer) -> list[Hypothesis]:
+    """What the search has found: what has no fault first, else in its order."""
+    texts = [(g.text.strip(), g.score, g.finish_reason != "length") for g in answer.generations]
+    found = [Hypothesis(text, score, faults(source, text, ended)) for text, score, ended in texts]
+    return sorted(found, key=lambda hypothesis: bool(hypothesis.faults))
+
+
+def _sentence(source: str, ranked: Sequence[Hypothesis], wanted: Sequence[str], cut: int) -> Sentence:
+    """The first of some hypotheses, and the others beside it; `cut` tokens of the source were not read."""
+    best = ranked[0]
+    lost = [term for term in [*wanted, *lost_numbers(source, best.text)] if term not in best.text]
+    wrong = [*best.faults, *(f"lacks {term!r}" for term in lost)]
+    if cut:
+        wrong.append(f"the last {cut} tokens of the source were not read")
+    return Sentence(source, best.text, best.score, [(one.text, one.score) for one in ranked], wrong)
