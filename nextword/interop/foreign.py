@@ -21,13 +21,13 @@ class Foreign:
     """Under Hugging Face's names; each is read, and widened from its quantized form, when it is asked for."""
     tokenizer: str
     """The text of a tokenizer.json."""
-    source_tokenizer: str = ""
-    """The text of one for sources, where these are cut otherwise than what is written."""
     special_tokens: Mapping[str, str] = field(default_factory=dict)
     """bos_token, eos_token, unk_token, pad_token, as far as there are any, each as its text."""
     chat_template: str = ""
     """Jinja source; "" where there is none."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """As in generation_config.json."""
+    source_tokenizer: str = ""
+    """The text of a tokenizer.json for sources, where these are cut otherwise than what is written."""
     task: Mapping[str, Any] = field(default_factory=dict)
     """Section [task] of a run, where it is made for one."""

@@ -62,7 +62,7 @@ def read_folder(folder: Path, tokenizer: Path | None = None) -> Foreign:
     if (family := FAMILIES.get(str(config["model_type"]))) and family.encodes:
         special["bos_token"] = _start(folder, text, config, generation)
     tensors, template, task = read_sharded(folder), _template(folder), _task(place, config)
-    return Foreign(config, tensors, text, source, special, template, generation, task)
+    return Foreign(config, tensors, text, special, template, generation, source, task)
 
 
 def download(name: str, folder: Path) -> None:
