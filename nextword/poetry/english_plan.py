@@ -231,6 +231,8 @@ class EnglishPlan:
     def _find_endings(
         self, beats: str, kept: Kept, letter: tuple[int, int] | None, rhyme: int, used: frozenset[int]
     ) -> tuple[np.ndarray, frozenset[int]]:
+        """The readings that may end a line: of a rhyme class, or for -1 of any that has words enough, and none that is
+        used, unless it is given; and how many syllables they have. `letter`: (pattern, rhyme); None: no rhyme."""
         lexicon = self.lexicon
         found = self.final(beats, kept)
         if letter is not None:
