@@ -40,8 +40,10 @@ def average(
 
     Example: nextword average runs/book --best 5 --out runs/book-averaged
     """
+    from nextword.checkpoint import read_config
     from nextword.cli.console import counting
     from nextword.errors import UsageError
+    from nextword.tasks.registry import task_of
     from nextword.training import soup
 
     if last and best:
@@ -72,7 +74,8 @@ def average(
     if as_json:
         print(json.dumps(_as_dict(made, out), ensure_ascii=False, indent=2))
     else:
-        _tell(made, out)
+        task = task_of(read_config(run[0]))
+        _tell(made, out, task.command if task else "generate")
 
 
 @contextmanager
@@ -111,7 +114,7 @@ def _as_dict(made: Soup, out: Path) -> dict[str, Any]:
     )
 
 
-def _tell(made: Soup, out: Path) -> None:
+def _tell(made: Soup, out: Path, command: str) -> None:
     from nextword.cli.console import out as console
 
     def say(text: str) -> None:
@@ -134,4 +137,4 @@ def _tell(made: Soup, out: Path) -> None:
             )
     else:
         say("not validated: there is no validation text. Give some by --valid")
-    say(f"try it:      nextword generate {shlex.quote(str(out))}")
+    say(f"try it:      nextword {command} {shlex.quote(str(out))}")

@@ -227,8 +227,14 @@ class TextGenerator:
         return events
 
     def _config(self, settings: dict[str, Any]) -> GenerationConfig:
-        config = parse(GenerationConfig, self.config.model_dump() | settings)
-        for search, idle in (("num_beams", SAMPLING), ("contrastive_alpha", set(SAMPLING) - {"top_k"})):
-            if settings.get(search) and (given := [name for name in settings if name in idle]):
-                raise UsageError(f"{given[0]} plays no part beside {search}: give one of them")
+        """The run's own settings, with these in their place: who asks for sampling does not want the run's beams."""
+        drawn = [name for name in settings if name in SAMPLING]
+        own = self.config.model_dump() | ({"num_beams": 1} if drawn else {})
+        config = parse(GenerationConfig, own | settings)
+        for search, on in (
+            ("num_beams", config.num_beams > 1),
+            ("contrastive_alpha", settings.get("contrastive_alpha")),
+        ):
+            if on and (idle := [name for name in drawn if (search, name) != ("contrastive_alpha", "top_k")]):
+                raise UsageError(f"{idle[0]} plays no part beside {search}: give one of them")
         return config

@@ -46,7 +46,7 @@ def translation_scores(
     tokenize = tokenize or bleu_tokenizer([some[0] for some in references])
     asian = tokenize in ("zh", "char")
     metrics: list[tuple[str, Any]] = [
-        ("BLEU", BLEU(tokenize=tokenize, lowercase=lowercase)),
+        ("BLEU", BLEU(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none")),  # unwarned
         ("chrF", CHRF(lowercase=lowercase)),
         ("chrF++", CHRF(word_order=2, lowercase=lowercase)),
         ("TER", TER(normalized=asian, asian_support=asian, case_sensitive=not lowercase)),

@@ -47,6 +47,6 @@ SUMMARIZATION = Task(
         "model": {"type": "encoder-decoder", "pointer": True, "max_seq_len": 512},
         "train": {"label_smoothing": 0.1},
     },
-    generation={"num_beams": 4, "length_penalty": 1.0, "max_tokens": 128, "no_repeat_ngram_size": 4},
+    generation={"num_beams": 4, "temperature": 0.0, "max_tokens": 128, "no_repeat_ngram_size": 4},
     example="python-docs",
 )

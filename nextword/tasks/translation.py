@@ -24,6 +24,6 @@ TRANSLATION = Task(
     scores=_scores,
     headline=("BLEU", "chrF"),
     recipe={"model": {"type": "encoder-decoder"}, "train": {"label_smoothing": 0.1}},
-    generation={"num_beams": 5, "length_penalty": 1.0, "max_tokens": 200},
+    generation={"num_beams": 5, "temperature": 0.0, "max_tokens": 200},
     example="tatoeba-en-fr",
 )

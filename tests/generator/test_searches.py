@@ -9,6 +9,7 @@ import pytest
 import regex
 import torch
 
+from nextword.decoding.config import GenerationConfig
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
 from nextword.metrics.overlap import chrf
@@ -85,6 +86,17 @@ def test_what_is_required_holds(generator):
 def test_beams_say_what_is_required(generator, settings):
     found = generator.generate_many("a", required_words=["明月", "sea"], max_tokens=40, num_samples=2, **settings)
     assert all("明月" in g.text and "sea" in g.text for g in found)
+
+
+def test_who_asks_for_sampling_does_not_get_the_beams_of_the_run(generator):
+    beams = TextGenerator(generator.model, generator.tokenizer, GenerationConfig(num_beams=4, temperature=0.0))
+    asked = {"temperature": 0.9, "seed": 3, "max_tokens": 20}
+    assert beams.generate("The", **asked).token_ids == generator.generate("The", **asked).token_ids
+    greedy = generator.generate("The", temperature=0.0, max_tokens=20).token_ids
+    assert beams.generate("The", num_beams=1, max_tokens=20).token_ids == greedy
+    assert beams.generate("The", num_beams=1, temperature=0.0, max_tokens=20).token_ids == greedy
+    with pytest.raises(UsageError, match="temperature plays no part beside num_beams"):
+        beams.generate("The", num_beams=2, temperature=0.5)
 
 
 def test_fewer_texts_than_beams_asked_for(generator):
