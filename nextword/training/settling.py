@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from nextword.checkpoint import read_config
 from nextword.config import parse
 from nextword.data.prepare import open_prepared
 from nextword.errors import UsageError
-from nextword.text.records import ReadConfig, Source, sample_text
+from nextword.text.records import ReadConfig, Source, example_of, read_records, sample_text
 from nextword.text.sources import source_bytes
 from nextword.tokenizers import Tokenizer
 from nextword.training.budget import measure
@@ -20,6 +21,7 @@ from nextword.training.mixing import mixes, sample_mix
 from nextword.training.recipe import Recipe, begun, chooses_by_time, complete
 
 SAMPLE_CHARACTERS = 1_000_000
+ROWS_COUNTED = 1_000_000
 
 
 def settle(
@@ -75,10 +77,19 @@ def _chosen(
     """The complete recipe; where a time budget chooses, by the rules of `budget`, for the machine as it is now."""
     if not chooses_by_time(values, size):
         return complete(values, sample, size)
-    if not characters and len(sample) >= SAMPLE_CHARACTERS:  # there is more: how much, is seen by the size of the files
-        per_byte = len(sample) / len(sample.encode())
-        characters = round((source_bytes(sources) or 0) * per_byte)
+    if not characters and len(sample) >= SAMPLE_CHARACTERS:  # there is more
+        characters = _count(values, sources, len(sample) / len(sample.encode()))
     return complete(values, sample, size, measure(device), max(characters, len(sample)))
+
+
+def _count(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], per_byte: float) -> int:
+    """How many characters there are, roughly: by the size of files, `per_byte` each; rows are read once, or many of
+    them."""
+    if not sources or any(isinstance(source, str | Path) for source in sources):
+        return round((source_bytes(sources) or 0) * per_byte)
+    read = parse(ReadConfig, values.get("data", {}), "data")
+    examples = (example_of(record, read) for record in islice(read_records(sources, read), ROWS_COUNTED))
+    return sum(len(example.prompt) + len(example.target) for example in examples)
 
 
 def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) -> str:

@@ -1,5 +1,8 @@
 """What a time budget chooses: more of everything for more time, nothing that was given, and it says why."""
 
+import json
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from nextword.training.budget import PROBE_SECONDS, WIDTHS, measure, plan
 from nextword.training.config import TrainConfig
 from nextword.training.recipe import chooses_by_time, complete
 from nextword.training.session import new_run
+from nextword.training.settling import settle
 
 LAPTOP = 4e11  # operations/s
 ENGLISH = "To be, or not to be, that is the question. " * 5000
@@ -106,3 +110,16 @@ def test_a_run_is_made_and_ends_on_time(kind, tmp_path, monkeypatch):
 def test_the_machine_is_measured_once():
     assert PROBE_SECONDS <= 2
     assert measure() == measure() > 0
+
+
+@pytest.mark.parametrize("kind", ["file", "rows"])
+def test_the_whole_text_counts_not_only_what_was_looked_at(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("nextword.training.settling.measure", lambda device: 1e9)
+    rows = [{"text": "a word after another " * 10}] * 20_000
+    if kind == "file":
+        path = tmp_path / "a.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    sources = [str(path)] if kind == "file" else [rows]
+    told = " ".join(settle({"train": {"budget": 60.0}}, sources).reasons)
+    characters = int(re.search(r"text: ([\d,]+) characters", told)[1].replace(",", ""))
+    assert 4_200_000 <= characters < 4_600_000  # of a file, the marks of JSON too
