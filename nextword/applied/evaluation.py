@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nextword.applied.answers import answers, fitted
+from nextword.decoding.config import SAMPLING
 from nextword.generator import TextGenerator
 from nextword.metrics.learned import Metric
 from nextword.metrics.score import Rows, Score
@@ -119,7 +120,9 @@ def at_each_length(
 
 def unusual(generator: TextGenerator, settings: Mapping[str, Any]) -> str:
     """How texts are generated, in words: the settings that are not the defaults."""
-    chosen = generator.config.model_dump(exclude_defaults=True) | dict(settings)
+    config = generator.settled(settings)
+    idle = set(SAMPLING) if config.num_beams > 1 else set()
+    chosen = config.model_dump(exclude_defaults=True, exclude=idle)
     return ", ".join(f"{name} {value}" for name, value in chosen.items()) or "sampled"
 
 

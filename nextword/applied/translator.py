@@ -159,18 +159,16 @@ class Translator:
         plain = [unmarked(text) for text in texts]
         sources = [text for text, _ in plain]
         wanted = [kept + wanted_terms(text, glossary) for text, kept in plain]
-        chosen = self.generator.config.model_dump(exclude_defaults=True) | dict(settings)
-        if chosen.get("num_beams", 1) > 1:
-            chosen["num_samples"] = chosen["num_beams"]
-        if num_best > chosen.get("num_samples", 1):
-            raise UsageError(
-                f"{num_best} translations of {chosen.get('num_beams', 1)} beams", hint="Give more --num-beams"
-            )
+        config, chosen = self.generator.settled(settings), dict(settings)
+        if config.num_beams > 1:
+            chosen["num_samples"] = config.num_beams
+        if num_best > max(config.num_beams, config.num_samples):
+            raise UsageError(f"{num_best} translations of {config.num_beams} beams", hint="Give more --num-beams")
 
         def within(i: int) -> dict[str, Any]:
             """No translation is many times as long as its source."""
             length = 2 * len(self.generator.tokenizer.source.encode(sources[i])) + 20
-            return chosen | {"max_tokens": min(chosen.get("max_tokens", length), length)}
+            return chosen | {"max_tokens": min(config.max_tokens, length)}
 
         found = answers(self.generator, sources, within, told)
         ranked = [_ranked(source, answer) for source, answer in zip(sources, found, strict=True)]

@@ -80,7 +80,7 @@ def generate(
 
     Example: nextword generate runs/poems "床前明月光，" --temperature 0.8 --seed 1
     """
-    from nextword.config import parse, read_json
+    from nextword.config import read_json
 
     given = {
         "temperature": temperature,
@@ -113,14 +113,13 @@ def generate(
         raise UsageError(f"--trace {trace}: there is no folder {trace.parent}")
     if draft is not None and not speculate:
         raise UsageError("--draft needs to know how many tokens to guess", hint="Add --speculate 4")
-    from nextword.decoding.config import GenerationConfig
     from nextword.generator import TextGenerator
 
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
         prompt = read_text(None)
     prompt = prompt or ""
     generator = TextGenerator.load(run, device=device, draft=draft, precision=precision)
-    config = parse(GenerationConfig, generator.config.model_dump() | settings)
+    config = generator.settled(settings)
     prompt = generator.as_prompt(prompt)
     warn_unknown(generator.tokenizer.source, prompt)
     if not (as_json or explain or trace) and not (config.num_samples > 1 or config.best_of or config.mbr):

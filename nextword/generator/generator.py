@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -182,7 +182,7 @@ class TextGenerator:
         keep: bool,
         constraint: Constraint | None = None,
     ) -> Job:
-        config = self._config(settings)
+        config = self.settled(settings)
         seed = secrets.randbits(31) if config.seed is None else config.seed
         request = text_request(
             self.model, self.tokenizer, prompt, config, seed=seed, trace=trace, keep=keep, constraint=constraint
@@ -226,11 +226,14 @@ class TextGenerator:
                 solo.search.cancelled = True
         return events
 
-    def _config(self, settings: dict[str, Any]) -> GenerationConfig:
-        """The run's own settings, with these in their place: who asks for sampling does not want the run's beams."""
+    def settled(self, settings: Mapping[str, Any]) -> GenerationConfig:
+        """The run's own settings, with these in their place: who asks for sampling does not want the run's beams.
+
+        Raises UsageError for settings that are none, and for those that do not go together.
+        """
         drawn = [name for name in settings if name in SAMPLING]
         own = self.config.model_dump() | ({"num_beams": 1} if drawn else {})
-        config = parse(GenerationConfig, own | settings)
+        config = parse(GenerationConfig, own | dict(settings))
         for search, on in (
             ("num_beams", config.num_beams > 1),
             ("contrastive_alpha", settings.get("contrastive_alpha")),
