@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from nextword.cli import keep_freed_memory
 from nextword.data.token_files import TokenFiles, TokenWriter
 from nextword.models import build_model, model_config
-from nextword.models.transformer import GPT2
+from nextword.models.blocks import GPT2
 from nextword.training.config import TrainConfig
 from nextword.training.trainer import Trainer
 

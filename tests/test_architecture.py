@@ -34,7 +34,12 @@ FOUNDATION = ("errors", "config", "files", "strict_json")  # what every room sta
 # Importer -> what it never imports, beyond what the floors forbid.
 NEVER = {
     "nextword.models": ("nextword.text", "nextword.corpora", "nextword.tokenizers"),
-    "nextword.decoding": ("nextword.models.recurrent", "nextword.models.transformer", "nextword.tokenizers"),
+    "nextword.decoding": (
+        "nextword.models.blocks",
+        "nextword.models.recurrent",
+        "nextword.models.transformer",
+        "nextword.tokenizers",
+    ),
     "nextword.training": ("nextword.decoding",),
     "nextword.text": ("torch",),
     "nextword.corpora": ("torch",),

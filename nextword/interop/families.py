@@ -16,8 +16,8 @@ from nextword.config import parse
 from nextword.errors import RunError, UsageError, did_you_mean
 from nextword.interop.tables import FAMILIES, Family
 from nextword.models import MODELS
+from nextword.models.blocks import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoderConfig
-from nextword.models.transformer import TransformerConfig
 
 __all__ = ["FAMILIES", "Family", "Reading", "canonical", "read_config", "write_config"]
 

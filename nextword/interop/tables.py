@@ -15,8 +15,8 @@ from typing import Any
 from nextword.interop import rules
 from nextword.interop.rules import Rule
 from nextword.models import MODELS
-from nextword.models.transformer import GATED, TransformerConfig
-from nextword.models.transformer import GPT2 as GPT2_SETTINGS
+from nextword.models.blocks import GATED, TransformerConfig
+from nextword.models.blocks import GPT2 as GPT2_SETTINGS
 
 
 @dataclass(frozen=True)

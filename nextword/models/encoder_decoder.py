@@ -18,13 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nextword.models.attend import attend_source
 from nextword.models.base import LanguageModel, State
-from nextword.models.dropout import Dropout
-from nextword.models.key_values import TransformerState, stored
-from nextword.models.layers import Linear, tie
-from nextword.models.pointer import Pointer
-from nextword.models.positions import RelativePositions, Rotary
-from nextword.models.source import Source, covered, padding, repeated
-from nextword.models.transformer import (
+from nextword.models.blocks import (
     MLP,
     Angles,
     Attention,
@@ -37,6 +31,12 @@ from nextword.models.transformer import (
     post_norm,
     pre_norm,
 )
+from nextword.models.dropout import Dropout
+from nextword.models.key_values import TransformerState, stored
+from nextword.models.layers import Linear, tie
+from nextword.models.pointer import Pointer
+from nextword.models.positions import RelativePositions, Rotary
+from nextword.models.source import Source, covered, padding, repeated
 
 
 class EncoderDecoderConfig(TransformerConfig):
