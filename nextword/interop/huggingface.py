@@ -18,7 +18,6 @@ from nextword.errors import MissingExtra, RunError, UsageError
 from nextword.files import write_json, write_text
 from nextword.interop import sentencepiece
 from nextword.interop.foreign import Foreign
-from nextword.interop.tables import FAMILIES
 from nextword.interop.tensors import read_member, read_sharded
 from nextword.interop.vocabulary import token_of, unfilled
 
@@ -59,7 +58,7 @@ def read_folder(folder: Path, tokenizer: Path | None = None) -> Foreign:
                 if token := token_of(text, values.get(f"{name}_id")):
                     special[name] = token
                     break
-    if (family := FAMILIES.get(str(config["model_type"]))) and family.encodes:
+    if config.get("is_encoder_decoder"):
         special["bos_token"] = _start(folder, text, config, generation)
     tensors, template, task = read_sharded(folder), _template(folder), _task(place, config)
     return Foreign(config, tensors, text, special, template, generation, source, task)
