@@ -19,6 +19,7 @@ from torch import Tensor
 from nextword.errors import RunError, UsageError
 from nextword.loss import CHUNK_ELEMENTS, token_log_probs
 from nextword.models.base import LanguageModel, State
+from nextword.models.source import filled
 
 if TYPE_CHECKING:
     from nextword.tokenizers import Tokenizer
@@ -267,7 +268,7 @@ def score_continuations(
         longest = len(waiting[-1])
         count = max(1, batch_tokens // longest)
         batch, waiting = waiting[-count:], waiting[:-count]
-        inputs = torch.tensor([row + (0,) * (longest - len(row)) for row in batch], device=model.device)
+        inputs = filled(batch, model.device)
         with torch.inference_mode():
             features, _ = model.features(inputs)  # (n, longest, C); nothing looks ahead into the filling
             for row, read in zip(features, batch, strict=True):

@@ -20,6 +20,7 @@ from torch import Tensor
 from nextword.applied.answers import fitted
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
+from nextword.models.source import filled
 from nextword.scoring import boundary_id
 from nextword.text.scripts import UNSPACED
 from nextword.tokenizers import Tokenizer
@@ -86,8 +87,8 @@ def _aligned(generator: TextGenerator, pairs: Sequence[tuple[str, str]]) -> list
     sources = [fitted(generator, source)[0][1:] for source, _ in pairs]
     targets = [tokenizer.encode(target)[: model.max_seq_len] for _, target in pairs]
     attention = model.attention_to_source(
-        _filled([[start, *ids[:-1]] for ids in targets], end).to(model.device),
-        _filled([[*ids, end] for ids in sources], end).to(model.device),
+        filled([[start, *ids[:-1]] for ids in targets], model.device),
+        filled([[*ids, end] for ids in sources], model.device),
         torch.tensor([len(ids) + 1 for ids in sources], device=model.device),
     )  # (B, T, S)
     if attention is None:
@@ -99,12 +100,6 @@ def _aligned(generator: TextGenerator, pairs: Sequence[tuple[str, str]]) -> list
         _of_words(tokenizer, pair, weights[: len(target), : len(source)])
         for pair, source, target, weights in zip(pairs, sources, targets, attention.float().cpu(), strict=True)
     ]
-
-
-def _filled(rows: Sequence[Sequence[int]], id: int) -> Tensor:
-    """(B, longest) ids."""
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[id] * (longest - len(row))] for row in rows])
 
 
 def _of_words(tokenizer: Tokenizer, pair: tuple[str, str], weights: Tensor) -> Alignment:

@@ -19,6 +19,7 @@ import torch
 from nextword.decoding.prefixes import Prefix, PrefixCache
 from nextword.decoding.search import Search
 from nextword.models.base import LanguageModel, State
+from nextword.models.source import filled
 
 
 @dataclass(eq=False)
@@ -76,10 +77,8 @@ class Reader:
         if not waiting:
             return
         sources = [reading.source for reading in waiting]
-        longest = max(map(len, sources))
-        tokens = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sources], device=self._device)
         lengths = torch.tensor([len(ids) for ids in sources], device=self._device)
-        self._begin(waiting, self.model.encode(tokens, lengths))
+        self._begin(waiting, self.model.encode(filled(sources, self._device), lengths))
 
     def _begin(self, readings: list[Reading], state: State) -> None:
         self._state = state if self._state is None else State.join([self._state, state])

@@ -187,6 +187,20 @@ T5_BLOCKS = {"encoder": "encoder.block", "decoder": "decoder.block"}
 T5_EMBEDDINGS = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 T5_SETTINGS = {"type": "encoder-decoder", "positions": "relative", "attention_scale": 1.0}
 
+T5 = Family(
+    "T5ForConditionalGeneration",
+    T5_LAYERS,
+    T5_KEYS,
+    (rules.T5_DEPTHS, rules.T5_ACTIVATION, rules.T5_OUTPUT),
+    settings=T5_SETTINGS,
+    assumed=T5_ASSUMED | {"feed_forward_proj": "relu", "n_positions": 512},
+    prefix="",
+    blocks=T5_BLOCKS,
+    gated=T5_GATED,
+    tied_by_weights=True,
+    embeddings=T5_EMBEDDINGS,
+)
+
 FAMILIES: dict[str, Family] = {
     "llama": Family(
         "LlamaForCausalLM",
@@ -342,31 +356,12 @@ FAMILIES: dict[str, Family] = {
         blocks={"encoder": "encoder.layers", "decoder": "decoder.layers"},
         embeddings=("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"),
     ),
-    "t5": Family(
-        "T5ForConditionalGeneration",
-        T5_LAYERS,
-        T5_KEYS,
-        (rules.T5_DEPTHS, rules.T5_ACTIVATION, rules.T5_OUTPUT),
-        settings=T5_SETTINGS,
-        assumed=T5_ASSUMED | {"feed_forward_proj": "relu", "n_positions": 512},
-        prefix="",
-        blocks=T5_BLOCKS,
-        gated=T5_GATED,
-        tied_by_weights=True,
-        embeddings=T5_EMBEDDINGS,
-    ),
-    "mt5": Family(
-        "MT5ForConditionalGeneration",
-        T5_LAYERS,
-        T5_KEYS,
-        (rules.T5_DEPTHS, rules.T5_ACTIVATION, rules.MT5_OUTPUT),
-        settings=T5_SETTINGS,
+    "t5": T5,
+    "mt5": replace(
+        T5,
+        architecture="MT5ForConditionalGeneration",
+        rules=(rules.T5_DEPTHS, rules.T5_ACTIVATION, rules.MT5_OUTPUT),
         assumed=T5_ASSUMED | {"feed_forward_proj": "gated-gelu", "n_positions": 1024},
-        prefix="",
-        blocks=T5_BLOCKS,
-        gated=T5_GATED,
-        tied_by_weights=True,
-        embeddings=T5_EMBEDDINGS,
     ),
 }
 """By `model_type`. SmolLM and SmolLM 2 are Llamas; Phi-3.5 and Phi-4-mini are Phi-3."""

@@ -102,6 +102,12 @@ class Source:
         return type(self)(tokens, lengths, memory)
 
 
+def filled(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """(B, longest) the ids of each row, and 0 behind a shorter one."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+
+
 def padding(lengths: Tensor, size: int) -> Tensor:
     """(B, size) True from `lengths` (B,) on."""
     return torch.arange(size, device=lengths.device) >= lengths[:, None]
