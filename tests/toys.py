@@ -117,6 +117,7 @@ class CharTokenizer:
     """One id a letter; `<eos>` is the last id but one, `<unk>` the last."""
 
     bos_id = None
+    kind = "char"
 
     def __init__(self, letters: str) -> None:
         self.letters = letters

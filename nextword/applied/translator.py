@@ -19,6 +19,8 @@ from nextword.constraints import MOST_REQUIRED
 from nextword.decoding.engine import Engine
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
+from nextword.tasks.languages import scripts_of
+from nextword.text.scripts import script_of
 from nextword.text.sentences import joined, sentences
 from nextword.text.terms import lost_numbers, unmarked, wanted_terms
 
@@ -120,6 +122,14 @@ class Translator:
             raise UsageError(
                 "this run does not know its languages", hint='Train with --set task.languages=\'["en", "fr"]\''
             )
+
+    def doubt(self, text: str) -> str:
+        """Why this is hardly a text in the language translated from, by its script: in words, or "" without doubt."""
+        language = self.languages[0] if self.languages else ""
+        scripts = scripts_of(language)
+        if not scripts or script_of(text) in ("", *scripts):
+            return ""
+        return f"most letters are {script_of(text)}, and this run translates from {language} to {self.languages[1]}"
 
     def translate(
         self,

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from nextword.tokenizers import Tokenizer
 
 MOST_NAMED = 10  # unknown characters named one by one
+FINE = 1.9
+"""Tokens for a letter. Pieces learned on a script take about one or less; without it, a letter is its bytes."""
+FEWEST_LETTERS = 4
 
 
 def read_text(source: str | Path | None) -> str:
@@ -89,13 +92,21 @@ def given_text(text: str | None, what: str) -> str:
 
 
 def warn_unknown(tokenizer: Tokenizer, text: str) -> None:
-    """Say on stderr which characters or words of `text` the tokenizer does not know, and how often each occurs.
+    """Say on stderr which characters or words of `text` the tokenizer does not know, and how often each occurs; or in
+    which script it has to spell byte by byte.
 
     Raises UsageError if the text is not Unicode: an argument in another encoding, say.
     """
     from nextword.generator.request import as_unicode
+    from nextword.text.scripts import script_of
 
     unknown = tokenizer.unknown(as_unicode(text))
+    letters = "".join(character for character in text if character.isalpha())
+    if not unknown and tokenizer.kind != "byte" and len(letters) >= FEWEST_LETTERS:
+        tokens = len(tokenizer.encode(letters)) / len(letters)
+        if tokens >= FINE:
+            warning = f"{script_of(letters)} letters take {tokens:.1f} tokens each: the model has seen few of them"
+            print(f"Warning: {warning}", file=sys.stderr)
     if not unknown:
         return
     named = ", ".join(f"{what!r} ×{count}" for what, count in unknown.most_common(MOST_NAMED))

@@ -85,6 +85,8 @@ def translate(
     translator.check_languages(from_, to)
     lines = given_text(text, "translate").split("\n")
     warn_unknown(translator.generator.tokenizer.source, "\n".join(lines))
+    if doubt := translator.doubt("\n".join(lines)):
+        print(f"Warning: {doubt}", file=sys.stderr)
     done: list[Translation] = []
     with counting("translating", len(lines)) as advance:
         for portion in in_portions(lines, PORTION):

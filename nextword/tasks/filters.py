@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
@@ -12,7 +11,7 @@ from nextword.config import Config
 from nextword.metrics.summaries import words
 from nextword.text.duplicates import ExactDuplicates, normalised
 from nextword.text.records import Example, Record
-from nextword.text.scripts import SCRIPTS, code_points, script_of_letters, share_in
+from nextword.text.scripts import script_of, share_in
 
 GRACE = 5
 """Words that one side may have more whatever the ratio: "Merci" is "Thank you very much"."""
@@ -67,7 +66,7 @@ def _reason(example: Example, config: PairFilter, source_scripts: list[str], tar
     if lengths[1] > config.max_ratio * lengths[0] + GRACE:
         return "ratio"
     for text, scripts in ((example.prompt, source_scripts), (example.target, target_scripts)):
-        if scripts and script_of_letters()[code_points(text)].any() and share_in(text, scripts) < 0.5:
+        if scripts and script_of(text) and share_in(text, scripts) < 0.5:
             return "script"
     return ""
 
@@ -75,11 +74,9 @@ def _reason(example: Example, config: PairFilter, source_scripts: list[str], tar
 def _scripts(given: str, texts: Sequence[str]) -> list[str]:
     """The script asked for, or the commonest one; Japanese is written in three."""
     if not given:
-        letters = script_of_letters()[code_points("".join(texts))]
-        counts = Counter(letters[letters > 0].tolist())
-        if not counts:
+        given = script_of("".join(texts))
+        if not given:
             return []
-        given = SCRIPTS[counts.most_common(1)[0][0] - 1]
         if share_in("".join(texts), ["Hiragana", "Katakana"]) > 0.1:
             return list(JAPANESE)
     return [given]

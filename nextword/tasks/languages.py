@@ -20,6 +20,41 @@ _CODES = (
 )
 CODES = frozenset(_CODES.split())
 
+# Which languages are written in other scripts than Latin, or in others, too (Unicode CLDR, likely subtags)
+_WRITTEN = {
+    "Han": "ja ko zh",
+    "Hiragana": "ja",
+    "Katakana": "ja",
+    "Hangul": "ko",
+    "Cyrillic": "ab av az ba be bg bs ce cu cv kk kv ky mk mn os ru sr tg tk tt uk uz",
+    "Greek": "el",
+    "Arabic": "ar az fa kk ks ku pa ps sd ug ur",
+    "Hebrew": "he yi",
+    "Devanagari": "bh hi ks mr ne pi sa sd",
+    "Bengali": "as bn",
+    "Gurmukhi": "pa",
+    "Gujarati": "gu",
+    "Oriya": "or",
+    "Tamil": "ta",
+    "Telugu": "te",
+    "Kannada": "kn",
+    "Malayalam": "ml",
+    "Sinhala": "si",
+    "Thai": "th",
+    "Lao": "lo",
+    "Tibetan": "bo dz",
+    "Myanmar": "my",
+    "Khmer": "km",
+    "Georgian": "ka",
+    "Armenian": "hy",
+    "Ethiopic": "am ti",
+    "Mongolian": "mn",
+    "Yi": "ii",
+    "Thaana": "dv",
+    "Canadian_Aboriginal": "cr iu oj",
+    "Latin": "az bs cr iu kk ku oj pi sr tk uz",
+}
+
 
 def is_language(name: str) -> bool:
     """Whether this is a language's code, with or without a country or script behind it.
@@ -28,6 +63,18 @@ def is_language(name: str) -> bool:
     (True, True, False)
     """
     return re.split("[-_]", name.lower())[0] in CODES and re.fullmatch(r"\w\w([-_]\w{2,4})?", name) is not None
+
+
+def scripts_of(name: str) -> list[str]:
+    """The scripts a language is written in; [] where that is not known.
+
+    >>> scripts_of("zh"), scripts_of("sr"), scripts_of("de"), scripts_of("source")
+    (['Han'], ['Cyrillic', 'Latin'], ['Latin'], [])
+    """
+    code, *more = re.split("[-_]", name.lower())
+    if not is_language(name) or any(len(part) == 4 and part not in ("hans", "hant") for part in more):
+        return []
+    return [script for script, codes in _WRITTEN.items() if code in codes.split()] or ["Latin"]
 
 
 def languages_of(names: Sequence[str], sources: Sequence[Source]) -> tuple[str, ...]:

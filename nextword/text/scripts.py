@@ -60,3 +60,13 @@ def share_in(text: str, scripts: list[str]) -> float:
     found = np.bincount(script_of_letters()[code_points(text)], minlength=len(SCRIPTS) + 1)
     total = int(found[1:].sum())
     return sum(int(found[1 + SCRIPTS.index(script)]) for script in set(scripts)) / total if total else 0.0
+
+
+def script_of(text: str) -> str:
+    """The script of most of a text's letters; "" for a text without letters.
+
+    >>> script_of("Хорошо, good")
+    'Cyrillic'
+    """
+    found = np.bincount(script_of_letters()[code_points(text)], minlength=len(SCRIPTS) + 1)[1:]
+    return SCRIPTS[int(found.argmax())] if found.any() else ""

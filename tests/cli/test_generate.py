@@ -80,6 +80,17 @@ def test_unknown_characters_are_told_with_their_counts(capsys: pytest.CaptureFix
     assert captured.out.startswith("龘床龘€")
 
 
+def test_a_script_spelled_byte_by_byte_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from nextword.cli.inputs import warn_unknown
+    from nextword.tokenizers import TokenizerConfig, train_tokenizer
+
+    tokenizer = train_tokenizer(TokenizerConfig(type="bpe", vocab_size=280), ["the cat sat on the mat " * 20])
+    warn_unknown(tokenizer, "the mat")
+    assert capsys.readouterr().err == ""
+    warn_unknown(tokenizer, "床前明月光")
+    assert "Han letters take 3.0 tokens each" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -42,6 +42,13 @@ def test_a_line_in_is_a_line_out(tmp_path, capsys):
     assert len(found["sentences"]) == 1
 
 
+def test_a_text_in_another_script_is_doubted(capsys):
+    assert run(["translate", "run", "四二三一"]) == 0
+    assert "most letters are Han, and this run translates from en to zh" in capsys.readouterr().err
+    assert run(["translate", "run", "Four, two: 17 三!"]) == 0
+    assert "most letters" not in capsys.readouterr().err
+
+
 def test_links_of_words_stand_behind_a_line(monkeypatch, capsys):
     from nextword.applied import translator
 
