@@ -43,14 +43,12 @@ def write(
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("write needs a terminal", hint="Without one: nextword generate RUN PROMPT")
-    from nextword.config import parse
-    from nextword.decoding.config import GenerationConfig
     from nextword.drafting import Draft
     from nextword.generator import TextGenerator
 
     generator = TextGenerator.load(run, device=device)
     given = {name: value for name, value in (("temperature", temperature), ("seed", seed)) if value is not None}
-    config = parse(GenerationConfig, generator.config.model_dump() | given)
+    config = generator.settled(given)
     warn_unknown(generator.tokenizer, prompt)
     draft = Draft(generator.model, generator.tokenizer, prompt, config.temperature, config.seed)
     with Screen() as screen:

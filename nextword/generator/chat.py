@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from nextword.config import parse
-from nextword.decoding.config import GenerationConfig
 from nextword.decoding.requests import Request
 from nextword.errors import TemplateError, UsageError
 from nextword.generator.generator import TextGenerator
@@ -74,7 +72,7 @@ class Chat:
         """
         self.generator, self.tokenizer = generator, tokenizer
         self._settings = self._complete(settings)
-        self.config = parse(GenerationConfig, generator.config.model_dump() | self._settings)
+        self.config = generator.settled(self._settings)
         if mmi and not self.config.best_of:
             raise UsageError(f"mmi {mmi:g} chooses among several replies", hint="Say how many are drawn: best_of 8")
         if mmi and generator.model.encodes:
@@ -281,7 +279,7 @@ class Chat:
         """The settings given, and what ends a reply in the chat template."""
         if settings.get("num_samples", 1) != 1:
             raise UsageError("a conversation has one reply", hint="Use best_of in place of num_samples")
-        config = parse(GenerationConfig, self.generator.config.model_dump() | settings)
+        config = self.generator.settled(settings)
         tokens, strings = self.tokenizer.ends()
         ends = {"stop_tokens": [*config.stop_tokens, *tokens], "stop": [*config.stop, *strings]}
         return {"num_samples": 1} | settings | ends
