@@ -90,7 +90,8 @@ def plan(kind: str, seconds: float, rate: float, characters: int, characters_per
     warmup_steps = min(50, int(tokens / (rows * 64) / 10))
     rate_of_learning = float(f"{4e-3 * math.sqrt(REFERENCE_WIDTH / width):.1e}")
     told.append(
-        f"steps: {rows} rows of 64 tokens, AdamW at {rate_of_learning:g}, falling by a cosine to 0 as the time runs out"
+        f"steps: {rows} rows of 64 tokens, or of whole examples, AdamW at {rate_of_learning:g}, "
+        "falling by a cosine to 0 as the time runs out"
     )
     model = {"type": chosen, "num_layers": 1, "hidden_size": width, "dropout": dropout, "tied": vocab_size > 2 * width}
     train = {"batch_size": rows, "context": 64, "learning_rate": rate_of_learning, "warmup_steps": warmup_steps}

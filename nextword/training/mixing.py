@@ -16,6 +16,7 @@ from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare,
 from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
 from nextword.text.records import ReadConfig, sample_text
+from nextword.text.sources import source_bytes
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 from nextword.training.recipe import Recipe
 
@@ -50,6 +51,17 @@ def sample_mix(values: Mapping[str, Mapping[str, Any]], characters: int) -> str:
         else:
             parts.append(sample_text(corpus.data, read_config(values.get("data", {}), corpus), room))
     return "\n".join(parts)
+
+
+def bytes_of_mix(values: Mapping[str, Mapping[str, Any]]) -> int:
+    """How many bytes of text all corpora have together, roughly; those that are no files count as none."""
+    corpora = parse(MixConfig, values.get("mix", {}), "mix").corpora.values()
+    return sum(
+        open_prepared(folder)["train"].counts.target_bytes
+        if (folder := prepared_folder(corpus))
+        else source_bytes(corpus.data) or 0
+        for corpus in corpora
+    )
 
 
 def prepare_mix(

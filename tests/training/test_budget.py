@@ -112,14 +112,18 @@ def test_the_machine_is_measured_once():
     assert measure() == measure() > 0
 
 
-@pytest.mark.parametrize("kind", ["file", "rows"])
+@pytest.mark.parametrize("kind", ["file", "rows", "mixture"])
 def test_the_whole_text_counts_not_only_what_was_looked_at(kind, tmp_path, monkeypatch):
     monkeypatch.setattr("nextword.training.settling.measure", lambda device: 1e9)
     rows = [{"text": "a word after another " * 10}] * 20_000
-    if kind == "file":
-        path = tmp_path / "a.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    sources = [str(path)] if kind == "file" else [rows]
-    told = " ".join(settle({"train": {"budget": 60.0}}, sources).reasons)
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    values, sources = {"train": {"budget": 60.0}}, [rows] if kind == "rows" else [str(path)]
+    if kind == "mixture":
+        few = tmp_path / "b.txt"
+        few.write_text("few words", encoding="utf-8")
+        values["mix"] = {"corpora": {"a": {"data": sources}, "b": {"data": [str(few)]}}}
+        sources = []
+    told = " ".join(settle(values, sources).reasons)
     characters = int(re.search(r"text: ([\d,]+) characters", told)[1].replace(",", ""))
     assert 4_200_000 <= characters < 4_600_000  # of a file, the marks of JSON too
