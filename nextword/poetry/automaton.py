@@ -40,8 +40,3 @@ class Automaton(Protocol[State]):
 
     def rests(self, state: State) -> bool:
         """Whether a token may end here; asked of automata of whole words only."""
-
-    def paths(self, state: State, texts: tuple[str, ...]) -> np.ndarray | None:
-        """(N,) bool: which of the texts are paths from a state to one where a token may end; None where there is no
-        quicker way than to walk them. The same tuple is handed over again and again: what is found out about it keeps.
-        """

@@ -104,9 +104,6 @@ class ChineseAutomaton:
         """Anywhere."""
         return True
 
-    def paths(self, state: State, texts: tuple[str, ...]) -> None:
-        """Walk them."""
-
     def allowed(self, state: State) -> np.ndarray:
         """What some way allows and was not used."""
         if self.finished(state):

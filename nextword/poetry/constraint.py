@@ -21,8 +21,6 @@ from nextword.decoding.constraints import Constraint
 from nextword.poetry.automaton import Automaton, State
 from nextword.tokenizers import Tokenizer
 
-LARGE = 16  # children of a node
-
 
 def spellable(tokenizer: Tokenizer) -> set[str] | None:
     """The characters that can be written wherever they are allowed: those with a token of their own. None: all, since
@@ -51,54 +49,55 @@ class Node:
     """Tokens that end inside the next character, with the bytes of it that they hold."""
     children: dict[str, Node] = field(default_factory=dict)
 
-    @cached_property
-    def below(self) -> tuple[np.ndarray, tuple[str, ...]]:
-        """The tokens here and further down that end with a whole character, and what they write from here."""
-        pairs = list(self.texts(""))
-        return np.array([i for _, i in pairs], dtype=int), tuple(text for text, _ in pairs)
+    def add(self, text: str, part: bytes, id: int) -> None:
+        """A token that writes a text, and behind it part of a character."""
+        node = self
+        for character in text:
+            node = node.children.setdefault(character, Node())
+        if part:
+            node.parts.append((id, part))
+        else:
+            node.ids.append(id)
 
-    def texts(self, begun: str) -> Iterator[tuple[str, int]]:
-        """The same one by one."""
-        yield from ((begun, i) for i in self.ids)
-        for character, child in self.children.items():
-            yield from child.texts(begun + character)
+
+def spelt(
+    pieces: Pieces, context: int, begun: bytes, alphabet: str, whole: bool
+) -> Iterator[tuple[int, str, bytes]]:
+    """The tokens that could come behind some bytes of a character begun: what each writes, and the part of a character
+    behind it.
+
+    `whole`: words are tokens of their own, and one must be able to follow: behind some punctuation no space is written.
+    """
+    known = set(alphabet)
+    begun_characters = {data[:end] for data in map(str.encode, alphabet) for end in range(1, len(data))}
+    for id, piece in pieces.rows[context].items():
+        if id in pieces.vague or not piece or (begun and not 0x80 <= piece[0] < 0xC0):
+            continue
+        text, part = cut(begun + piece)
+        if text is None or not known.issuperset(text) or (part and part not in begun_characters):
+            continue
+        if whole and pieces.after[id] != pieces.joined and not text.endswith("\n"):
+            continue
+        yield id, text, part
 
 
 class Spelling:
     """What each token writes behind some bytes of a character begun: V ids, A characters of the alphabet."""
 
     def __init__(self, pieces: Pieces, context: int, begun: bytes, alphabet: str, whole: bool) -> None:
-        """`whole`: words are tokens of their own, and one must be able to follow: behind some punctuation no space is
-        written."""
+        """As for `spelt`."""
         index = {character: i for i, character in enumerate(alphabet)}
-        begun_characters = {data[:end] for data in map(str.encode, alphabet) for end in range(1, len(data))}
         self.places = np.full(pieces.size, len(index), dtype=np.int32)
         """(V,): the character that a token writes; A for all other tokens."""
         self.tree = Node()
         """Of the others: those that write several characters, or part of one."""
-        self.plain = True
-        """There are no others."""
-        for id, piece in pieces.rows[context].items():
-            if id in pieces.vague or not piece or (begun and not 0x80 <= piece[0] < 0xC0):
-                continue
-            text, part = cut(begun + piece)
-            if text is None or not all(character in index for character in text):
-                continue
-            if part and part not in begun_characters:
-                continue
-            if whole and pieces.after[id] != pieces.joined and not text.endswith("\n"):
-                continue
+        for id, text, part in spelt(pieces, context, begun, alphabet, whole):
             if len(text) == 1 and not part:
                 self.places[id] = index[text]
-                continue
-            self.plain = False
-            node = self.tree
-            for character in text:
-                node = node.children.setdefault(character, Node())
-            if part:
-                node.parts.append((id, part))
             else:
-                node.ids.append(id)
+                self.tree.add(text, part, id)
+        self.plain = not (self.tree.children or self.tree.parts)
+        """There are no others."""
 
 
 spelling_of = lru_cache(maxsize=256)(Spelling)
@@ -121,7 +120,7 @@ def cut(data: bytes) -> tuple[str | None, bytes]:
 
 
 class Vocabulary(Generic[State]):
-    """The tokens of a tokenizer under an automaton; shared by all poems of a request."""
+    """The tokens of a tokenizer under an automaton, tried character by character; shared by all poems of a request."""
 
     def __init__(self, automaton: Automaton[State], tokenizer: Tokenizer) -> None:
         self.automaton, self.pieces = automaton, token_pieces(tokenizer)
@@ -141,23 +140,18 @@ class Vocabulary(Generic[State]):
                 after = self.automaton.step(state, self.automaton.alphabet[spelling.places[id]])
                 mask[id] = self.automaton.rests(after)
         if not spelling.plain:
-            mask[self._walk(spelling.tree, state, allowed)] = True
+            mask[self.walk(spelling.tree, state, allowed)] = True
         return torch.from_numpy(mask)
 
-    def _walk(self, node: Node, state: State, allowed: np.ndarray) -> list[int]:
+    def walk(self, node: Node, state: State, allowed: np.ndarray) -> list[int]:
         """The tokens of a tree that are paths."""
-        if len(node.children) > LARGE:
-            ids, texts = node.below
-            paths = self.automaton.paths(state, texts)
-            if paths is not None:
-                return ids[paths].tolist()
         ends_here = not self.automaton.whole or self.automaton.rests(state)
         found = [*(node.ids if ends_here else ()), *(i for i, part in node.parts if allowed[self.begins(part)].any())]
         for character, child in node.children.items():
             if allowed[self._index[character]]:
                 after = self.automaton.step(state, character)
                 onwards = self.automaton.whole or child.parts or child.children
-                found += self._walk(child, after, self.automaton.allowed(after)) if onwards else child.ids
+                found += self.walk(child, after, self.automaton.allowed(after)) if onwards else child.ids
         return found
 
     def begins(self, part: bytes) -> slice:

@@ -16,12 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from nextword.errors import UsageError
+from nextword.poetry.english_line import Course, EnglishLine, Stand, Stands
 from nextword.poetry.english_plan import EnglishPlan
 from nextword.poetry.kept import Kept
 from nextword.poetry.lexicon import Lexicon, Node
-from nextword.verse.english import fits
-from nextword.verse.patterns import Form, Line
-from nextword.verse.scansion import weak_end
+from nextword.verse.patterns import Form
 
 MARKS = ",;:.!?"
 CLOSING = ".!?"
@@ -29,32 +28,58 @@ BEHIND = f"{MARKS} \n"  # what may stand behind a word
 LONGEST_SYLLABLE = 12  # letters, space and punctuation: strengths,
 
 
-class Way(NamedTuple):
-    """One manner of keeping the form, so far."""
+class Rhymes(NamedTuple):
+    """Of a pattern, what its lines so far have chosen. A rhyme that is not needed any more is as before its first line."""
 
     pattern: int
-    option: int
-    """Which alternative of the present line."""
-    beat: int
-    """Beats of the line behind it."""
-    place: int
-    """Given words of the line behind it."""
     classes: tuple[int, ...]
     """Of each rhyme letter the class it has taken; -1: none yet."""
     used: tuple[frozenset[int], ...]
     """Of each rhyme letter the words that ended its lines, or will, being given."""
 
 
+class Way(NamedTuple):
+    """One manner of keeping the form, so far."""
+
+    stands: Stands
+    rhymes: Rhymes
+
+
+class Behind(NamedTuple):
+    """Behind a word: the ways in which the line goes on, and those in which it has ended."""
+
+    ways: tuple[Way, ...]
+    ended: tuple[Rhymes, ...]
+
+
 class State(NamedTuple):
     """Where a poem is."""
 
     line: int
-    ways: int
-    """The number of a set of ways, as they were at the beginning of the word."""
+    ways: tuple[Way, ...]
+    """As they were at the beginning of the word."""
+    ended: tuple[Rhymes, ...]
+    """Behind punctuation: the ways in which the line has ended."""
     node: Node
     """The letters of the word so far."""
     place: str
     """word: in or before a word; mark: behind punctuation; gap: before an empty line."""
+
+
+class Turn(NamedTuple):
+    """All that decides what may stand between words, or between lines."""
+
+    place: str
+    mark: bool
+    """Punctuation may come."""
+    onwards: bool
+    """The line may go on."""
+    ended: bool
+    """It may end."""
+    last: bool
+    """It is the last line."""
+    gap: bool
+    """An empty line follows."""
 
 
 class EnglishAutomaton:
@@ -80,25 +105,22 @@ class EnglishAutomaton:
         if 1 not in lexicon.lengths:
             raise UsageError("no English word of one syllable can be written", hint="Give an English lexicon and model")
         self.plan = plan = EnglishPlan(form, lexicon, kept or {})
+        self.inside = EnglishLine(plan)
         self.marks = [mark for mark in MARKS if mark in known]
         letters = {letter for word in lexicon.words for letter in word}
         forms = {form for letter in letters for form in spellings(letter, first=True) if whole or form in known}
         self.alphabet = "".join(sorted({*forms, *self.marks, " ", "\n"}))
         self._index = {c: i for i, c in enumerate(self.alphabet)}
         self.longest = sum(LONGEST_SYLLABLE * max(map(len, line.beats)) for line in form.patterns[0].lines)
-        self._spans: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray, list[int]]] = {}
-        self._sets: list[tuple[Way, ...]] = []
-        self._numbers: dict[tuple[Way, ...], int] = {}
-        self._counts = lru_cache(maxsize=128)(self._count_words)
+        self._begin = lru_cache(maxsize=1 << 12)(self._find_beginning)
         self._behind = lru_cache(maxsize=1 << 14)(self._find_behind)
-        begun = (Way(b.pattern, 0, 0, 0, b.classes, b.used) for b in plan.beginnings)
-        self._first = self._number(self._options(0, begun))
 
     # -- one character after another -------------------------------------------------------------------------------
 
     def start(self) -> State:
         """Nothing is written."""
-        return State(0, self._first, self.lexicon.root, "word")
+        begun = tuple(Rhymes(*beginning) for beginning in self.plan.beginnings)
+        return State(0, self._begin(0, begun), (), self.lexicon.root, "word")
 
     def finished(self, state: State) -> bool:
         """All lines are written."""
@@ -106,43 +128,7 @@ class EnglishAutomaton:
 
     def rests(self, state: State) -> bool:
         """Whether a token may end here: anywhere, unless words are tokens of their own."""
-        return not self.whole or state.place != "word" or state.node.depth == 0 or self._complete(state)
-
-    def paths(self, state: State, texts: tuple[str, ...]) -> np.ndarray | None:
-        """At the beginning of a word, where all words are to be looked at: None elsewhere."""
-        if state.place != "word" or state.node.depth or self.finished(state):
-            return None
-        if texts not in self._spans:
-            self._spans[texts] = self._find_spans(texts)
-        low, high, others = self._spans[texts]
-        counts = self._counts(state.line, state.ways)
-        found = counts[high] > counts[low]
-        for i in others:
-            found[i] = self._is_path(state, texts[i])
-        return found
-
-    def _find_spans(self, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, list[int]]:
-        """Of each text, from where to where the words lie that it leads to; and those that end behind a word."""
-        spans, others = np.zeros((2, len(texts)), dtype=int), []
-        for i, text in enumerate(texts):
-            node: Node | None = self.lexicon.root
-            for at, letter in enumerate(text):
-                child = self.lexicon.children(node).get(plain(letter, first=at == 0)) if node else None
-                if child is None and node and at and letter in BEHIND and self.lexicon.is_word(node):
-                    others.append(i)
-                node = child
-            if node and self.whole:
-                spans[:, i] = node.low, node.low + self.lexicon.is_word(node)
-            elif node:
-                spans[:, i] = node.low, node.high
-        return spans[0], spans[1], others
-
-    def _is_path(self, state: State, text: str) -> bool:
-        for character in text:
-            if character not in self._index or not self.allowed(state)[self._index[character]]:
-                return False
-            state = self.step(state, character)
-        return self.rests(state)
+        return not self.whole or state.place != "word" or state.node.depth == 0 or self.complete(state)
 
     def allowed(self, state: State) -> np.ndarray:
         """What leads to a word that some way allows, and what may follow a word that is complete."""
@@ -153,158 +139,138 @@ class EnglishAutomaton:
 
     def step(self, state: State, character: str) -> State:
         """The state after a character, which must be allowed."""
-        if state.place == "gap":
+        line, ways, _, node, place = state
+        if place == "gap":
             return state._replace(place="word")
-        child = self.lexicon.children(state.node).get(plain(character, first=state.node.depth == 0))
-        if state.place == "word" and child:
-            return state._replace(node=child)
-        ways = self._ways(state)
-        ended = [way for way in ways if self._has_ended(state.line, way)]
-        if character == "\n" or (character in CLOSING and ended and self._is_last(state.line)):
-            return self._next_line(state.line + 1, ended)
+        if place == "word":
+            child = self.lexicon.children(node).get(plain(character, first=node.depth == 0))
+            if child:
+                return State(line, ways, (), child, "word")
+        ways, ended = self.behind(state)
+        if character == "\n" or (character in CLOSING and ended and self._is_last(line)):
+            return self._next_line(line + 1, ended)
         if character == " ":
-            ways = tuple(way for way in ways if way not in ended)
-        else:
-            ways = tuple(way for way in ways if not self._within(state.line, way))
-        return State(state.line, self._number(ways), self.lexicon.root, "word" if character == " " else "mark")
+            return State(line, ways, (), self.lexicon.root, "word")
+        return State(line, self._parted(ways), ended, self.lexicon.root, "mark")
 
     def _next(self, state: State) -> Iterator[str]:
         """The characters that may follow."""
-        if state.place == "gap":
-            yield "\n"
-            return
         if state.place == "word":
-            counts = self._counts(state.line, state.ways)
             for letter, child in self.lexicon.children(state.node).items():
-                if counts[child.high] > counts[child.low]:
+                if self._leads(state, child):
                     yield from spellings(letter, first=state.node.depth == 0)
-            if not self._complete(state):
+            if not self.complete(state):
                 return
-        ways = self._ways(state)
-        ended = {self._has_ended(state.line, way) for way in ways}
-        if state.place == "word" and not all(self._within(state.line, way) for way in ways):
-            at_end = ended == {True} and self._is_last(state.line)
-            yield from (mark for mark in self.marks if mark in CLOSING or not at_end)
-        yield from ("\n" if end else " " for end in ended)
+        yield from self._between(self.turn(state))
 
-    def _next_line(self, line: int, ways: list[Way]) -> State:
+    def _leads(self, state: State, node: Node) -> bool:
+        """Whether letters begin a word that may come."""
+        for way in state.ways:
+            counts = self.inside.words(way.stands)
+            if counts[node.high] > counts[node.low]:
+                return True
+            if any(((node.low <= words) & (words < node.high)).any() for words in self.closing(state.line, way)):
+                return True
+        return False
+
+    def turn(self, state: State) -> Turn:
+        """What may stand behind a complete word, behind punctuation or before an empty line depends on no more."""
+        lines = self.form.patterns[0].lines
+        if state.place == "gap":
+            return Turn("gap", False, False, False, False, False)
+        ways, ended = self.behind(state)
+        last = self._is_last(state.line)
+        gap = not last and lines[state.line + 1].stanza != lines[state.line].stanza
+        mark = state.place == "word" and bool(ended or self._parted(ways))
+        return Turn(state.place, mark, bool(ways), bool(ended), last, gap)
+
+    def _between(self, turn: Turn) -> Iterator[str]:
+        """The marks, space or line end that may come."""
+        if turn.mark:
+            at_end = turn.last and not turn.onwards
+            yield from (mark for mark in self.marks if mark in CLOSING or not at_end)
+        if turn.onwards:
+            yield " "
+        if turn.ended or turn.place == "gap":
+            yield "\n"
+
+    def _next_line(self, line: int, ended: tuple[Rhymes, ...]) -> State:
         """At the beginning of a line, behind an empty one where a stanza begins."""
         lines = self.form.patterns[0].lines
         if line == len(lines):
-            return State(line, self._number(ways), self.lexicon.root, "gap")
+            return State(line, (), (), self.lexicon.root, "gap")
         gap = lines[line].stanza != lines[line - 1].stanza
-        return State(line, self._number(self._options(line, ways)), self.lexicon.root, "gap" if gap else "word")
-
-    def _options(self, line: int, ways: Iterable[Way]) -> Iterator[Way]:
-        """Each way with each alternative of a line that has words to end it."""
-        for way in ways:
-            for option in range(len(self._line(line, way).beats)):
-                begun = way._replace(option=option, beat=0, place=0)
-                if len(self._ending(line, begun)[0]):
-                    yield begun
+        return State(line, self._begin(line, ended), (), self.lexicon.root, "gap" if gap else "word")
 
     # -- words -----------------------------------------------------------------------------------------------------
 
-    def _complete(self, state: State) -> bool:
+    def complete(self, state: State) -> bool:
         """Whether the letters so far are a word that may stand there."""
-        if not state.node.depth or not self.lexicon.is_word(state.node):
-            return False
-        counts = self._counts(state.line, state.ways)
-        return bool(counts[state.node.low + 1] > counts[state.node.low])
+        return state.node.depth > 0 and self.lexicon.is_word(state.node) and any(self.behind(state))
 
-    def _ways(self, state: State) -> tuple[Way, ...]:
+    def behind(self, state: State) -> Behind:
         """The ways behind the word that is now complete, or behind its punctuation."""
         if state.place == "mark":
-            return self._sets[state.ways]
+            return Behind(state.ways, state.ended)
         return self._behind(state.line, state.ways, state.node.low)
 
-    def _count_words(self, line: int, ways: int) -> np.ndarray:
-        """(W + 1,): how many of the words before each may stand there."""
-        lexicon = self.lexicon
-        may = np.zeros(len(lexicon.words), dtype=bool)
-        kept = self.plan.kept[line]
-        for rest, room in {self._rest(line, way)[:2] for way in self._sets[ways]}:
-            may |= self.plan.inner(rest, room)
-        for way in self._sets[ways]:
-            ending, _ = self._ending(line, way)
-            rest, _, given = self._rest(line, way)
-            if given:
-                may[self.plan.word(kept.words[way.place])] = True
-            if way.place == len(kept.words):
-                may[lexicon.word_of[ending[lexicon.lengths[ending] == len(rest)]]] = True
-        if kept.head and self._sets[ways][0].beat == 0:
-            node = lexicon.children(lexicon.root)[kept.head]
-            may[: node.low] = may[node.high :] = False
-        counts = np.zeros(len(may) + 1, dtype=np.int32)
-        np.cumsum(may, out=counts[1:])
-        return counts
+    def _find_behind(self, line: int, ways: tuple[Way, ...], word: int) -> Behind:
+        going, ended = [], []
+        for way in ways:
+            stands = self.inside.after(way.stands, word)
+            if stands.places:
+                going.append(Way(stands, way.rhymes))
+            for rhyme in self.inside.classes(way.stands, word):
+                rhymes = self._ended(line, way.rhymes, word, rhyme)
+                ended += [rhymes] if rhymes else []
+        return Behind(tuple(dict.fromkeys(going)), tuple(dict.fromkeys(ended)))
 
-    def _find_behind(self, line: int, ways: int, word: int) -> tuple[Way, ...]:
-        """The ways behind a word: those that go on, and those that have ended the line."""
-        lexicon, words, found = self.lexicon, self.plan.kept[line].words, []
-        for way in self._sets[ways]:
-            beats, (ending, _) = self._beats(line, way), self._ending(line, way)
-            rest, room, given = self._rest(line, way)
-            for reading in range(lexicon.first[word], lexicon.first[word + 1]):
-                stress = lexicon.stresses[lexicon.stress_of[reading]]
-                if len(stress) in room and fits(stress, rest[: len(stress)]):
-                    found.append(way._replace(beat=way.beat + len(stress)))
-                if stress in given and word == self.plan.word(words[way.place]):
-                    found.append(way._replace(beat=way.beat + len(stress), place=way.place + 1))
-                if len(stress) == len(rest) and way.place == len(words) and reading in ending:
-                    found.append(self._ended(line, way, word, int(lexicon.rhymes(weak_end(beats))[reading])))
+    def _ended(self, line: int, rhymes: Rhymes, word: int, rhyme: int) -> Rhymes | None:
+        """Behind a line that ends in a word: its letter has its class, and may not end in that word again. None: it
+        has another class already, or did end in that word."""
+        letter = self.plan.letter_of[rhymes.pattern][line]
+        if letter is None:
+            return rhymes
+        pattern, classes, used = rhymes
+        if classes[letter] not in (-1, rhyme) or (word in used[letter] and not self.plan.kept[line].last):
+            return None
+        now, words = (-1, frozenset[int]()) if self.plan.is_over[pattern][line] else (rhyme, used[letter] | {word})
+        return Rhymes(
+            pattern,
+            (*classes[:letter], now, *classes[letter + 1 :]),
+            (*used[:letter], words, *used[letter + 1 :]),
+        )
+
+    def _find_beginning(self, line: int, begun: tuple[Rhymes, ...]) -> tuple[Way, ...]:
+        """A line with each alternative of it that has words to end it."""
+        found, kept = [], self.plan.kept[line]
+        for rhymes in begun:
+            letter = self.plan.letter_of[rhymes.pattern][line]
+            group = None if letter is None else self.plan.groups[rhymes.pattern, letter]
+            rhyme, used = self._chosen(line, rhymes)
+            places = []
+            for beats in self.form.patterns[rhymes.pattern].lines[line].beats:
+                ends = frozenset(self.plan.endings(beats, kept, group, rhyme, used))
+                places += [Stand(Course(beats, kept, group, rhyme < 0, ends), 0, 0)] if ends else []
+            found += [Way(self.inside.stands(places), rhymes)] if places else []
         return tuple(dict.fromkeys(found))
 
-    def _rest(self, line: int, way: Way) -> tuple[str, frozenset[int], frozenset[str]]:
-        """The beats still to come, how many of them a word may take that is not given and does not end the line, and
-        with which stresses the next given one may stand there."""
-        beats, kept, (_, ends) = self._beats(line, way), self.plan.kept[line], self._ending(line, way)
-        at = beats, kept, way.beat, way.place, ends
-        given = self.plan.given(*at) if way.place < len(kept.words) else frozenset[str]()
-        return beats[way.beat :], self.plan.room(*at), given
+    def closing(self, line: int, way: Way) -> list[np.ndarray]:
+        """The words that may come and end a line by a class already chosen; `EnglishLine.words` lacks them."""
+        return self.inside.closing(way.stands, *self._chosen(line, way.rhymes)) if way.stands.closed else []
 
-    def _ended(self, line: int, way: Way, word: int, rhyme: int) -> Way:
-        """The way at the end of a line: its letter has its class, and may not end in that word again."""
-        name = self._line(line, way).rhyme
-        way = way._replace(beat=len(self._beats(line, way)))
-        if not name:
-            return way
-        i = self.plan.letters.index(name)
-        classes = (*way.classes[:i], rhyme, *way.classes[i + 1 :])
-        used = (*way.used[:i], way.used[i] | {word}, *way.used[i + 1 :])
-        return way._replace(classes=classes, used=used)
+    def _chosen(self, line: int, rhymes: Rhymes) -> tuple[int, frozenset[int]]:
+        """The class of the rhyme of a line, -1 for none yet, and the words used up for it."""
+        letter = self.plan.letter_of[rhymes.pattern][line]
+        return (-1, frozenset()) if letter is None else (rhymes.classes[letter], rhymes.used[letter])
 
-    def _ending(self, line: int, way: Way) -> tuple[np.ndarray, frozenset[int]]:
-        """The readings that may end the line, and how many syllables they have."""
-        name = self._line(line, way).rhyme
-        i = self.plan.letters.index(name) if name else -1
-        rhyme, used = (way.classes[i], way.used[i]) if name else (-1, frozenset[int]())
-        letter = (way.pattern, i) if name else None
-        return self.plan.endings(self._beats(line, way), self.plan.kept[line], letter, rhyme, used)
-
-    def _line(self, line: int, way: Way) -> Line:
-        return self.form.patterns[way.pattern].lines[line]
-
-    def _beats(self, line: int, way: Way) -> str:
-        return self._line(line, way).beats[way.option]
+    def _parted(self, ways: tuple[Way, ...]) -> tuple[Way, ...]:
+        """The ways in which the next word was not given together with the last one."""
+        found = ((self.inside.parted(way.stands), way.rhymes) for way in ways)
+        return tuple(Way(stands, rhymes) for stands, rhymes in found if stands.places)
 
     def _is_last(self, line: int) -> bool:
         return line + 1 == len(self.form.patterns[0].lines)
-
-    def _has_ended(self, line: int, way: Way) -> bool:
-        return way.beat == len(self._beats(line, way))
-
-    def _within(self, line: int, way: Way) -> bool:
-        """Whether the next word must follow at once, without punctuation: both were given together."""
-        return 0 < way.beat < len(self._beats(line, way)) and self.plan.kept[line].joined[way.place]
-
-    def _number(self, ways: Iterable[Way]) -> int:
-        """A set of ways by its number."""
-        key = tuple(dict.fromkeys(ways))
-        if key not in self._numbers:
-            self._numbers[key] = len(self._sets)
-            self._sets.append(key)
-        return self._numbers[key]
 
 
 def spellings(letter: str, first: bool) -> tuple[str, ...]:

@@ -43,15 +43,22 @@ class EnglishPlan:
         self.form, self.lexicon = form, lexicon
         self.letters = [*dict.fromkeys(line.rhyme for p in form.patterns for line in p.lines if line.rhyme)]
         """The rhymes of the form."""
+        self.letter_of = [[self._letter(line) for line in pattern.lines] for pattern in form.patterns]
+        """[pattern][line]: which of them; None: none."""
+        self.is_over = [[own not in row[i + 1 :] for i, own in enumerate(row)] for row in self.letter_of]
+        """[pattern][line]: whether no later line rhymes with it."""
         self.final, self.pairs = cache(self._find_final), cache(self._find_pairs)
         self.room, self.given = cache(self._find_room), cache(self._find_given)
-        self.inner = cache(self._find_inner)
-        self.endings = lru_cache(maxsize=1 << 10)(self._find_endings)
+        self.inner, self.stresses = cache(self._find_inner), cache(self._find_stresses)
+        self.may_end, self._by_class = cache(self._find_may_end), cache(self._find_by_class)
+        self.endings = lru_cache(maxsize=1 << 12)(self._find_endings)
         self._rhymes = cache(self._find_rhyming)
         self.kept = self._checked(kept)
         """What is given of each line."""
-        self.rhyming: dict[tuple[int, int], dict[int | None, np.ndarray]] = {}
-        """(pattern, letter) -> weak syllables at the end -> (R,): the readings that rhyme with enough others."""
+        self.groups: dict[tuple[int, int], int] = {}
+        """(pattern, letter) -> a number, the same for letters that ask the same of their rhymes."""
+        self._rhyming: list[dict[int | None, np.ndarray]] = []
+        """[group]: weak syllables at the end -> (R,): the readings that rhyme with enough others."""
         self.beginnings: list[Beginning] = []
         """Those that can be filled."""
         refusals: list[UsageError] = []
@@ -88,6 +95,9 @@ class EnglishPlan:
                     )
         return [kept.get(line, FREE) for line in range(lines)]
 
+    def _letter(self, line: Line) -> int | None:
+        return self.letters.index(line.rhyme) if line.rhyme else None
+
     def _begin(self, number: int) -> Iterator[Beginning]:
         """A pattern before its first line, once for each choice of rhymes that given words leave. Raises UsageError,
         with the reason, if it cannot be filled."""
@@ -105,7 +115,7 @@ class EnglishPlan:
                 raise UsageError(f"{max(words, key=words.count)} would rhyme with itself", hint="Mark one of them only")
             used.append(frozenset(self.word(word) for word in words))
             free = [(lines[i].beats, self.kept[i]) for i in group if i not in ends]
-            self.rhyming[number, letter], enough = self._rhymes(frozenset(free), len(free), used[-1])
+            self.groups[number, letter], enough = self._rhymes(frozenset(free), len(free), used[-1])
             classes = [
                 {pair // len(self.lexicon.words) for pair in self._line_pairs(lines[i].beats, self.kept[i])}
                 for i in ends
@@ -136,11 +146,14 @@ class EnglishPlan:
 
     def _find_rhyming(
         self, lines: frozenset[tuple[tuple[str, ...], Kept]], need: int, used: frozenset[int]
-    ) -> tuple[dict[int | None, np.ndarray], set[int]]:
-        """Readings whose class has as many words as are needed, each of which can end any of the lines, those used
-        apart: by the weak syllables at the end; and these classes. Raises UsageError if there are none."""
+    ) -> tuple[int, set[int]]:
+        """A new group, of the readings whose class has as many words as are needed, each of which can end any of the
+        lines, those used apart; and these classes. Raises UsageError if there are none."""
+        found: dict[int | None, np.ndarray] = {}
+        self._rhyming.append(found)
+        group = len(self._rhyming) - 1
         if not lines:
-            return {}, set()
+            return group, set()
         size = len(self.lexicon.words)
         pairs = reduce(np.intersect1d, [self._line_pairs(beats, kept) for beats, kept in lines])
         pairs = pairs[~np.isin(pairs % size, list(used))]
@@ -152,11 +165,10 @@ class EnglishPlan:
                 hint="Allow more: a larger lexicon, or a model whose tokenizer knows more",
             )
         pairs = pairs[np.isin(pairs // size, enough)]
-        found = {}
         for weak in {weak_end(beats) for alternatives, _ in lines for beats in alternatives}:
             classes = self.lexicon.rhymes(weak)
             found[weak] = (classes >= 0) & np.isin(classes * size + self.lexicon.word_of, pairs)
-        return found, set(enough.tolist())
+        return group, set(enough.tolist())
 
     def _line_pairs(self, alternatives: tuple[str, ...], kept: Kept) -> np.ndarray:
         """What can end a line."""
@@ -184,10 +196,10 @@ class EnglishPlan:
         assert found is not None
         return found
 
-    def _stresses(self, word: int) -> set[str]:
+    def _find_stresses(self, word: int) -> frozenset[str]:
         """Of all readings of a word."""
-        readings = range(self.lexicon.first[word], self.lexicon.first[word + 1])
-        return {self.lexicon.stresses[self.lexicon.stress_of[reading]] for reading in readings}
+        stress_of = self.lexicon.stress_of[self.lexicon.first[word] : self.lexicon.first[word + 1]]
+        return frozenset(self.lexicon.stresses[stress] for stress in stress_of)
 
     def _can(self, beats: str, kept: Kept, beat: int, place: int, end: int) -> bool:
         """Whether a line can be filled from a beat on, with the given words from `place` on, so that a word of `end`
@@ -209,7 +221,7 @@ class EnglishPlan:
             return frozenset()
         return frozenset(
             stress
-            for stress in self._stresses(self.word(word))
+            for stress in self.stresses(self.word(word))
             if fits(stress, beats[beat : beat + len(stress)])
             and any(self._can(beats, kept, beat + len(stress), place + 1, end) for end in ends)
         )
@@ -228,19 +240,36 @@ class EnglishPlan:
         found[self.lexicon.word_of[np.array(fitting)[self.lexicon.stress_of]]] = True
         return found
 
-    def _find_endings(
-        self, beats: str, kept: Kept, letter: tuple[int, int] | None, rhyme: int, used: frozenset[int]
-    ) -> tuple[np.ndarray, frozenset[int]]:
-        """The readings that may end a line: of a rhyme class, or for -1 of any that has words enough, and none that is
-        used, unless it is given; and how many syllables they have. `letter`: (pattern, rhyme); None: no rhyme."""
-        lexicon = self.lexicon
+    def _find_may_end(self, beats: str, kept: Kept, group: int | None) -> np.ndarray:
+        """(R,): the readings that may end a line without (None) or with a rhyme; if it is not given, there are words
+        enough for that rhyme."""
         found = self.final(beats, kept)
-        if letter is not None:
-            classes = lexicon.rhymes(weak_end(beats))
-            found = found & (classes >= 0 if rhyme < 0 else classes == rhyme)
+        if group is not None:
+            found = found & (self.lexicon.rhymes(weak_end(beats)) >= 0)
             if not kept.last:
-                found &= self.rhyming[letter][weak_end(beats)]
-        readings = np.flatnonzero(found)
+                found &= self._rhyming[group][weak_end(beats)]
+        return found
+
+    def _find_by_class(self, beats: str, kept: Kept, group: int) -> tuple[np.ndarray, np.ndarray]:
+        """The readings that may end a line, by their rhyme class; and these classes."""
+        readings = np.flatnonzero(self.may_end(beats, kept, group))
+        classes = self.lexicon.rhymes(weak_end(beats))[readings]
+        order = np.argsort(classes, kind="stable")
+        return readings[order], classes[order]
+
+    def _find_endings(
+        self, beats: str, kept: Kept, group: int | None, rhyme: int, used: frozenset[int]
+    ) -> dict[int, np.ndarray]:
+        """Syllables -> the words of so many that may end a line: of a rhyme class, or of any for -1, and none that is
+        used, unless it is given."""
+        if group is None or rhyme < 0:
+            readings = np.flatnonzero(self.may_end(beats, kept, group))
+        else:
+            ordered, classes = self._by_class(beats, kept, group)
+            low, high = np.searchsorted(classes, (rhyme, rhyme + 1))
+            readings = ordered[low:high]
+        words, lengths = self.lexicon.word_of[readings], self.lexicon.lengths[readings]
         if used and not kept.last:
-            readings = readings[~np.isin(lexicon.word_of[readings], list(used))]
-        return readings, frozenset(lexicon.lengths[readings].tolist())
+            unused = ~np.isin(words, list(used))
+            words, lengths = words[unused], lengths[unused]
+        return {int(length): words[lengths == length] for length in np.unique(lengths)}

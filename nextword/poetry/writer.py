@@ -20,6 +20,7 @@ from nextword.metrics.parallel import parallelism
 from nextword.poetry.chinese import ChineseAutomaton
 from nextword.poetry.constraint import VerseConstraint, Vocabulary, spellable
 from nextword.poetry.english import EnglishAutomaton
+from nextword.poetry.english_tokens import EnglishVocabulary
 from nextword.poetry.given import placements
 from nextword.poetry.kept import Kept
 from nextword.poetry.lexicon import english, writable
@@ -166,7 +167,7 @@ def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator
         stay = frozenset(word for one in wish.kept.values() for word in (*one.words, one.last) if word)
         words = (frozenset(english()) if wish.lexicon is None else wish.lexicon) | stay if stay else wish.lexicon
         automaton = EnglishAutomaton(wish.form, *writable(generator.tokenizer, words), wish.kept)
-        yield from repeat(VerseConstraint(Vocabulary(automaton, generator.tokenizer)))
+        yield from repeat(VerseConstraint(EnglishVocabulary(automaton, generator.tokenizer)))
     known = spellable(generator.tokenizer)
     book = wish.rhyme_book
     characters = {*book.table, *book.variants, *MARKS} if known is None else known

@@ -1,0 +1,176 @@
+"""Within a line of English verse: where one may stand after the words so far, and which words may come there, by metre
+and by what is given of the line.
+
+Which rhyme the line takes, and which words are used up, only decides what may *end* it, and is not known here. So what
+is found out once holds for all lines of a kind in all poems, and is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from nextword.poetry.english_plan import EnglishPlan
+from nextword.poetry.kept import Kept
+from nextword.verse.english import fits
+from nextword.verse.scansion import weak_end
+
+
+class Course(NamedTuple):
+    """A line, on one alternative of its beats."""
+
+    beats: str
+    kept: Kept
+    group: int | None
+    """The rhyme, as the plan numbers them; None: none."""
+    open: bool
+    """No line before it, and no given word, has chosen a class for that rhyme."""
+    ends: frozenset[int]
+    """Syllables of the words that may end it."""
+
+
+class Stand(NamedTuple):
+    """A place in a line between two words."""
+
+    course: Course
+    beat: int
+    """Beats behind it."""
+    given: int
+    """Given words behind it."""
+
+    @property
+    def rest(self) -> str:
+        """The beats still to come."""
+        return self.course.beats[self.beat :]
+
+    @property
+    def may_end(self) -> bool:
+        """Whether one word could end the line from here."""
+        return self.given == len(self.course.kept.words) and len(self.rest) in self.course.ends
+
+
+@dataclass(frozen=True, eq=False)
+class Stands:
+    """All places where one may stand. There is one object for the same places: they compare by identity."""
+
+    places: frozenset[Stand]
+
+    @cached_property
+    def ends(self) -> tuple[Stand, ...]:
+        """Those from which one word could end the line."""
+        return tuple(stand for stand in self.places if stand.may_end)
+
+    @cached_property
+    def closed(self) -> tuple[Stand, ...]:
+        """Of `ends` those where it must be of a class already chosen."""
+        return tuple(stand for stand in self.ends if not stand.course.open)
+
+
+class EnglishLine:
+    """The lines of a plan, a word at a time. W words in the lexicon."""
+
+    def __init__(self, plan: EnglishPlan) -> None:
+        self.plan, self.lexicon = plan, plan.lexicon
+        self._known: dict[frozenset[Stand], Stands] = {}
+        self._afters: dict[tuple[Stands, frozenset[str], int], Stands] = {}
+        self._parted: dict[Stands, Stands] = {}
+        self._given = {plan.word(word) for kept in plan.kept for word in kept.words}
+        self._classes: dict[tuple[Stands, int], tuple[int, ...]] = {}
+        self.words = lru_cache(maxsize=128)(self._find_words)
+
+    def stands(self, places: Iterable[Stand]) -> Stands:
+        """The object for these places."""
+        key = frozenset(places)
+        return self._known.setdefault(key, Stands(key))
+
+    def after(self, stands: Stands, word: int) -> Stands:
+        """Behind a word that does not end the line; without places if it may not stand there."""
+        key = stands, self.plan.stresses(word), word if word in self._given else -1
+        if key not in self._afters:
+            self._afters[key] = self.stands(self._find_after(*key))
+        return self._afters[key]
+
+    def _find_after(self, stands: Stands, stresses: frozenset[str], given: int) -> Iterable[Stand]:
+        for stand in stands.places:
+            words, rest = stand.course.kept.words, stand.rest
+            room, asked = self._room(stand), self._asked(stand)
+            for stress in stresses:
+                if len(stress) in room and fits(stress, rest[: len(stress)]):
+                    yield stand._replace(beat=stand.beat + len(stress))
+                if stress in asked and given == self.plan.word(words[stand.given]):
+                    yield stand._replace(beat=stand.beat + len(stress), given=stand.given + 1)
+
+    def parted(self, stands: Stands) -> Stands:
+        """Those places where punctuation may stand: the next word was not given together with the last."""
+        if stands not in self._parted:
+            parted = (stand for stand in stands.places if not stand.course.kept.joined[stand.given])
+            self._parted[stands] = self.stands(parted)
+        return self._parted[stands]
+
+    def _find_words(self, stands: Stands) -> np.ndarray:
+        """(W + 1,): how many of the words before each may come next, those apart that end a line by a class already
+        chosen."""
+        may = np.zeros(len(self.lexicon.words), dtype=bool)
+        for rest, room in {(stand.rest, self._room(stand)) for stand in stands.places}:
+            may |= self.plan.inner(rest, room)
+        for stand in stands.places:
+            if self._asked(stand):
+                may[self.plan.word(stand.course.kept.words[stand.given])] = True
+            if stand.may_end and stand.course.open:
+                course = stand.course
+                endings = self.plan.endings(course.beats, course.kept, course.group, -1, frozenset())
+                may[endings[len(stand.rest)]] = True
+        counts = np.zeros(len(may) + 1, dtype=np.int32)
+        np.cumsum(self._headed(may, stands), out=counts[1:])
+        return counts
+
+    def _headed(self, may: np.ndarray, stands: Stands) -> np.ndarray:
+        """Of (W,) words those with the letter that a line must begin with, where it begins."""
+        for head in {stand.course.kept.head for stand in stands.places if stand.beat == 0} - {""}:
+            node = self.lexicon.children(self.lexicon.root)[head]
+            may[: node.low] = may[node.high :] = False
+        return may
+
+    def classes(self, stands: Stands, word: int) -> tuple[int, ...]:
+        """The rhyme classes with which a word may end the line; -1 where it has no rhyme."""
+        key = stands, word
+        if key not in self._classes:
+            self._classes[key] = tuple(dict.fromkeys(self._find_classes(stands, word)))
+        return self._classes[key]
+
+    def _find_classes(self, stands: Stands, word: int) -> Iterable[int]:
+        lexicon = self.lexicon
+        for stand in stands.ends:
+            beats, kept, group = stand.course[:3]
+            may_end = self.plan.may_end(beats, kept, group)
+            for reading in range(lexicon.first[word], lexicon.first[word + 1]):
+                if may_end[reading] and lexicon.lengths[reading] == len(stand.rest):
+                    yield -1 if group is None else int(lexicon.rhymes(weak_end(beats))[reading])
+
+    def closing(self, stands: Stands, rhyme: int, used: frozenset[int]) -> list[np.ndarray]:
+        """The words that may end the line by a class already chosen, those used apart."""
+        found = []
+        for stand in stands.closed:
+            beats, kept, group = stand.course[:3]
+            words = self.plan.endings(beats, kept, group, rhyme, used).get(len(stand.rest))
+            if words is None:
+                continue
+            if kept.head and stand.beat == 0:
+                node = self.lexicon.children(self.lexicon.root)[kept.head]
+                words = words[(words >= node.low) & (words < node.high)]
+            found.append(words)
+        return found
+
+    def _asked(self, stand: Stand) -> frozenset[str]:
+        """The stresses with which the next given word may stand there."""
+        (beats, kept, _, _, ends), beat, given = stand
+        return self.plan.given(beats, kept, beat, given, ends) if given < len(kept.words) else frozenset()
+
+    def _room(self, stand: Stand) -> frozenset[int]:
+        """Of how many syllables a word may be there that is not given and does not end the line."""
+        (beats, kept, _, _, ends), beat, given = stand
+        return self.plan.room(beats, kept, beat, given, ends)

@@ -1,0 +1,165 @@
+"""The tokens that an English form allows, looked up instead of tried character by character.
+
+A token writes what stands between words (a comma, a space, a line end), then letters. What may stand between words
+depends on little (`Turn`), and letters are allowed if they lead to a word that may come: the words that begin so lie side
+by side in the lexicon, so with the words that may come counted from the first on, two of these counts tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache, reduce
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nextword.poetry.constraint import Node, Vocabulary, spelt
+from nextword.poetry.english import BEHIND, EnglishAutomaton, State, Turn, Way, plain
+from nextword.poetry.english_line import Stands
+from nextword.poetry.lexicon import Node as Letters
+from nextword.tokenizers import Tokenizer
+
+APOSTROPHE = "’".encode()  # the one character of the alphabet that tokens may hold a part of
+
+
+@dataclass(frozen=True, eq=False)
+class Leads:
+    """Tokens that write letters on: N tokens, and of each the words that it leads to, from `low` up to `high`."""
+
+    ids: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    _to: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def among(self, counts: np.ndarray) -> np.ndarray:
+        """The tokens that lead to any word of those that `counts` (W + 1,) has counted."""
+        found: np.ndarray = self.ids[counts[self.high] > counts[self.low]]
+        return found
+
+    def to(self, word: int) -> np.ndarray:
+        """The tokens that lead to a word."""
+        if word not in self._to:
+            self._to[word] = self.ids[(self.low <= word) & (word < self.high)]
+        return self._to[word]
+
+
+class Shelf:
+    """The tokens of one context, by what they write before their letters."""
+
+    def __init__(self, tokens: Iterable[tuple[int, str, bytes]]) -> None:
+        self.trees: dict[str, Node] = {}
+        """What stands before the letters -> the letters behind it, down to none at all."""
+        self.others = Node()
+        """Tokens with more behind their letters."""
+        for id, text, part in tokens:
+            letters = text.lstrip(BEHIND)
+            if set(letters).isdisjoint(BEHIND):
+                before = text[: len(text) - len(letters)]
+                self.trees.setdefault(before, Node()).add(letters, part, id)
+            else:
+                self.others.add(text, part, id)
+        self.letters = self.trees.pop("", Node())
+        """Tokens of letters alone."""
+
+
+class EnglishVocabulary(Vocabulary[State]):
+    """The tokens of a tokenizer under an English form; V of them."""
+
+    def __init__(self, automaton: EnglishAutomaton, tokenizer: Tokenizer) -> None:
+        super().__init__(automaton, tokenizer)
+        self.english = automaton
+        self._shelves: dict[int, Shelf] = {}
+        self._leads: dict[tuple[int, str, Letters], Leads] = {}
+        self._turns: dict[tuple[int, Turn], tuple[np.ndarray, list[str]]] = {}
+        self._starts = lru_cache(maxsize=256)(self._find_start)
+
+    def mask(self, state: State, context: int, begun: bytes) -> Tensor:
+        """(V,) bool: as of `Vocabulary`."""
+        if begun or self.english.finished(state):
+            return super().mask(state, context, begun)
+        shelf = self._shelf(context)
+        if state.place == "word" and not self.english.complete(state):
+            mask = np.zeros(self.pieces.size, dtype=bool)
+        else:
+            between, befores = self._between(state, context)
+            mask = between.copy()
+            for before in befores:
+                after = reduce(self.english.step, before, state)
+                self._allow(mask, self.leads(context, before, after.node), after)
+        if state.place == "word":
+            self._allow(mask, self.leads(context, "", state.node), state)
+        if shelf.others.children:
+            mask[self.walk(shelf.others, state, self.english.allowed(state))] = True
+        return torch.from_numpy(mask)
+
+    def _allow(self, mask: np.ndarray, leads: Leads, state: State) -> None:
+        """The tokens that lead to a word which may come."""
+        root = state.node.depth == 0
+        for way in state.ways:
+            if root:
+                mask |= self._starts(leads, way.stands)
+            else:
+                mask[leads.among(self.english.inside.words(way.stands))] = True
+            for words in self.english.closing(state.line, way):
+                low, high = (0, len(words)) if root else np.searchsorted(words, state.node[:2])
+                for word in words[low:high].tolist():
+                    mask[leads.to(word)] = True
+
+    def _find_start(self, leads: Leads, stands: Stands) -> np.ndarray:
+        """(V,) bool: the tokens that may begin a word."""
+        mask = np.zeros(self.pieces.size, dtype=bool)
+        mask[leads.among(self.english.inside.words(stands))] = True
+        return mask
+
+    def _between(self, state: State, context: int) -> tuple[np.ndarray, list[str]]:
+        """(V,) bool: the tokens without letters that may come behind a word; and what may stand before the letters of
+        others."""
+        key = context, self.english.turn(state)
+        if key not in self._turns:
+            mask, befores = np.zeros(self.pieces.size, dtype=bool), []
+            for before, tree in self._shelf(context).trees.items():
+                after = self._follow(state, before)
+                if after is not None:
+                    mask[tree.ids] = True
+                    befores += [before] if after.place == "word" and (tree.children or tree.parts) else []
+            self._turns[key] = mask, befores
+        return self._turns[key]
+
+    def _follow(self, state: State, text: str) -> State | None:
+        """Where a text leads; None if it may not come."""
+        for character in text:
+            if not self.english.allowed(state)[self._index[character]]:
+                return None
+            state = self.english.step(state, character)
+        return state
+
+    def leads(self, context: int, before: str, node: Letters) -> Leads:
+        """Where the letters of tokens lead that stand behind a beginning of words."""
+        key = context, before, node
+        if key not in self._leads:
+            shelf = self._shelf(context)
+            tree = shelf.trees[before] if before else shelf.letters
+            found = np.array(list(self._spans(tree, node)), dtype=np.int64).reshape(-1, 3)
+            self._leads[key] = Leads(*found.T.copy())
+        return self._leads[key]
+
+    def _spans(self, tree: Node, node: Letters):
+        lexicon = self.english.lexicon
+        children = lexicon.children(node)
+        for id, part in tree.parts:
+            if "'" in children and APOSTROPHE.startswith(part):
+                yield id, *children["'"][:2]
+        for character, child in tree.children.items():
+            letters = children.get(plain(character, first=node.depth == 0))
+            if letters:
+                high = letters.low + lexicon.is_word(letters) if self.english.whole else letters.high
+                yield from ((id, letters.low, high) for id in child.ids)
+                yield from self._spans(child, letters)
+
+    def _shelf(self, context: int) -> Shelf:
+        if context not in self._shelves:
+            tokens = spelt(self.pieces, context, b"", self.english.alphabet, self.english.whole)
+            self._shelves[context] = Shelf(tokens)
+        return self._shelves[context]
