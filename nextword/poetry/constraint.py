@@ -60,9 +60,7 @@ class Node:
             node.ids.append(id)
 
 
-def spelt(
-    pieces: Pieces, context: int, begun: bytes, alphabet: str, whole: bool
-) -> Iterator[tuple[int, str, bytes]]:
+def spelt(pieces: Pieces, context: int, begun: bytes, alphabet: str, whole: bool) -> Iterator[tuple[int, str, bytes]]:
     """The tokens that could come behind some bytes of a character begun: what each writes, and the part of a character
     behind it.
 

@@ -4,7 +4,8 @@ The poem is read as words. At the beginning of a word those words are known that
 rhyme to end the line, and for what is given of it; its letters are then whatever leads to one of them. Words are read
 without elision, which the checker allows beside it.
 
-A *way* is one manner in which the poem so far keeps the form; a state holds all of them, as in Chinese.
+A *way* is one manner in which the poem so far keeps the form: what rhymes it has chosen, and where in the line it may
+stand (`nextword.poetry.english_line`). A state holds all of them, as in Chinese.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LONGEST_SYLLABLE = 12  # letters, space and punctuation: strengths,
 
 
 class Rhymes(NamedTuple):
-    """Of a pattern, what its lines so far have chosen. A rhyme that is not needed any more is as before its first line."""
+    """Of a pattern, what its lines so far have chosen; a rhyme with no more lines to come is as before its first."""
 
     pattern: int
     classes: tuple[int, ...]

@@ -1,13 +1,13 @@
 """The tokens that an English form allows, looked up instead of tried character by character.
 
 A token writes what stands between words (a comma, a space, a line end), then letters. What may stand between words
-depends on little (`Turn`), and letters are allowed if they lead to a word that may come: the words that begin so lie side
-by side in the lexicon, so with the words that may come counted from the first on, two of these counts tell.
+depends on little (`Turn`). Letters are allowed if they lead to a word that may come: the words that begin so lie side by
+side in the lexicon, and of the words that may come it is known how many lie before each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, reduce
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nextword.poetry.constraint import Node, Vocabulary, spelt
-from nextword.poetry.english import BEHIND, EnglishAutomaton, State, Turn, Way, plain
+from nextword.poetry.english import BEHIND, EnglishAutomaton, State, Turn, spellings
 from nextword.poetry.english_line import Stands
 from nextword.poetry.lexicon import Node as Letters
 from nextword.tokenizers import Tokenizer
@@ -145,18 +145,17 @@ class EnglishVocabulary(Vocabulary[State]):
             self._leads[key] = Leads(*found.T.copy())
         return self._leads[key]
 
-    def _spans(self, tree: Node, node: Letters):
-        lexicon = self.english.lexicon
-        children = lexicon.children(node)
-        for id, part in tree.parts:
-            if "'" in children and APOSTROPHE.startswith(part):
-                yield id, *children["'"][:2]
-        for character, child in tree.children.items():
-            letters = children.get(plain(character, first=node.depth == 0))
-            if letters:
-                high = letters.low + lexicon.is_word(letters) if self.english.whole else letters.high
-                yield from ((id, letters.low, high) for id in child.ids)
-                yield from self._spans(child, letters)
+    def _spans(self, tree: Node, node: Letters) -> Iterator[tuple[int, int, int]]:
+        """Of each token of a tree: its id, and the words that it leads to from there."""
+        for letter, after in self.english.lexicon.children(node).items():
+            if letter == "'":
+                yield from ((id, after.low, after.high) for id, part in tree.parts if APOSTROPHE.startswith(part))
+            for character in spellings(letter, first=node.depth == 0):
+                child = tree.children.get(character)
+                if child:
+                    high = after.low + self.english.lexicon.is_word(after) if self.english.whole else after.high
+                    yield from ((id, after.low, high) for id in child.ids)
+                    yield from self._spans(child, after)
 
     def _shelf(self, context: int) -> Shelf:
         if context not in self._shelves:

@@ -19,6 +19,8 @@ from nextword.generator import TextGenerator
 from nextword.models import build_model, model_config
 from nextword.poetry.constraint import VerseConstraint, Vocabulary
 from nextword.poetry.english import EnglishAutomaton
+from nextword.poetry.english_tokens import EnglishVocabulary
+from nextword.poetry.kept import acrostic, draft
 from nextword.poetry.lexicon import Lexicon, spelt, words_of, writable
 from nextword.poetry.writer import Wish, write_poems
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
@@ -88,6 +90,7 @@ def test_every_way_ends_in_form(name: str, size: int, feminine: bool, seed: int)
 
 
 CONFIGS = {
+    "byte": TokenizerConfig(type="byte"),
     "char": TokenizerConfig(type="char"),
     "bpe": TokenizerConfig(type="bpe", vocab_size=600),
     "unigram": TokenizerConfig(type="unigram", vocab_size=600),
@@ -103,7 +106,7 @@ def trained(name: str) -> Tokenizer:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_uniform_draws_are_poems_in_form(name: str) -> None:
     tokenizer, form = trained(name), find_form("limerick")
-    vocabulary = Vocabulary(EnglishAutomaton(form, *writable(tokenizer)), tokenizer)
+    vocabulary = EnglishVocabulary(EnglishAutomaton(form, *writable(tokenizer)), tokenizer)
     rng = random.Random(1)
     for _ in range(3):
         row, ids = VerseConstraint(vocabulary), []
@@ -112,6 +115,35 @@ def test_uniform_draws_are_poems_in_form(name: str) -> None:
             row.accept(ids[-1])
         text = tokenizer.decode(ids[:-1])
         assert check(split_lines(text), form).faults == (), text
+
+
+ASKED = {
+    "nothing": {},
+    "letters": acrostic("SEA"),
+    "words": draft("[it was the] whale\n[I] saw at [sea]\nand [the man] is")[1],
+}
+
+
+@settings(max_examples=24, deadline=None)
+@given(
+    tokens=st.sampled_from([*CONFIGS]),
+    name=st.sampled_from(["limerick", "sonnet", "8,6:iambic abab cdcd", "6:free aa"]),
+    asked=st.sampled_from([*ASKED]),
+    seed=st.integers(0, 2**32),
+)
+def test_what_is_looked_up_is_what_would_be_found_by_trying(tokens: str, name: str, asked: str, seed: int) -> None:
+    tokenizer, rng = trained(tokens), random.Random(seed)
+    try:
+        automaton = EnglishAutomaton(find_form(name), *writable(tokenizer), kept=ASKED[asked])
+    except UsageError:
+        return
+    row, tried = VerseConstraint(EnglishVocabulary(automaton, tokenizer)), Vocabulary(automaton, tokenizer)
+    for _ in range(40):
+        mask = row.mask(1)
+        assert mask.equal(tried.mask(row.state, row.context, row.begun)), row.state
+        row.accept(rng.choice(mask.nonzero().flatten().tolist()))
+        if row.vocabulary.automaton.finished(row.state):
+            break
 
 
 def test_only_words_of_a_text_are_written() -> None:
