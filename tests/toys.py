@@ -96,11 +96,17 @@ class Recital(Bigram):
 
 
 def write_tokens(
-    folder: Path, examples: Sequence[tuple[list[int], list[int]]], tokenizer: Vocabulary, shard_tokens: int = 2**20
+    folder: Path,
+    examples: Sequence[tuple[list[int], list[int]]],
+    tokenizer: Vocabulary,
+    shard_tokens: int = 2**20,
+    goes_on: Sequence[bool] = (),
 ) -> TokenFiles:
-    """Token files of (prompt ids, target ids); each target id stands for one byte."""
+    """Token files of (prompt ids, target ids), some of which go on; each target id stands for one byte."""
     writer = TokenWriter(folder, tokenizer, shard_tokens)
-    for prompt, target in examples:
+    for number, (prompt, target) in enumerate(examples):
+        if goes_on and goes_on[number]:
+            writer.go_on()
         writer.prompt(prompt)
         writer.target(target, num_bytes=len(target))
         writer.end()

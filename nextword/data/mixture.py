@@ -125,6 +125,11 @@ class Mixture:
         for files in self.files.values():
             yield from files.examples()
 
+    def threads(self) -> Iterator[Ids]:
+        """The threads of the first, then those of the second, and so on."""
+        for files in self.files.values():
+            yield from files.threads()
+
 
 class Schedule:
     """Which of N corpora each draw takes: by the k-th point of a golden-ratio sequence in [0, 1), cut into shares.

@@ -3,7 +3,8 @@
 A source is closed by <eos>, an answer begins after the boundary token and ends with <eos>. An epoch is shuffled, and
 examples of like length stand together; the order is a pure function of (files, settings, position), as in `batches`.
 
-Of a source longer than `context` the end is cut off. A longer answer is cut into parts that follow each other, each
+Of a source longer than `context` the end is cut off; where an answer goes on from others, the first of what was said
+before is left out. A longer answer is cut into parts that follow each other, each
 after the whole source, so that every token that carries loss is predicted exactly once an epoch.
 
 Knows nothing of models, losses or processes. Shapes: B rows, S tokens of a source, T tokens of an answer.
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from nextword.data.batches import Batch, PlannedBatches, fit
+from nextword.data.pieces import with_history
 from nextword.data.token_files import Ids, TokenFiles
 from nextword.tokenizers import IGNORE
 
@@ -63,7 +65,7 @@ def pairs_in_order(files: TokenFiles, tokens: int, context: int) -> Iterator[Bat
 
 def _pairs(files: TokenFiles, context: int) -> Ids:
     """(pairs, 4) where each source begins in the stream, its tokens, where its answer begins, the tokens of that."""
-    start, length, prompt = files.spans().T
+    start, length, prompt = with_history(files.spans(), context - 1).T
     source = np.minimum(prompt, context - 1)  # <eos> closes it
     whole = np.column_stack([start, source, start + prompt, length - prompt])
     long = whole[:, 3] > context

@@ -3,12 +3,16 @@
 A folder holds, for shard 00000 and so on,
 
     tokens-00000.npy      (n,) ids, uint16 where the vocabulary fits, else uint32
-    examples-00000.npy    (m, 2) int64: start of each example in this shard, number of its prompt tokens
+    examples-00000.npy    (m, 3) int64: start of each example in this shard, number of its prompt tokens, goes on or not
     index.json            format version, tokenizer, counts, sources, sizes and SHA-256 of the shards
 
 An example is its prompt, its target and `<eos>`. The prompt carries no loss; target and `<eos>` do. An example
 may run over the end of a shard: the next shard then lists it first, with a negative start, so that every shard
 can be read alone. The corpus is one stream of tokens 0, 1, 2, ... opened by an implicit `<eos>` at position -1.
+
+An example that *goes on* (1, else 0) is given all of the example before it, which may itself go on: so a conversation
+stands there once, though each of its replies is given all that was said before. Such examples together are a *thread*.
+Version 1 of the format, which is read as well, has no third column: nothing goes on there.
 
 Knows nothing of text, tokenization or batches.
 """
@@ -19,6 +23,7 @@ import hashlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +64,9 @@ class TokenFiles:
         for number, shard in enumerate(index.shards):
             tokens, examples = shard_paths(folder, number)
             self._tokens.append(_map(tokens, shard.tokens_size, (shard.tokens,)))
-            self._examples.append(_map(examples, shard.examples_size, (shard.examples, 2)))
+            columns = 2 if index.version == 1 else 3
+            rows = _map(examples, shard.examples_size, (shard.examples, columns))
+            self._examples.append(rows if columns == 3 else np.pad(rows, ((0, 0), (0, 1))))
 
     @classmethod
     def open(cls, folder: Path | str, tokenizer: Vocabulary | None = None) -> TokenFiles:
@@ -138,12 +145,14 @@ class TokenFiles:
             rows = rows[low : bisect_left(rows[:, 0], last)]
             steps = np.zeros(last - first + 1, dtype=np.int64)
             np.add.at(steps, rows[:, 0].clip(first, last) - first, 1)
-            np.add.at(steps, rows.sum(axis=1).clip(first, last) - first, -1)
+            np.add.at(steps, rows[:, :2].sum(axis=1).clip(first, last) - first, -1)
             mask[at : at + last - first] = steps.cumsum()[:-1] == 0
         return mask
 
     def examples(self) -> Iterator[tuple[Ids, int]]:
-        """Each example in order: its ids with the closing <eos>, and the number of prompt tokens it opens with."""
+        """Each example in order: its ids with the closing <eos>, and the number of prompt tokens it opens with.
+
+        Of one that goes on these are its own alone."""
         starts = (
             (first + int(row[0]), int(row[1]))
             for first, rows in zip([0, *self._ends], self._examples, strict=False)
@@ -156,14 +165,22 @@ class TokenFiles:
             stop = self.len_tokens if current is None else current[0]
             yield self.window(start, stop - start), prompt
 
+    def threads(self) -> Iterator[Ids]:
+        """The ids of each example that does not go on, with all those that go on from it, in order."""
+        spans = self.spans()
+        begins = spans[spans[:, 3] == 0, 0].tolist()
+        for start, stop in pairwise([*begins, self.len_tokens]):
+            yield self.window(start, stop - start)
+
     def spans(self) -> Ids:
-        """(examples, 3) where each example begins, its tokens with the closing <eos>, and how many are its prompt's."""
+        """(examples, 4) where each example begins, its tokens with the closing <eos>, how many are its prompt's, and
+        whether it goes on."""
         begun = [
-            rows[rows[:, 0] >= 0] + [first, 0] for first, rows in zip([0, *self._ends], self._examples, strict=False)
+            rows[rows[:, 0] >= 0] + [first, 0, 0] for first, rows in zip([0, *self._ends], self._examples, strict=False)
         ]
-        rows = np.concatenate([np.empty((0, 2), dtype=np.int64), *begun])
+        rows = np.concatenate([np.empty((0, 3), dtype=np.int64), *begun])
         lengths = np.diff(rows[:, 0], append=self.len_tokens)
-        return np.column_stack([rows[:, 0], lengths, rows[:, 1]])
+        return np.column_stack([rows[:, 0], lengths, rows[:, 1:]])
 
     @property
     def has_prompts(self) -> bool:
@@ -204,8 +221,9 @@ class TokenFiles:
 class TokenWriter:
     """Writes token files into a new folder, in bounded memory.
 
-    For each example: `prompt(ids)` and `target(ids, num_bytes)`, each any number of times, then `end()`. Nothing
-    can be opened before `finish` has written the index. To be atomic, write within `files.replacing_folder`.
+    For each example: `go_on()` if it does, `prompt(ids)` and `target(ids, num_bytes)`, each any number of times, then
+    `end()`. Nothing can be opened before `finish` has written the index. To be atomic, write within
+    `files.replacing_folder`.
     """
 
     def __init__(self, folder: Path, tokenizer: Vocabulary, shard_tokens: int = SHARD_TOKENS) -> None:
@@ -224,11 +242,12 @@ class TokenWriter:
         self._shards: list[Shard] = []
         self._open: tuple[_GrowingArray, _GrowingArray] | None = None  # the shard being written
         self._waiting = array("q")  # ids not written yet
-        self._rows = array("q")  # (start in the stream, prompt tokens) of examples not written yet, flat
-        self._last_row = (0, 0)  # the example written last, which may run on into the next shard
+        self._rows = array("q")  # (start in the stream, prompt tokens, goes on) of examples not written yet, flat
+        self._last_row = [0, 0, 0]  # the example written last, which may run on into the next shard
         self._written = 0
         self._start = 0  # of the example at hand
         self._prompt = 0
+        self._goes_on = False
         self._in_target = False
         self._examples = self._prompt_tokens = self._target_bytes = self._unknown = 0
 
@@ -236,6 +255,11 @@ class TokenWriter:
     def len_tokens(self) -> int:
         """Tokens taken so far."""
         return self._written + len(self._waiting)
+
+    def go_on(self) -> None:
+        """The example at hand is given all of the one before it; before anything of it."""
+        assert self._examples and not (self._prompt or self._in_target), "an example goes on from another one"
+        self._goes_on = True
 
     def prompt(self, ids: Sequence[int]) -> None:
         """Tokens of the example at hand that carry no loss; before any of its target."""
@@ -256,7 +280,7 @@ class TokenWriter:
         self._begin_target()
         self._waiting.append(self.tokenizer.eos_id)
         self._examples += 1
-        self._start, self._prompt, self._in_target = self.len_tokens, 0, False
+        self._start, self._prompt, self._goes_on, self._in_target = self.len_tokens, 0, False, False
 
     def finish(self, sources: Sequence[Source] = (), settings: dict[str, Any] | None = None) -> None:
         """Write what is left, and the index."""
@@ -284,12 +308,12 @@ class TokenWriter:
         """The prompt is over: now, and not before, the example's row is known."""
         if not self._in_target:
             self._in_target = True
-            self._rows.extend((self._start, self._prompt))
+            self._rows.extend((self._start, self._prompt, self._goes_on))
             self._prompt_tokens += self._prompt
 
     def _flush(self) -> None:
         ids = np.array(self._waiting, dtype=np.int64)
-        rows = np.array(self._rows, dtype=np.int64).reshape(-1, 2)
+        rows = np.array(self._rows, dtype=np.int64).reshape(-1, 3)
         self._waiting, self._rows = array("q"), array("q")
         if ids.size and not 0 <= ids.min() <= ids.max() < self.tokenizer.vocab_size:
             raise AssertionError(f"the tokenizer gave an id outside 0 .. {self.tokenizer.vocab_size - 1}")
@@ -309,11 +333,11 @@ class TokenWriter:
             if not rows.size or rows[0, 0] > self._written:  # the shard begins inside an example
                 rows = np.concatenate([np.array([self._last_row]), rows])
             tokens, examples = shard_paths(self.folder, len(self._shards))
-            self._open = _GrowingArray(tokens, self.dtype), _GrowingArray(examples, np.int64, (2,))
+            self._open = _GrowingArray(tokens, self.dtype), _GrowingArray(examples, np.int64, (3,))
         self._open[0].append(ids)
-        self._open[1].append(rows - [base, 0])
+        self._open[1].append(rows - [base, 0, 0])
         if rows.size:
-            self._last_row = (int(rows[-1, 0]), int(rows[-1, 1]))
+            self._last_row = rows[-1].tolist()
         self._written += len(ids)
         if self._written % self.shard_tokens == 0:
             self._close_shard()

@@ -13,7 +13,8 @@ from nextword.errors import RunError, UsageError
 from nextword.files import sha256
 
 FORMAT = "nextword tokens"
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)
 INDEX = "index.json"
 AGAIN = "Prepare the data again: nextword data prepare DATA --out FOLDER"
 
@@ -112,9 +113,9 @@ def read_index(folder: Path) -> Index:
         raise RunError(f"{path} is damaged: {error}", hint=AGAIN) from None
     if values.get("format") != FORMAT:
         raise RunError(f"{path} is not an index of token files", hint=AGAIN)
-    if values.get("version") != VERSION:
+    if values.get("version") not in READABLE:
         raise RunError(
-            f"{path} is of version {json.dumps(values.get('version'))}, this nextword reads {VERSION}",
+            f"{path} is of version {json.dumps(values.get('version'))}, this nextword reads {READABLE[0]} to {VERSION}",
             hint=AGAIN,
         )
     try:

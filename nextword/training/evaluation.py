@@ -21,6 +21,7 @@ from nextword.data.batches import Batch, stream_in_order, windows_in_order
 from nextword.data.examples import examples_in_order
 from nextword.data.mixture import Mixture
 from nextword.data.pairs import pairs_in_order
+from nextword.data.pieces import with_history
 from nextword.data.token_files import TokenFiles
 from nextword.loss import next_token_loss
 from nextword.models.base import LanguageModel, State
@@ -115,15 +116,16 @@ def evaluate(
     if model.encodes:
         batches = pairs_in_order(files, _EXAMPLE_TOKENS, window)
         how = "each answer given its source"
-        spans = files.spans()
-        if max(spans[:, 2]) >= window or max(spans[:, 1] - spans[:, 2]) > window:
-            how += f"; of longer sources the first {window - 1} tokens, longer answers in parts of {window}"
+        _, lengths, prompts = with_history(files.spans(), files.len_tokens).T
+        if max(prompts) >= window or max(lengths - prompts) > window:
+            how += f"; of longer sources {window - 1} tokens, longer answers in parts of {window}"
     elif files.has_prompts if apart is None else apart:
         batches = examples_in_order(files, _EXAMPLE_TOKENS, window)
         if model.max_seq_len is None:
             batches = chain.from_iterable(map(_columns, batches))
-        how = "each example by itself"
-        if max(files.spans()[:, 1]) > window:
+        spans = files.spans()
+        how = "each reply given all before it" if spans[:, 3].any() else "each example by itself"
+        if max(with_history(spans, files.len_tokens)[:, 1]) > window:
             how += f"; those of more than {window} tokens in windows, stride {max(1, window // 2)}"
     elif model.max_seq_len is None:
         batches = stream_in_order(files, batch_size, _CARRIED_CONTEXT)

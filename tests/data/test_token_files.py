@@ -74,7 +74,7 @@ def test_the_smallest_type_that_holds_the_vocabulary(tmp_path):
 def test_the_tokens_are_plain_npy_that_anyone_can_read(files):
     assert np.load(files.folder / "tokens-00000.npy").tolist() == [5, 6, 7, 8]
     # The first example runs on into the second shard, which lists it with a negative start.
-    assert np.load(files.folder / "examples-00001.npy").tolist() == [[-4, 2], [2, 0]]
+    assert np.load(files.folder / "examples-00001.npy").tolist() == [[-4, 2, 0], [2, 0, 0]]
 
 
 def test_an_empty_corpus_opens(tmp_path):
@@ -106,7 +106,7 @@ def test_a_folder_without_index_is_refused(tmp_path):
         (lambda text: text[: len(text) // 2], "damaged"),
         (lambda text: "[1, 2]", "damaged"),
         (lambda text: "{}", "not an index of token files"),
-        (lambda text: text.replace('"version": 1', '"version": 99'), "of version 99, this nextword reads 1"),
+        (lambda text: text.replace('"version": 2', '"version": 99'), "of version 99, this nextword reads 1 to 2"),
         (lambda text: text.replace('"tokens": 12', '"tokens": 13'), "do not add up"),
         (lambda text: text.replace('"tokens": 12', '"tokens": "12"'), "counts.tokens: expected an integer"),
     ],

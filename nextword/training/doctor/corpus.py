@@ -128,7 +128,7 @@ def look_at(splits: Mapping[str, TokenFiles], tokenizer: Tokenizer, thorough: bo
 
 def _documents(files: TokenFiles, limit: int | None) -> Iterator[tuple[int, int]]:
     """A key of each document's tokens, and their number."""
-    for number, (ids, _) in enumerate(files.examples()):
+    for number, ids in enumerate(files.threads()):
         if number == limit:
             return
         yield xxh3_64_intdigest(ids.tobytes()), len(ids)
@@ -136,7 +136,7 @@ def _documents(files: TokenFiles, limit: int | None) -> Iterator[tuple[int, int]
 
 def _near_repeated(files: TokenFiles, tokenizer: Tokenizer) -> float:
     index, keys, near, seen = NearDuplicates(), set[int](), 0, 0
-    for ids, _ in files.examples():
+    for ids in files.threads():
         if seen == NEAR_DOCUMENTS:
             break
         seen += 1

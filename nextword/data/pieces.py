@@ -1,0 +1,112 @@
+"""Examples in pieces that fit into rows: which parts of the stream are read together, and where in them falls the loss.
+
+A piece is (start in the stream, tokens, how many of the first carry no loss, whether it goes on from the piece before).
+Pieces that go on from one another are a *unit*, which is read at one go; no unit is longer than a row. In all units
+together every token that carries loss is predicted exactly once.
+
+A thread that fits is one unit. Of a longer one, what does not fit begins anew, with some of what it goes on from: read
+again, without loss. Knows nothing of batches or rows.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nextword.data.token_files import Ids, TokenFiles
+
+Piece = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Units:
+    """The pieces of a corpus, those of a unit behind each other."""
+
+    pieces: Ids
+    """(pieces, 4)."""
+    borders: Ids
+    """(units + 1,) where each unit begins in `pieces`, and where the last one ends."""
+    lengths: Ids
+    """(units,) tokens of each."""
+
+    @classmethod
+    def of(cls, files: TokenFiles, context: int, overlap: bool) -> Units:
+        """Units of at most `context` tokens, those first that need not be cut.
+
+        `overlap`: a target has as much before it as there is room for, if need be at the cost of reading that once for
+        each; else at least half a context, as far as there is so much.
+        """
+        spans = files.spans()
+        first = np.flatnonzero(spans[:, 3] == 0)
+        ends = np.append(first[1:], len(spans))
+        tokens = np.append(spans[first[1:], 0], files.len_tokens) - spans[first, 0]
+        long = tokens > context
+        fitting = spans[np.repeat(~long, ends - first)]
+        cut = [
+            piece
+            for begin, end in zip(first[long].tolist(), ends[long].tolist(), strict=True)
+            for piece in _cut_thread(spans[begin:end].tolist(), context, overlap)
+        ]
+        pieces = np.concatenate([fitting, np.array(cut, dtype=np.int64).reshape(-1, 4)])
+        begins = np.flatnonzero(pieces[:, 3] == 0)
+        lengths = np.add.reduceat(pieces[:, 1], begins) if len(begins) else np.empty(0, dtype=np.int64)
+        return cls(pieces, np.append(begins, len(pieces)), lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def pieces_of(self, units: Iterable[int]) -> list[Piece]:
+        """The pieces of some units, in order."""
+        return [piece for unit in units for piece in self.pieces[self.borders[unit] : self.borders[unit + 1]].tolist()]
+
+
+def with_history(spans: Ids, room: int) -> Ids:
+    """(examples, 3) the spans of `TokenFiles` as if none went on: where an example begins together with what it goes on
+    from, its tokens, and how many of them are its prompt's; of that as many whole examples as `room` tokens can hold.
+    """
+    starts, numbers, targets = spans[:, 0], np.arange(len(spans)), spans[:, 0] + spans[:, 2]
+    thread = np.maximum.accumulate(np.where(spans[:, 3] == 0, numbers, 0))
+    fits = np.searchsorted(starts, targets - room)
+    begins = starts[np.minimum(np.maximum(thread, fits), numbers)]
+    return np.column_stack([begins, starts + spans[:, 1] - begins, targets - begins])
+
+
+def _cut_thread(spans: Sequence[Piece], context: int, overlap: bool) -> Iterator[Piece]:
+    """The pieces of a thread that is longer than `context`."""
+    begins = [start for start, *_ in spans]
+    first = begins[0]
+    reach = first + context  # of the unit at hand: how far its row has room
+    for number, (start, length, prompt, goes_on) in enumerate(spans):
+        target, stop = start + prompt, start + length
+        fits = bisect_left(begins, max(target - context // 2, stop - context), hi=number)
+        again = begins[fits]
+        if stop <= reach:
+            yield start, length, prompt, goes_on
+        elif overlap or stop - again > context:
+            yield from _cut(first, stop - first, target - first, context, overlap)
+            reach = reach if overlap else 0
+        else:
+            yield again, stop - again, target - again, 0
+            reach = again + context
+
+
+def _cut(start: int, length: int, prompt: int, context: int, overlap: bool) -> Iterator[Piece]:
+    """Pieces of one long example. Plain text to train on is cut into equal parts.
+
+    Otherwise windows move by half a context, so that a target has at least so much before it; of a prompt that is
+    too long, the end is read.
+    """
+    if not (prompt or overlap):
+        parts = -(-length // context)
+        for i in range(parts):
+            begin, end = i * length // parts, (i + 1) * length // parts
+            yield start + begin, end - begin, 0, 0
+        return
+    half = max(1, context // 2)
+    scored, stop = prompt, min(length, max(context, prompt + half))
+    while scored < length:
+        yield start + stop - context, context, scored - (stop - context), 0
+        scored, stop = stop, min(length, stop + half)
