@@ -51,6 +51,8 @@ class LossTerms:
     unlikelihood: float = 0.0
     """Weight of -ln(1 - P(token)) of the tokens of a text that are to come no more where another is wanted (Welleck et
     al. 2020); of rows that hold whole examples."""
+    end: int = -1
+    """The token that ends a text, where several stand in one document: unlikelihood is of each by itself."""
 
     def token_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """`logits` (N, V), `targets` (N,) without IGNORE -> (N,) losses in nats, float32."""
@@ -131,7 +133,8 @@ def next_token_loss(
         assert repeated is not None
         loss = loss + terms.coverage * repeated[kept].sum()
     if terms.unlikelihood:
-        loss = loss + terms.unlikelihood * _unlikelihoods(model.output, features, wanted, starts)
+        against = said_before(wanted, starts, terms.end)
+        loss = loss + terms.unlikelihood * _unlikelihoods(model.output, features, wanted, against)
     if terms.r_drop:
         loss = (loss + terms.r_drop * _disagreements(model.output, *features.chunk(2))) / 2
         state = state and state.select(torch.arange(B, device=inputs.device))
@@ -160,15 +163,17 @@ def _disagreements(output: nn.Linear | OverLinear, first: Tensor, second: Tensor
     return _summed(of, _rows(output), first, second)
 
 
-def said_before(wanted: Tensor, starts: Tensor | None) -> Tensor:
+def said_before(wanted: Tensor, starts: Tensor | None, end: int = -1) -> Tensor:
     """(B, T) targets -> (B, T, T) bool: whether the i-th target may be held against its repetition at place t.
 
-    That is the first of its kind in its document, stands before t, and is not what t wants.
+    That is the first of its kind in its text, stands before t, and is not what t wants. A text goes from where a
+    document starts, or behind the `end` of the one before, to its end.
     """
     T = wanted.size(1)
-    document = torch.zeros_like(wanted) if starts is None else starts.long().cumsum(1)
+    ends = (wanted == end).long()
+    text = ends.cumsum(1) - ends + (0 if starts is None else starts.long().cumsum(1))
     learned = wanted != IGNORE
-    together = (document[:, :, None] == document[:, None]) & learned[:, :, None] & learned[:, None]
+    together = (text[:, :, None] == text[:, None]) & learned[:, :, None] & learned[:, None]
     together &= torch.ones(T, T, dtype=torch.bool, device=wanted.device).tril(-1)  # [t, i]: i stands before t
     same = wanted[:, :, None] == wanted[:, None]
     first = ~(together & same).any(2)  # (B, T)
@@ -176,12 +181,12 @@ def said_before(wanted: Tensor, starts: Tensor | None) -> Tensor:
 
 
 def _unlikelihoods(
-    output: nn.Linear | OverLinear | Pointer, features: Tensor, wanted: Tensor, starts: Tensor | None
+    output: nn.Linear | OverLinear | Pointer, features: Tensor, wanted: Tensor, against: Tensor
 ) -> Tensor:
     """The sum of -ln(1 - P) of all that was said before, at each of the N places where `wanted` (B, T) is learned;
     features (N, C)."""
     rows, places = (wanted != IGNORE).nonzero(as_tuple=True)  # (N,) each
-    against, candidates = said_before(wanted, starts), wanted.clamp(min=0)
+    candidates = wanted.clamp(min=0)
 
     def of(chunk: Tensor, rows: Tensor, places: Tensor) -> Tensor:
         logits = chunk if isinstance(output, Pointer) else output(chunk)

@@ -131,9 +131,13 @@ class TextScore:
 
 
 def score_text(
-    model: LanguageModel, tokenizer: Tokenizer, text: str, include_eos: bool = False, prompt: str = ""
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    text: str,
+    include_eos: bool = False,
+    prompt: str | Sequence[int] = "",
 ) -> TextScore:
-    """Score `text` given `prompt`; with `include_eos`, also that it ends there.
+    """Score `text` given `prompt`, a text or its ids without the boundary token; with `include_eos`, also that it ends.
 
     A text longer than the model's context is read in overlapping windows, each from a fresh start, with a stride of
     half the context; only tokens not yet scored count. A recurrent model carries its state instead. Memory does not
@@ -142,7 +146,9 @@ def score_text(
     Raises UsageError for a text without a token (empty, or white space alone for a word tokenizer), RunError if the
     model's logits are not numbers.
     """
-    boundary, read, ids = boundary_id(tokenizer), tokenizer.source.encode(prompt), tokenizer.encode(text)
+    boundary, ids = boundary_id(tokenizer), tokenizer.encode(text)
+    read = tokenizer.source.encode(prompt) if isinstance(prompt, str) else list(prompt)
+    prompt = prompt if isinstance(prompt, str) else tokenizer.source.decode(prompt)
     source = None
     if model.encodes:
         source, read = torch.tensor([[*read, tokenizer.eos_id]], device=model.device), []

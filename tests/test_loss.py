@@ -160,6 +160,9 @@ def test_r_drop_is_the_papers_loss_of_two_readings_halved(name, monkeypatch):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+END = 2  # a token that parts the replies of a conversation
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_unlikelihood_is_the_papers_of_what_was_said_before(name, monkeypatch):
     """Equation 6 of Welleck et al. 2020, place by place, and its gradient; logits in chunks or whole."""
@@ -168,6 +171,7 @@ def test_unlikelihood_is_the_papers_of_what_was_said_before(name, monkeypatch):
     model.output.weight.data *= 20
     inputs, targets = torch.randint(0, V, (2, 3, 9))
     targets[0, :3] = IGNORE  # a prompt
+    targets[2, 3:5] = torch.tensor([END, 5])
     starts = torch.zeros(3, 9, dtype=torch.bool)
     starts[:, 0] = starts[1, 4] = True
     logits, _ = model(inputs, starts=starts)
@@ -182,9 +186,9 @@ def test_unlikelihood_is_the_papers_of_what_was_said_before(name, monkeypatch):
                 continue
             for token in said - {wanted}:
                 expected = expected - (1 - probs[row, place, token]).log()
-            said.add(wanted)
+            said = set() if wanted == END else said | {wanted}
     plain, _ = next_token_loss(model, inputs, targets, starts=starts)
-    loss, _ = next_token_loss(model, inputs, targets, terms=LossTerms(unlikelihood=0.5), starts=starts)
+    loss, _ = next_token_loss(model, inputs, targets, terms=LossTerms(unlikelihood=0.5, end=END), starts=starts)
     assert expected > 1
     torch.testing.assert_close(loss, plain + 0.5 * expected)
     weights = list(model.parameters())

@@ -11,6 +11,9 @@ from nextword.generator import Generation, Job, TextGenerator
 from nextword.metrics.overlap import chrf
 from nextword.scoring import boundary_id
 
+Prompt = str | Sequence[int]
+"""A text; or ids, the boundary token before them or not."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -29,9 +32,9 @@ class Answer:
 
 def answers(
     generator: TextGenerator,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     settings: Mapping[str, Any] | Callable[[int], Mapping[str, Any]],
-    told: Callable[[str], object] = lambda said: None,
+    told: Callable[[Any], object] = lambda prompt: None,
 ) -> list[Answer]:
     """The answer to each prompt, in order; `settings` of GenerationConfig are those of all, or of the i-th.
 
@@ -59,13 +62,17 @@ def answers(
         raise
 
 
-def fitted(generator: TextGenerator, prompt: str) -> tuple[list[int], int]:
+def fitted(generator: TextGenerator, prompt: Prompt) -> tuple[list[int], int]:
     """(ids of the prompt from the boundary on, how many tokens of it were cut off).
 
     As in training: a source loses its end, a prompt its beginning, and half of the context is left to the answer.
     """
     tokenizer, model = generator.tokenizer, generator.model
-    ids = tokenizer.source.encode(generator.as_prompt(prompt))
+    boundary = boundary_id(tokenizer)
+    if isinstance(prompt, str):
+        ids = tokenizer.source.encode(generator.as_prompt(prompt))
+    else:
+        ids = list(prompt[prompt[:1] == [boundary] :])
     limit = model.max_seq_len
     if limit is not None and model.encodes:
         kept = ids[: limit - 1]
@@ -73,7 +80,7 @@ def fitted(generator: TextGenerator, prompt: str) -> tuple[list[int], int]:
         kept = ids[len(ids) - limit // 2 :]
     else:
         kept = ids
-    return [boundary_id(tokenizer), *kept], len(ids) - len(kept)
+    return [boundary, *kept], len(ids) - len(kept)
 
 
 def in_portions(prompts: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from nextword.applied.answers import answers, fitted
+from nextword.applied.answers import Prompt, answers, fitted
 from nextword.decoding.config import SAMPLING
 from nextword.generator import TextGenerator
+from nextword.generator.chat import with_ends
 from nextword.metrics.learned import Metric
 from nextword.metrics.score import Rows, Score
 from nextword.scoring import score_text
 from nextword.tasks.base import Item, Task
 from nextword.tasks.lengths import mark
+from nextword.tokenizers.chat import ChatTokenizer
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,19 @@ def judge(
     task: Task,
     items: Sequence[Item],
     settings: Mapping[str, Any],
-    told: Callable[[str], object] = lambda said: None,
+    told: Callable[[Any], object] = lambda prompt: None,
     tokenized: bool = False,
+    chat: ChatTokenizer | None = None,
 ) -> Judged:
-    """Answer a test set and measure the answers. `settings` of GenerationConfig go before those of the run."""
+    """Answer a test set and measure the answers. `settings` of GenerationConfig go before those of the run.
+
+    `chat` writes what was said before a reply.
+    """
     started = time.monotonic()
-    found = answers(generator, [item.prompt for item in items], {"seed": 0, **settings}, told)
+    prompts: list[Prompt] = [chat.prompt(item.before) if chat else item.prompt for item in items]
+    if chat:
+        settings = with_ends(generator, chat, settings)
+    found = answers(generator, prompts, {"seed": 0, **settings}, told)
     seconds = time.monotonic() - started
     outputs = [answer.text for answer in found]
     baselines = {name: task.scores(texts, items, tokenized) for name, texts in task.baselines(items).items()}
@@ -127,15 +136,14 @@ def unusual(generator: TextGenerator, settings: Mapping[str, Any]) -> str:
 
 
 def bits_per_byte(
-    generator: TextGenerator, pairs: Sequence[tuple[str, str]], told: Callable[[str], object] = lambda said: None
+    generator: TextGenerator, pairs: Iterable[tuple[Prompt, str]], told: Callable[[str], object] = lambda said: None
 ) -> Score:
     """-log2 P(text | prompt) / bytes of all (prompt, text) together, each read by itself and with its end: a figure
     that runs of different tokenizers can be compared by."""
     rows = []
     for prompt, text in pairs:
         ids, _ = fitted(generator, prompt)
-        read = generator.tokenizer.decode(ids[1:])
-        score = score_text(generator.model, generator.tokenizer, text, True, read)
+        score = score_text(generator.model, generator.tokenizer, text, True, ids[1:])
         rows.append((-score.log_prob, score.num_bytes))
         told(text)
     values = np.array(rows, np.float64)

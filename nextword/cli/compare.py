@@ -113,11 +113,22 @@ def _scores(run: Run, pairs: list[tuple[str, str]], test: list[Item], settings: 
     from nextword.generator import TextGenerator
     from nextword.tasks.registry import task_of
 
+    asked = _spoken(run, test) if any(item.before for item in test) else pairs
     with counting(f"{run.folder} reads", len(pairs)) as advance:
-        found = [bits_per_byte(TextGenerator.of(run), pairs, lambda said: advance(""))]
+        found = [bits_per_byte(TextGenerator.of(run), asked, lambda said: advance(""))]
     if task := task_of(run.config):
         found += answer(run, task, test, settings, f"{run.folder} answers").scores
     return found
+
+
+def _spoken(run: Run, test: list[Item]) -> list[tuple[list[int], str]]:
+    """The (prompt, text) pairs of conversations, as the chat template of a run has them."""
+    from nextword.tokenizers.chat import ChatTokenizer
+
+    chat = ChatTokenizer.load(run.folder, run.tokenizer)
+    return [
+        (chat.prompt(item.before), chat.reply(item.before, reference)) for item in test for reference in item.references
+    ]
 
 
 def _print(found: list[Difference], a: Path, b: Path, number: int, samples: int) -> None:

@@ -88,8 +88,6 @@ def evaluate(
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value}
     recorded, task = loaded.config.get("data", {}), task_of(loaded.config)
-    if recorded.get("conversations"):  # prompts of the task are written otherwise than by a chat template
-        task = None
     if task is None:
         if out or set_ or bertscore or comet:
             raise UsageError(
@@ -104,7 +102,7 @@ def evaluate(
         read = reading_as(task, recorded, given, data)
         test = list(items(task, data, read))  # a mistake in the data shows before any work
         task = judged_also(task, _learned(task, bertscore, comet, device))
-        result, figures = _predict(loaded, [Rows(task, data, read)], read)
+        result, figures = _predict(loaded, data if read.conversations else [Rows(task, data, read)], read)
         judged = _beside_its_lengths(loaded, task, test, settings, answer(loaded, task, test, settings))
         figures |= judged.to_dict()
         if out:
@@ -155,7 +153,7 @@ def _predict(loaded: Run, sources: Sequence[Source], read: ReadConfig) -> tuple[
             loaded.tokenizer,
             read=read,
             split=SplitConfig(valid=0.0),
-            chat=ChatTokenizer.load(loaded.folder, loaded.tokenizer) if read.conversations else None,
+            template=ChatTokenizer.load(loaded.folder, loaded.tokenizer).template if read.conversations else "",
             progress=progress,
         )
         files = splits["train"]
@@ -175,11 +173,14 @@ def answer(loaded: Run, task: Task, test: list[Item], settings: dict[str, Any], 
     from nextword.applied.evaluation import judge
     from nextword.cli.console import counting
     from nextword.generator import TextGenerator
+    from nextword.tokenizers.chat import ChatTokenizer
 
+    talks = any(item.before for item in test)
+    chat = ChatTokenizer.load(loaded.folder, loaded.tokenizer) if talks else None
     tokenized = bool(loaded.config["task"].get("tokenized"))
     generator = TextGenerator.of(loaded)
     with counting(label, len(test)) as advance:
-        judged = judge(generator, task, test, settings, lambda said: advance(""), tokenized)
+        judged = judge(generator, task, test, settings, lambda said: advance(""), tokenized, chat)
     return _beside_its_form(loaded, generator, task, test, settings, judged) if task.name == "poetry" else judged
 
 

@@ -1,44 +1,75 @@
-"""Conversations to examples by a chat template: each reply is learned, given all that was said before it."""
+"""Conversations as ids: each reply is learned, given all that was said before it, as a chat template writes that.
+
+A conversation is one thread (`token_files`) as far as the template lets it: where the ids that a reply is given begin
+with those of the reply before and of all that it was given, it goes on from that, and they are not stored again.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nextword.errors import DataError, TemplateError
-from nextword.text import turns
-from nextword.text.chat import Conversation
-from nextword.text.records import Example, Record
+from nextword.text.chat import HERE, QUOTE, TURNS, UNQUOTE
+from nextword.text.turns import Talk, written
 from nextword.tokenizers.chat import ChatTokenizer
 
 
-@dataclass(frozen=True, slots=True)
-class Reply(Example):
-    """A reply: `target` is what the template makes of it, `prompt` what stands before it."""
+class EncodedReply(NamedTuple):
+    """An example, as token files have it: without the boundary tokens around it."""
 
-    conversation: Conversation
-    """Both, and which of it are control tokens."""
+    prompt: list[int]
+    """What was said since the reply before, or if this does not go on from that, all before it."""
+    ids: list[int]
+    text: str
+    """What is said, without what the template adds."""
+    goes_on: bool
 
 
-def replies(record: Record, chat: ChatTokenizer) -> Iterator[Reply]:
-    """The replies of a conversation, in order.
+def replies(talk: Talk, chat: ChatTokenizer) -> Iterator[EncodedReply]:
+    """The replies of a conversation, in order. Raises DataError for one that the template refuses."""
+    return _turns(talk, chat) if chat.template in ("turns", TURNS) else _templated(talk, chat)
 
-    Raises DataError for what is no conversation, and for one that the template refuses.
-    """
-    for said in turns.replies(record):
+
+def _turns(talk: Talk, chat: ChatTokenizer) -> Iterator[EncodedReply]:
+    """What the template TURNS makes of it, without asking it: as long as no turn spells a control token, a turn is its
+    text and <eos>."""
+    tokenizer, texts = chat.tokenizer, [written(turn) for turn in talk.turns]
+    spelled = re.compile("|".join(map(re.escape, [*chat.format.control, QUOTE, UNQUOTE, HERE])))
+    prompt: list[int] = []
+    for at, ids in enumerate(tokenizer.encode_batch(texts)):
+        if spelled.search(texts[at]):
+            ids = _opened(chat.prompt([talk.turns[at]]), tokenizer.bos_id)[:-1]
+        if at in talk.replies:
+            goes_on = at != talk.replies[0]
+            yield EncodedReply(prompt if goes_on else _opened(prompt, tokenizer.bos_id), ids, texts[at], goes_on)
+            prompt = []
+        else:
+            prompt = [*prompt, *ids, tokenizer.eos_id]
+
+
+def _templated(talk: Talk, chat: ChatTokenizer) -> Iterator[EncodedReply]:
+    """What any other template makes of it."""
+    read: list[int] = []  # with the reply before
+    # Of two people each is the assistant in their own replies: those of one can go on from one another.
+    order = talk.replies if talk.told else sorted(talk.replies, key=lambda at: str(talk.turns[at]["role"]))
+    for at in order:
         try:
-            found = chat.format.with_replies(said, last_only=True)
+            found = chat.format.with_replies(talk.up_to(at), last_only=True)
         except TemplateError as error:
-            raise DataError(f"{record.source}: {error.message}", error.hint) from None
-        ((start, end),) = found.replies
-        yield Reply(found.text[:start], found.text[start:end], found)
+            raise DataError(f"{talk.source}: {error.message}", error.hint) from None
+        ids, mask = chat.encode(found)
+        begins, eos = mask.index(True), chat.tokenizer.eos_id
+        prompt, reply = _opened(ids[:begins], chat.tokenizer.bos_id), ids[begins:]
+        reply = reply[: reply.index(eos)] if eos in reply else reply
+        goes_on = bool(read) and prompt[: len(read)] == read
+        yield EncodedReply(
+            prompt[len(read) :] if goes_on else prompt, reply, talk.turns[at]["content"].strip(), goes_on
+        )
+        read = [*prompt, *reply, eos]
 
 
-def encode_reply(reply: Reply, chat: ChatTokenizer) -> tuple[list[int], list[int]]:
-    """The ids of prompt and target, as token files have them: without the boundary tokens around them."""
-    ids, mask = chat.encode(reply.conversation)
-    begins, eos, bos = mask.index(True), chat.tokenizer.eos_id, chat.tokenizer.bos_id
-    prompt, target = ids[:begins], ids[begins:]
-    if prompt[:1] == [bos]:
-        prompt = prompt[1:]
-    return prompt, target[: target.index(eos)] if eos in target else target
+def _opened(ids: list[int], bos: int) -> list[int]:
+    """Without what opens a text, which token files leave out."""
+    return ids[next((at for at, id in enumerate(ids) if id != bos), len(ids)) :]

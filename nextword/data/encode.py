@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from nextword.data.conversations import Reply, encode_reply
+from nextword.data.conversations import replies
 from nextword.data.token_files import TokenWriter
 from nextword.text.records import Example
+from nextword.text.turns import Talk
 
 if TYPE_CHECKING:
     from nextword.tokenizers import Tokenizer
@@ -29,8 +30,8 @@ class _Piece(NamedTuple):
     is_prompt: bool
     ends: bool
     """The last piece of its example."""
-    reply: Reply | None = None
-    """A whole example, which `chat` encodes."""
+    talk: Talk | None = None
+    """A whole conversation, which `chat` encodes."""
 
 
 def encode(
@@ -41,7 +42,7 @@ def encode(
 ) -> None:
     """Write each (split, example) to the writer of that split, in order. Targets must not be empty.
 
-    `chat` encodes the examples that are replies in a conversation.
+    `chat` encodes conversations.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode") as pool:
         running: Future[None] | None = None
@@ -54,16 +55,15 @@ def encode(
 
 
 def _write(pieces: list[_Piece], tokenizer: Tokenizer, chat: ChatTokenizer | None) -> None:
-    plain = [piece for piece in pieces if piece.reply is None]
+    plain = [piece for piece in pieces if piece.talk is None]
     prompts = iter(tokenizer.source.encode_batch([piece.text for piece in plain if piece.is_prompt]))
     targets = iter(tokenizer.encode_batch([piece.text for piece in plain if not piece.is_prompt]))
-    for writer, text, is_prompt, ends, reply in pieces:
-        if reply is not None:
+    for writer, text, is_prompt, ends, talk in pieces:
+        if talk is not None:
             assert chat is not None
-            prompt, ids = encode_reply(reply, chat)
-            writer.prompt(prompt)
-        else:
-            ids = next(prompts if is_prompt else targets)
+            _write_talk(talk, writer, chat)
+            continue
+        ids = next(prompts if is_prompt else targets)
         if is_prompt:
             writer.prompt(ids)
         else:
@@ -72,10 +72,19 @@ def _write(pieces: list[_Piece], tokenizer: Tokenizer, chat: ChatTokenizer | Non
             writer.end()
 
 
+def _write_talk(talk: Talk, writer: TokenWriter, chat: ChatTokenizer) -> None:
+    for reply in replies(talk, chat):
+        if reply.goes_on:
+            writer.go_on()
+        writer.prompt(reply.prompt)
+        writer.target(reply.ids, num_bytes=len(reply.text.encode()))
+        writer.end()
+
+
 def _pieces(examples: Iterable[tuple[str, Example]], writers: Mapping[str, TokenWriter]) -> Iterator[_Piece]:
     for name, example in examples:
-        if isinstance(example, Reply):
-            yield _Piece(writers[name], example.target, is_prompt=False, ends=True, reply=example)
+        if isinstance(example, Talk):
+            yield _Piece(writers[name], example.target, is_prompt=False, ends=True, talk=example)
             continue
         for text in split_long(example.prompt, PIECE_CHARACTERS):
             yield _Piece(writers[name], text, is_prompt=True, ends=False)
@@ -91,7 +100,7 @@ def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
     batch, size = [], 0
     for piece in pieces:
         batch.append(piece)
-        prompt = piece.reply.prompt if piece.reply else ""
+        prompt = piece.talk.prompt if piece.talk else ""
         size += len(prompt) + len(piece.text) + 16  # so that many tiny texts do not make a huge batch
         if size >= BATCH_CHARACTERS:
             yield batch

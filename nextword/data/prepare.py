@@ -25,20 +25,21 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from nextword.config import Config
-from nextword.data.conversations import replies
 from nextword.data.encode import encode
 from nextword.data.token_files import SHARD_TOKENS, TokenFiles, TokenWriter
-from nextword.data.token_index import INDEX, source
+from nextword.data.token_index import INDEX, VERSION, source
 from nextword.data.token_index import Source as SourceFile
 from nextword.errors import DataError, RunError, UsageError
 from nextword.files import replacing_folder
-from nextword.text.records import Example, ReadConfig, Record, Source, example_of, read_records
+from nextword.text.examples import example_of
+from nextword.text.records import Example, ReadConfig, Record, Source, read_records
 from nextword.text.sources import find_files, source_bytes
 from nextword.text.split import split_of
+from nextword.text.turns import Talk
+from nextword.tokenizers.chat import ChatTokenizer
 
 if TYPE_CHECKING:
     from nextword.tokenizers import Tokenizer, TokenizerConfig
-    from nextword.tokenizers.chat import ChatTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def prepare(
     read: ReadConfig | None = None,
     split: SplitConfig | None = None,
     example: Callable[[Record], Example] | None = None,
-    chat: ChatTokenizer | None = None,
+    template: str = "",
     progress: Progress | None = None,
     shard_tokens: int = SHARD_TOKENS,
 ) -> dict[str, TokenFiles]:
@@ -88,13 +89,13 @@ def prepare(
 
     A `TokenizerConfig` has a tokenizer trained on the training split. `valid_sources` and `test_sources` are held
     out whole, in place of that share of `sources`. `example` makes of a record what is learned of it (default: what
-    `read` says: the text field, or prompt and target). `chat` makes them of conversations, with the tokenizer given.
+    `read` says: the text field, or prompt and target). Conversations are written by a chat `template`.
 
     Raises DataError (sources that cannot be read, or too small to split) and RunError (`out` holds other things,
     or cannot be written).
     """
     out = Path(out).resolve()
-    if read and read.conversations and chat is None:
+    if read and read.conversations and not template:
         raise UsageError("data.conversations: a chat template says how they are read", hint=TRAIN)
     read, split = read or ReadConfig(), split or SplitConfig()
     if valid_sources:
@@ -113,17 +114,18 @@ def prepare(
         "read": read.model_dump(mode="json"),
         "split": split.model_dump(mode="json"),
         "example": _describe(example),
-        **({"chat": chat.fingerprint()} if chat else {}),
+        **({"template": template} if template else {}),
         "files": [len(group) for group in paths],
         "repeatable": all(isinstance(one, str | Path) and not _is_stream(one) for group in groups for one in group),
     }
     if (current := _current(out, files, settings)) is not None:
         return current
     with rereadable(groups) as groups:
-        corpus = _Corpus(groups, read, split, example, chat)
+        corpus = _Corpus(groups, read, split, example)
         corpus.survey(progress)
         if isinstance(tokenizer, Config):
             tokenizer = _train_tokenizer(tokenizer, corpus, progress)
+        chat = ChatTokenizer(tokenizer, template) if template else None
         try:
             with replacing_folder(out) as folder:
                 tokenizer.save(folder)
@@ -179,10 +181,9 @@ class _Corpus:
         read: ReadConfig,
         split: SplitConfig,
         example: Callable[[Record], Example] | None,
-        chat: ChatTokenizer | None = None,
     ) -> None:
         self.groups = groups  # the sources of each of SPLITS
-        self.read, self.split, self.example, self.chat = read, split, example, chat
+        self.read, self.split, self.example = read, split, example
         shares = (1.0, split.valid, split.test)
         self.splits = [name for name, group, share in zip(SPLITS, groups, shares, strict=True) if group or share]
         self.empty: list[str] = []  # where the prompts without a target stand
@@ -230,14 +231,15 @@ class _Corpus:
         if self.split.by == "tail" or not self.split.valid + self.split.test:
             return "train"
         # Of a prompt with several targets, none may lie on another side than the rest.
-        if self.read.conversations:
-            text = str(dict(record))
+        if self.read.group_field:
+            text = str(record[self.read.group_field])
         else:
-            text = str(record[self.read.group_field]) if self.read.group_field else example.prompt or example.target
+            text = "\n".join(example.texts()) if isinstance(example, Talk) else example.prompt or example.target
         return split_of(text[:HASHED_CHARACTERS], valid=self.split.valid, test=self.split.test)
 
     def _by_tail(self, examples: Iterator[Example]) -> Iterator[tuple[str, Example]]:
-        """Cut the run of all characters at two borders; an example with a prompt goes whole where it begins."""
+        """Cut the run of all characters at two borders; an example with a prompt, and a conversation, goes whole where
+        it begins."""
         valid_at = int(self.characters * (1 - self.split.valid - self.split.test))
         test_at = int(self.characters * (1 - self.split.test))
         borders = [0, valid_at, test_at, self.characters]
@@ -245,7 +247,7 @@ class _Corpus:
         for example in examples:
             stop = position + len(example.target)
             for name, low, high in zip(SPLITS, borders, borders[1:], strict=False):
-                if example.prompt:
+                if example.prompt or isinstance(example, Talk):
                     if low <= position < high:
                         yield name, example
                 elif max(low, position) < min(high, stop):
@@ -265,16 +267,8 @@ class _Corpus:
                 progress(stage, count, self.total_bytes)
 
         for record in read_records(group, self.read, advance):
-            if self.read.conversations:
-                assert self.chat is not None
-                for reply in replies(record, self.chat):
-                    _check_unicode(reply, record)
-                    yield record, reply
-                continue
-            if self.example is None:
-                example = example_of(record, self.read)
-            else:
-                example = self.example(record)
+            example = example_of(record, self.read) if self.example is None else self.example(record)
+            if self.example or self.read.conversations:
                 _check_unicode(example, record)
             if example.target:
                 yield record, example
@@ -303,7 +297,7 @@ def training_texts(
 def _texts(corpus: _Corpus, progress: Progress | None) -> Iterator[str]:
     for name, example in corpus.routed("training the tokenizer", progress):
         if name == "train":
-            yield from filter(None, (example.prompt, example.target))
+            yield from example.texts()
 
 
 def _train_tokenizer(config: TokenizerConfig, corpus: _Corpus, progress: Progress | None) -> Tokenizer:
@@ -320,7 +314,8 @@ def _current(out: Path, files: list[SourceFile], settings: dict[str, Any]) -> di
         splits = open_prepared(out)
     except RunError:
         return None  # damaged: made anew
-    same = all(split.index.sources == files and split.index.settings == settings for split in splits.values())
+    made = [(split.index.version, split.index.sources, split.index.settings) for split in splits.values()]
+    same = all(one == (VERSION, files, settings) for one in made)
     return splits if same else None
 
 

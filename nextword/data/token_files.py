@@ -258,7 +258,8 @@ class TokenWriter:
 
     def go_on(self) -> None:
         """The example at hand is given all of the one before it; before anything of it."""
-        assert self._examples and not (self._prompt or self._in_target), "an example goes on from another one"
+        assert self._examples, "an example goes on from another one"
+        assert not self._prompt, "it does so before anything of it is told"
         self._goes_on = True
 
     def prompt(self, ids: Sequence[int]) -> None:

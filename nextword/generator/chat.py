@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -45,6 +45,12 @@ class _Turn:
     content: str
     said: _Said | None = None
     """Of a reply of this model."""
+
+
+def with_ends(generator: TextGenerator, tokenizer: ChatTokenizer, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of generation, and what ends a reply in the chat template. Raises UsageError as `settled`."""
+    config, (tokens, strings) = generator.settled(settings), tokenizer.ends()
+    return dict(settings) | {"stop_tokens": [*config.stop_tokens, *tokens], "stop": [*config.stop, *strings]}
 
 
 class Chat:
@@ -279,10 +285,7 @@ class Chat:
         """The settings given, and what ends a reply in the chat template."""
         if settings.get("num_samples", 1) != 1:
             raise UsageError("a conversation has one reply", hint="Use best_of in place of num_samples")
-        config = self.generator.settled(settings)
-        tokens, strings = self.tokenizer.ends()
-        ends = {"stop_tokens": [*config.stop_tokens, *tokens], "stop": [*config.stop, *strings]}
-        return {"num_samples": 1} | settings | ends
+        return {"num_samples": 1} | with_ends(self.generator, self.tokenizer, settings)
 
     def _for_next(self, read: int) -> dict[str, Any]:
         """The settings of a reply to a prompt of so many tokens."""

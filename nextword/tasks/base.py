@@ -16,12 +16,16 @@ from nextword.errors import DataError
 from nextword.metrics.score import Score
 from nextword.tasks.aligned import aligned, are_aligned
 from nextword.tasks.lengths import marked
+from nextword.text.chat import Turn
 from nextword.text.records import Example, ReadConfig, Record, Source, read_records, text_of
+from nextword.text.turns import Reply
 
 logger = logging.getLogger(__name__)
 
+
 GROUP = "group"
-"""The column of rows for training that says which of them are held out together."""
+"""The column of rows for training that says which of them are held out together: those of one text, whatever is asked
+of it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Task:
     generation: Mapping[str, Any]
     """Settings of GenerationConfig, likewise."""
     template: str = ""
-    """The chat template that its examples follow, to be saved with the run."""
+    """Of conversations: the chat template that a new run learns them by, and keeps."""
     baselines: Callable[[Sequence[Item]], dict[str, list[str]]] = lambda items: {}
     """Answers that need no model, by the name of how they are made."""
     command: str = "generate"
@@ -61,6 +65,8 @@ class Item:
     references: tuple[str, ...]
     source: str
     """file:line."""
+    before: tuple[Turn, ...] = ()
+    """Of a dialogue: the prompt as turns, which a chat template writes."""
 
 
 class Rows:
@@ -83,9 +89,8 @@ class Rows:
             if len(whole) < len(examples) or not examples:
                 empty.append(record.source)
             for example in whole:
-                # The longest prompt tells a conversation from others; of a pair it is the prompt.
                 shown = marked(example, self.bounds)
-                row = {prompt_field: shown.prompt, target_field: shown.target, GROUP: whole[-1].prompt}
+                row = {prompt_field: shown.prompt, target_field: shown.target, GROUP: example.prompt}
                 yield Record(row, record.source)
         if empty and not self._told:
             logger.warning("left out, for a side is empty: %d, the first at %s", len(empty), empty[0])
@@ -98,12 +103,14 @@ def items(task: Task, sources: Sequence[Source], read: ReadConfig) -> Iterator[I
     Raises DataError for one without a target: a test set is not to shrink unseen.
     """
     for record in records_of(task, sources, read):
-        for prompt, examples in groupby(task.examples(record, read), key=lambda example: example.prompt):
-            references = tuple(example.target for example in examples if example.target)
-            if not prompt or not references:
+        for prompt, same in groupby(task.examples(record, read), key=lambda example: example.prompt):
+            first, *others = same
+            references = tuple(example.target for example in (first, *others) if example.target)
+            before = first.before if isinstance(first, Reply) else ()
+            if not (prompt or before) or not references:
                 side = "target" if prompt else "prompt"
                 raise DataError(f"{record.source}: the {side} is empty", "Take that line out, of both sides")
-            yield Item(prompt, references, record.source)
+            yield Item(prompt, references, record.source, before)
 
 
 def records_of(task: Task, sources: Sequence[Source], read: ReadConfig) -> Iterable[Record]:

@@ -1,4 +1,4 @@
-"""Dialogue: what to say next. Each reply is an example, and all that was said before it is its prompt."""
+"""Dialogue: what to say next. Each reply is learned, given all that was said before it, by a chat template."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from nextword.metrics.replies import reply_scores
 from nextword.metrics.score import Score
-from nextword.tasks.base import GROUP, Item, Task
+from nextword.tasks.base import Item, Task
 from nextword.text import turns
-from nextword.text.chat import PLAIN
+from nextword.text.chat import TURNS
 from nextword.text.records import Example, ReadConfig, Record
 
 
 def _examples(record: Record, read: ReadConfig) -> list[Example]:
-    return [turns.example(conversation) for conversation in turns.replies(record)]
+    return list(turns.replies(record))
 
 
 def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> list[Score]:
@@ -22,7 +22,7 @@ def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> l
 
 def _baselines(items: Sequence[Item]) -> dict[str, list[str]]:
     """What was said there: how varied people are, and how little they repeat and copy."""
-    return {"reference": [item.references[0].strip() for item in items]}
+    return {"reference": [item.references[0] for item in items]}
 
 
 DIALOGUE = Task(
@@ -33,9 +33,9 @@ DIALOGUE = Task(
     scores=_scores,
     headline=("distinct-2",),
     baselines=_baselines,
-    recipe={"data": {"separator": "", "prompt_field": "prompt", "target_field": "target", "group_field": GROUP}},
-    generation={"temperature": 0.8, "top_p": 0.95, "max_tokens": 100, "stop": ["\nUser:"]},
-    template=PLAIN,
+    recipe={"data": {"conversations": True}},
+    generation={"temperature": 0.8, "top_p": 0.95, "max_tokens": 100},
+    template=TURNS,
     example="chatterbot",
     pairs=False,
 )

@@ -12,7 +12,7 @@ from pydantic import Field
 from nextword.config import Config, parse
 from nextword.errors import DataError, UsageError
 from nextword.tasks.aligned import are_aligned
-from nextword.tasks.base import Rows, Task, records_of
+from nextword.tasks.base import GROUP, Rows, Task, records_of
 from nextword.tasks.languages import is_language, languages_of
 from nextword.tasks.lengths import bounds_of
 from nextword.tasks.registry import task_named
@@ -78,11 +78,10 @@ def set_up(
     if "-" in (*sources, *valid):
         raise UsageError("--task reads files, got standard input", hint="Write it to a file, such as pairs.tsv")
     settled = completed(task, values, begun=init_from is not None)
-    if task.name == "dialogue" and init_from is not None and (init_from / CHAT_TEMPLATE).is_file():
-        settled["data"] = dict(values.get("data", {})) | {"conversations": True}
+    if task.template and init_from is not None and (init_from / CHAT_TEMPLATE).is_file():
         return Setup(settled, sources, valid, config, {}, "")
-    if not sources:
-        return Setup(settled, (), (), config, dict(task.generation), "", task.template)
+    if task.template or not sources:
+        return Setup(settled, sources, valid, config, dict(task.generation), "", task.template)
     read = with_columns(task, settled["data"], sources)
     settled["data"] = read.model_dump(exclude_unset=True)
     if task.name == "translation" and not config.languages:
@@ -90,6 +89,8 @@ def set_up(
         config = config.model_copy(update={"languages": languages})
     config = _with_lengths(config, task, sources, read)
     bounds = config.length_bounds
+    if bounds:
+        settled["data"]["group_field"] = GROUP
     rows: list[Source] = [Rows(task, sources, read, bounds)]
     held_out: list[Source] = [Rows(task, valid, with_columns(task, settled["data"], valid), bounds)] if valid else []
     corpus = ", ".join(str(one) for one in sources if isinstance(one, str | Path))
@@ -133,7 +134,10 @@ def completed(task: Task, values: Mapping[str, Mapping[str, Any]], begun: bool =
 
 def reading_as(task: Task, run: Mapping[str, Any], given: Mapping[str, Any], sources: Sequence[Source]) -> ReadConfig:
     """How to read sources for a run of the task: as `run` read its own, section "data" of its config.json, but for what
-    is `given`. The names of its columns count if these sources have them."""
+    is `given`. The names of its columns count if these sources have them; conversations have none."""
+    if task.template:
+        kept = {key: run[key] for key in ("encoding", "errors") if key in run}
+        return parse(ReadConfig, kept | dict(given) | {"conversations": True}, "data")
     others = {key: value for key, value in run.items() if key not in task.columns}
     usual = {key: str(run[key]) for key in task.columns if run.get(key)}
     return with_columns(task, others | dict(given), sources, usual)

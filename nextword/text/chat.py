@@ -34,10 +34,15 @@ PLAIN = """\
 {{- eos_token if loop.last and message.role == 'assistant' else '\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}Assistant:{% endif %}"""
-"""Readable lines, for a tokenizer without special tokens of its own: a reply ends with the end of the text.
-
-Each reply is an example of its own, as `nextword train --task dialogue` has it: those before it are just lines."""
-BUILT_IN = {"chatml": CHATML, "plain": PLAIN}
+"""Readable lines, for a model that has never learned a conversation: a reply ends with the end of the text."""
+TURNS = """\
+{{ bos_token }}
+{%- for message in messages %}
+{{- 'System: ' if message.role == 'system' }}{{ message.content | trim + eos_token }}
+{%- endfor %}"""
+"""Turns one after the other, each closed by <eos>, as DialoGPT has them (Zhang et al. 2020): what a run for dialogue
+learns. Who speaks is not written down, so a conversation of two people is the same text for both."""
+BUILT_IN = {"chatml": CHATML, "plain": PLAIN, "turns": TURNS}
 
 # Unicode keeps these for uses within a program; no text has them. They stand around what a turn has in common with a
 # control token while the template handles it.

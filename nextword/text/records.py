@@ -15,7 +15,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from shutil import copyfileobj
 from typing import Any, Literal, Self
@@ -28,7 +28,7 @@ from nextword.text.sources import Progress, decoded_lines, file_format, find_fil
 
 __all__ = [
     "Example", "Progress", "ReadConfig", "Record", "Source",
-    "example_of", "find_files", "read_records", "sample_text", "source_bytes", "text_of",
+    "find_files", "read_records", "source_bytes", "text_of",
 ]  # fmt: skip
 
 Source = str | Path | Iterable[Mapping[str, Any]]
@@ -59,6 +59,10 @@ class Example:
 
     prompt: str
     target: str
+
+    def texts(self) -> Iterator[str]:
+        """What a vocabulary is learned from."""
+        yield from filter(None, (self.prompt, self.target))
 
 
 def text_of(record: Record, field: str, option: str = "--text-field") -> str:
@@ -91,7 +95,7 @@ class ReadConfig(Config):
     """In place of text_field: the column that is learned, given the prompt."""
     conversations: bool = False
     """In place of text_field: a row is a conversation, as `nextword/text/turns.py` reads them, and each reply in it is
-    learned, given the turns before it, as the chat template of the model has it that training begins with."""
+    learned, given the turns before it, as the chat template of the model has it."""
     separator: str = "\n"
     """What stands between prompt and target; a part of the prompt."""
     group_field: str = ""
@@ -123,19 +127,6 @@ class ReadConfig(Config):
         return codec
 
 
-def example_of(record: Record, config: ReadConfig) -> Example:
-    """The example that a record is: its text, or its prompt (ended by the separator) and its target.
-
-    Raises DataError for a column that is missing or no text.
-    """
-    if not config.prompt_field:
-        return Example("", text_of(record, config.text_field))
-    prompt = text_of(record, config.prompt_field, "--prompt-field")
-    target = text_of(record, config.target_field, "--target-field")
-    prompt, target = (_encodable(text, record.source, config.errors) for text in (prompt, target))
-    return Example(prompt + config.separator, target)
-
-
 def read_records(
     sources: Sequence[Source], config: ReadConfig | None = None, progress: Progress | None = None
 ) -> Iterator[Record]:
@@ -158,26 +149,13 @@ def read_records(
     return _checked(streams, config, names or "the data")
 
 
-def sample_text(sources: Sequence[Source], config: ReadConfig, characters: int, records: int = 200_000) -> str:
-    """The first `characters` of what there is to read, prompts included, from no more than so many `records`."""
-    pieces: list[str] = []
-    room = characters
-    for record in islice(read_records(sources, config), records):
-        example = example_of(record, config)
-        pieces.append((example.prompt + example.target)[:room])
-        room -= len(pieces[-1])
-        if room <= 0:
-            break
-    return "\n".join(pieces)
-
-
 def _checked(streams: Iterable[Iterator[Record]], config: ReadConfig, names: str) -> Iterator[Record]:
     """All records, each with a text that can be used. Raises DataError if there is none."""
     record = None
     for records in streams:
         for record in records:
             if not (config.prompt_field or config.conversations) and (field := config.text_field):
-                record[field] = _encodable(text_of(record, field), record.source, config.errors)
+                record[field] = encodable(text_of(record, field), record.source, config.errors)
             yield record
     if record is None:
         raise DataError(f"{names}: empty, there is no text to read")
@@ -215,7 +193,7 @@ def _read_files(files: Sequence[str | Path], config: ReadConfig, progress: Progr
                         yield Record({config.text_field or "text": document}, f"{name}:{number}")
 
 
-def _encodable(text: str, source: str, errors: str) -> str:
+def encodable(text: str, source: str, errors: str) -> str:
     """The text, if UTF-8 can hold it: JSON's \\ud800 escapes can smuggle in half a character."""
     try:
         if not text.isascii():

@@ -13,6 +13,7 @@ A "system" (or "persona") beside it, a text or a list of them, is the first turn
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import DataError, did_you_mean
@@ -58,31 +59,67 @@ def check_turns(turns: Sequence[Turn], source: str) -> list[Turn]:
     return list(turns)
 
 
-def replies(record: Record) -> Iterator[list[Turn]]:
-    """The conversation up to each of its replies, which comes last.
+@dataclass(frozen=True, slots=True)
+class Talk(Example):
+    """A conversation up to its last reply. `target` is what its replies say, `prompt` what is said beside, a line each.
 
     Where the file tells the roles, replies are the assistant's. Of two people every turn but the first is a reply, and
     whoever gives it is the assistant in what comes of it.
     """
+
+    turns: tuple[Turn, ...]
+    replies: tuple[int, ...]
+    """Which turns."""
+    told: bool
+    """Whether the file tells the roles."""
+    source: str
+
+    def up_to(self, reply: int) -> list[Turn]:
+        """The turns up to a reply, as whoever gives it has them."""
+        said = self.turns[: reply + 1]
+        return list(said) if self.told else [_as_seen_by(said[-1]["role"], turn) for turn in said]
+
+    def texts(self) -> Iterator[str]:
+        """What is said, turn by turn."""
+        yield from filter(None, map(written, self.turns))
+
+
+def talk(record: Record) -> Talk:
+    """The conversation that a row is. Raises DataError as `turns_of`."""
     turns = turns_of(record)
     told = _tells_roles(record[_field(record)])
-    first = 1 + (turns[0]["role"] == "system")
-    for end in range(first, len(turns)):
-        role, text = turns[end]["role"], turns[end]["content"]
-        if told and role == "assistant" and text.strip():
-            yield turns[: end + 1]
-        elif not told and role != turns[end - 1]["role"] and text.strip():
-            yield [_as_seen_by(role, turn) for turn in turns[: end + 1]]
+    replies = [
+        at
+        for at in range(1 + (turns[0]["role"] == "system"), len(turns))
+        if turns[at]["content"].strip()
+        and (turns[at]["role"] == "assistant" if told else turns[at]["role"] != turns[at - 1]["role"])
+    ]
+    turns = turns[: replies[-1] + 1] if replies else turns
+    texts = [written(turn) for turn in turns]
+    prompt = "\n".join(text for at, text in enumerate(texts) if at not in replies)
+    target = "\n".join(texts[at] for at in replies)
+    return Talk(prompt, target, tuple(turns), tuple(replies), told, record.source)
 
 
-def example(turns: Sequence[Turn]) -> Example:
-    """The last turn as what is to be learned, given those before it: the layout of `nextword.text.chat.PLAIN`.
+@dataclass(frozen=True, slots=True)
+class Reply(Example):
+    """A reply, and what was said before it, a line each."""
 
-    >>> example([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}])
-    Example(prompt='User: Hi\\nAssistant:', target=' Hello!')
-    """
-    lines = [f"{turn['role'].capitalize()}: {turn['content'].strip()}\n" for turn in turns[:-1]]
-    return Example("".join(lines) + "Assistant:", " " + turns[-1]["content"].strip())
+    before: tuple[Turn, ...]
+    """The same, as whoever replies has it."""
+
+
+def replies(record: Record) -> Iterator[Reply]:
+    """The replies of a conversation, in order. Raises DataError as `turns_of`."""
+    said = talk(record)
+    for at in said.replies:
+        *before, last = said.up_to(at)
+        yield Reply("\n".join(map(written, before)), written(last), tuple(before))
+
+
+def written(turn: Turn) -> str:
+    """What is said in a turn: the layout of `nextword.text.chat.TURNS`, where <eos> closes it."""
+    return "System: " * (turn["role"] == "system") + turn["content"].strip()
 
 
 def _field(record: Record) -> str:

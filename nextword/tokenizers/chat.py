@@ -6,7 +6,6 @@ text, and complete: the boundary token stands at the start if the template puts 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -60,10 +59,6 @@ class ChatTokenizer:
             )
         return cls(tokenizer, template)
 
-    def fingerprint(self) -> str:
-        """A hash of template and tokenizer: equal fingerprints give equal ids."""
-        return hashlib.sha256(f"{self.tokenizer.fingerprint()} {self.template}".encode()).hexdigest()
-
     def prompt(self, turns: Sequence[Turn], **settings: Any) -> list[int]:
         """The ids to which the model writes its reply."""
         return self.encode(self.format.render(turns, **settings))[0]
@@ -73,6 +68,12 @@ class ChatTokenizer:
     ) -> tuple[list[int], list[bool]]:
         """The ids of a whole conversation, and of each whether it belongs to a reply: there falls the loss."""
         return self.encode(self.format.with_replies(turns, last_only, **settings))
+
+    def reply(self, before: Sequence[Turn], text: str) -> str:
+        """A reply as the template writes it, without what closes it."""
+        whole = self.format.with_replies([*before, {"role": "assistant", "content": text}], last_only=True)
+        start, end = whole.replies[-1]
+        return whole.text[start:end].removesuffix(self.format.ending())
 
     def ends(self) -> tuple[list[str], list[str]]:
         """The special tokens that close a reply, by name; and if there are none, the text before the user's next."""

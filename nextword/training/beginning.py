@@ -9,13 +9,10 @@ from typing import Any
 import torch
 
 from nextword.checkpoint import CONFIG, WEIGHTS, Run, load_run
-from nextword.config import parse
 from nextword.errors import RunError, UsageError
 from nextword.files import sha256
 from nextword.models import LanguageModel, ModelConfig, build_model
-from nextword.text.records import ReadConfig
 from nextword.tokenizers import Tokenizer
-from nextword.tokenizers.chat import ChatTokenizer
 from nextword.training.adapting import adapt
 from nextword.training.config import TrainConfig
 from nextword.training.transplant import NOTHING, Transplant, transplant
@@ -46,13 +43,6 @@ def _built(config: ModelConfig) -> LanguageModel:
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"a model of this size cannot be made: {reason}", hint="Choose a smaller one") from None
-
-
-def chat_of(values: Mapping[str, Mapping[str, Any]], source: Run) -> ChatTokenizer | None:
-    """How `source` chats, where the data are conversations. Raises RunError if it does not."""
-    if not parse(ReadConfig, values.get("data", {}), "data").conversations:
-        return None
-    return ChatTokenizer.load(source.folder, source.tokenizer)
 
 
 def adapted_source(out: Path, config: Mapping[str, Any]) -> Run:

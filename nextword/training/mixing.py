@@ -15,7 +15,8 @@ from nextword.data.mixture import CorpusConfig, MixConfig, Mixture
 from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare, training_texts
 from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
-from nextword.text.records import ReadConfig, sample_text
+from nextword.text.examples import sample_text
+from nextword.text.records import ReadConfig
 from nextword.text.sources import source_bytes
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 from nextword.training.recipe import Recipe

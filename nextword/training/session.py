@@ -42,9 +42,9 @@ from nextword.files import write_json, write_text
 from nextword.models import LanguageModel, ModelConfig, model_config
 from nextword.text.records import ReadConfig, Source
 from nextword.tokenizers import Tokenizer
-from nextword.tokenizers.chat import CHAT_TEMPLATE
+from nextword.tokenizers.chat import CHAT_TEMPLATE, ChatTokenizer
 from nextword.training import card, resume
-from nextword.training.beginning import adapted_source, chat_of, first_model, weights_digest
+from nextword.training.beginning import adapted_source, first_model, weights_digest
 from nextword.training.config import TrainConfig
 from nextword.training.distributed import World
 from nextword.training.environment import environment
@@ -144,9 +144,9 @@ def new_run(
     `values` are the sections of a recipe. `sources` are raw text, or one prepared folder, or none where there is [mix];
     `corpus` is what the model card calls those that are no files. `task` is kept as a section of config.json;
     `generation` are settings for generation_config.json in place of those of plain text, `template` is a chat template
-    saved beside it. `init_from` is a run to begin with the weights of: its tokenizer and its model are those of the new
-    one, but for what `values` say. Whatever goes wrong on the way leaves `out` as it was: an older run gives way once
-    this one is ready.
+    saved beside it, by which conversations are learned, in place of that of the run `init_from`. That is a run to begin
+    with the weights of: its tokenizer and its model are those of the new one, but for what `values` say. Whatever goes
+    wrong on the way leaves `out` as it was: an older run gives way once this one is ready.
 
     Raises UsageError, DataError, and RunError if `out` holds another run and `overwrite` is not set, holds other
     things, or cannot be written.
@@ -160,14 +160,13 @@ def new_run(
     check_free(out, overwrite, "Go on with it by --resume, replace it by --overwrite, or give another --out")
     if source is not None:
         values = begun(values, source.config)
-    elif parse(ReadConfig, values.get("data", {}), "data").conversations:
+    elif parse(ReadConfig, values.get("data", {}), "data").conversations and not template:
         raise UsageError("data.conversations: they are read as a model that chats has them", hint=GIVE_SOURCE)
     elif values.get("train", {}).get("adapter") is not None:
         raise UsageError("train.adapter: only weights that were trained before can be adapted", hint=GIVE_SOURCE)
     try:
         with rereadable([sources, valid]) as (sources, valid), replacing_run(out) as folder:
             taught = None if source is None or "tokenizer" in values else source.tokenizer
-            chat = None if source is None or taught is None else chat_of(values, source)
             if mixes(values):
                 if sources or valid:
                     raise UsageError("DATA beside [mix]", hint="Name all text in [mix], held-out text too")
@@ -179,6 +178,9 @@ def new_run(
                 recipe = settle_prepared(values, folders[""], valid, size, world.device)
             else:
                 recipe = settle(values, sources, size, world.device)
+                spoken = template if recipe.data.conversations else ""
+                if recipe.data.conversations and not template and source is not None and taught is not None:
+                    spoken = ChatTokenizer.load(source.folder, source.tokenizer).template
                 data = folder / DATA
                 folders = {"": data}
                 if is_prepared(out / DATA):  # token files that are still current are used again
@@ -191,7 +193,7 @@ def new_run(
                     valid_sources=valid,
                     read=recipe.data,
                     split=recipe.split,
-                    chat=chat,
+                    template=spoken,
                     progress=progress,
                 )
             _check_rows(recipe.train, world)

@@ -13,7 +13,8 @@ from nextword.checkpoint import read_config
 from nextword.config import parse
 from nextword.data.prepare import open_prepared
 from nextword.errors import UsageError
-from nextword.text.records import ReadConfig, Source, example_of, read_records, sample_text
+from nextword.text.examples import example_of, sample_text
+from nextword.text.records import ReadConfig, Source, read_records
 from nextword.text.sources import source_bytes
 from nextword.tokenizers import Tokenizer
 from nextword.training.budget import measure
@@ -85,11 +86,11 @@ def _chosen(
 
 
 def _count(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], per_byte: float) -> int:
-    """How many characters there are, roughly: by the size of files, `per_byte` each; rows are read once, or many of
-    them."""
-    if not sources or any(isinstance(source, str | Path) for source in sources):
-        return round((source_bytes(sources) or 0) * per_byte)
+    """How many characters there are, roughly: by the size of files, `per_byte` each; rows and conversations are read
+    once, or many of them."""
     read = parse(ReadConfig, values.get("data", {}), "data")
+    if not sources or (any(isinstance(source, str | Path) for source in sources) and not read.conversations):
+        return round((source_bytes(sources) or 0) * per_byte)
     examples = (example_of(record, read) for record in islice(read_records(sources, read), ROWS_COUNTED))
     return sum(len(example.prompt) + len(example.target) for example in examples)
 
@@ -97,6 +98,4 @@ def _count(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], p
 def _peek(values: Mapping[str, Mapping[str, Any]], sources: Sequence[Source]) -> str:
     """Some of the text, to choose a tokenizer and a size by."""
     read = parse(ReadConfig, values.get("data", {}), "data")
-    if read.conversations:  # both are those of the model that chats
-        return ""
     return sample_text(sources, read, SAMPLE_CHARACTERS)

@@ -14,7 +14,7 @@ from nextword.models.base import LanguageModel
 from nextword.training.config import TrainConfig
 
 
-def loss_terms(model: LanguageModel, config: TrainConfig, whole_examples: bool) -> LossTerms:
+def loss_terms(model: LanguageModel, config: TrainConfig, whole_examples: bool, eos_id: int) -> LossTerms:
     """The terms that the settings ask for.
 
     Raises TrainingError if the model has no dropout or no source for them, or if rows do not hold `whole_examples`.
@@ -34,7 +34,9 @@ def loss_terms(model: LanguageModel, config: TrainConfig, whole_examples: bool) 
             "train.unlikelihood is for whole examples, and a row of this run may hold parts of several texts",
             hint='Leave it out, or set train.rows = "examples"',
         )
-    return LossTerms(config.label_smoothing, config.z_loss, config.r_drop, config.coverage_loss, config.unlikelihood)
+    return LossTerms(
+        config.label_smoothing, config.z_loss, config.r_drop, config.coverage_loss, config.unlikelihood, eos_id
+    )
 
 
 def token_dropout(

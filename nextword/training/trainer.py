@@ -89,7 +89,7 @@ class Trainer:
                 "train.activation_checkpointing: this model has no blocks to compute again",
                 hint="Leave it out, or train a transformer",
             )
-        self.terms = loss_terms(model, config, self.batches.whole_examples)
+        self.terms = loss_terms(model, config, self.batches.whole_examples, train_files.eos_id)
         self.token_dropout = token_dropout(model, config, merges)
         model.recompute = config.activation_checkpointing
         freeze(model, config.freeze)

@@ -1,18 +1,23 @@
 """Conversations as a chat model is asked: training reads what generating will, and loss falls on replies."""
 
 import json
+from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from nextword.checkpoint import load_run
 from nextword.data.batches import IGNORE
+from nextword.data.conversations import replies
 from nextword.data.examples import ExampleBatches
 from nextword.data.prepare import SplitConfig, prepare
 from nextword.errors import DataError, RunError, UsageError
 from nextword.text.chat import CHATML
-from nextword.text.records import ReadConfig
+from nextword.text.records import ReadConfig, Record
+from nextword.text.turns import talk
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 from nextword.tokenizers.chat import ChatTokenizer
 from nextword.training.session import new_run
@@ -45,19 +50,74 @@ def write(folder, *conversations):
     return path
 
 
-def test_a_row_is_what_the_model_is_asked_and_what_it_is_to_say(chat, tokenizer, tmp_path):
-    files = prepare(
-        [write(tmp_path, TURNS)], tmp_path / "out", tokenizer, read=READ, split=SplitConfig(valid=0), chat=chat
-    )
-    batches = ExampleBatches(files["train"], tokens=10, context=500)
-    rows = {}
-    for _ in range(2):
+def rows_of(files):
+    """(inputs, targets) of an epoch, row by row."""
+    batches = ExampleBatches(files, tokens=1, context=10**6)
+    while batches.epoch < 1:
         batch = next(batches)
-        (kept,) = (batch.targets[0] != IGNORE).nonzero(as_tuple=True)
-        rows[batch.inputs[0, : kept[0] + 1]] = batch.targets[0][kept].tolist()
-    for (asked, said), end in zip(sorted(rows.items(), key=lambda row: len(row[0])), (1, 3), strict=True):
-        assert asked.tolist() == chat.prompt(TURNS[:end])
-        assert said == [*tokenizer.encode(TURNS[end]["content"]), tokenizer.eos_id]
+        yield batch.inputs[0].tolist(), batch.targets[0].tolist()
+
+
+def learned(files):
+    """What a model is asked and what it is to say, of each reply."""
+    for inputs, targets in rows_of(files):
+        ends = [at for at, target in enumerate(targets) if target == files.eos_id]
+        for before, end in pairwise([-1, *ends]):
+            begin = next(at for at in range(before + 1, end + 1) if targets[at] != IGNORE)
+            yield tuple(inputs[: begin + 1]), tuple(targets[begin : end + 1])
+
+
+def test_a_row_is_what_the_model_is_asked_and_what_it_is_to_say(chat, tokenizer, tmp_path):
+    path = write(tmp_path, TURNS)
+    files = prepare([path], tmp_path / "out", tokenizer, read=READ, split=SplitConfig(valid=0), template=chat.template)[
+        "train"
+    ]
+    assert len(list(rows_of(files))) == 1
+    assert list(learned(files)) == [
+        (tuple(chat.prompt(TURNS[:end])), (*tokenizer.encode(TURNS[end]["content"]), tokenizer.eos_id))
+        for end in (1, 3)
+    ]
+    assert files.counts.examples == 2
+    assert files.counts.target_bytes == sum(len(TURNS[end]["content"].encode()) for end in (1, 3))
+
+
+WORDS = ["Hi", " there", "你好", "!", "", " ", "\n", "<eos>", "<|im_end|>", "System:", "\ufdd0", "x"]
+said = st.lists(st.sampled_from(WORDS), max_size=4).map("".join)
+
+
+@pytest.fixture(scope="module", params=["char", "word", "byte", "bpe", "unigram"])
+def any_tokenizer(request):
+    config = TokenizerConfig(type=request.param, special_tokens=("<|im_start|>", "<|im_end|>"))
+    return train_tokenizer(config, ["Hi there! 你好 x\nuser assistant System: <eos"] * 9)
+
+
+@pytest.mark.parametrize("template", ["turns", "chatml"])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(said, min_size=2, max_size=5), st.sampled_from(["", "Be kind."]), st.booleans())
+def test_a_reply_is_given_the_same_ids_in_training_and_when_the_model_talks(
+    any_tokenizer, template, texts, system, told
+):
+    if (any_tokenizer.kind, template) == ("word", "chatml"):
+        pytest.skip("how a word is cut tells what follows it")
+    chat = ChatTokenizer(any_tokenizer, template)
+    turns = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
+    row = {"messages": turns} if told else {"turns": texts}
+    found = talk(Record(row | {"persona": system}, "talk.jsonl:1"))
+    eos, bos, read, given = any_tokenizer.eos_id, any_tokenizer.bos_id, [], []
+    for reply in replies(found, chat):
+        read = [*(read if reply.goes_on else []), *reply.prompt]
+        given.append([bos, *read])
+        read += [*reply.ids, eos]
+    assert sorted(given) == sorted(chat.prompt(found.up_to(at)[:-1]) for at in found.replies)
+    rows = sum(not reply.goes_on for reply in replies(found, chat))
+    assert rows == min(1, len(found.replies)) or template != "turns"  # of two people each has a role of their own
+
+
+def test_where_earlier_turns_are_written_otherwise_each_reply_stands_alone(any_tokenizer):
+    plain = ChatTokenizer(any_tokenizer, "plain")  # <eos> ends a reply, unless others follow
+    found = list(replies(talk(Record({"messages": TURNS}, "talk.jsonl:1")), plain))
+    assert [reply.goes_on for reply in found] == [False, False]
+    assert [[any_tokenizer.bos_id, *reply.prompt] for reply in found] == [plain.prompt(TURNS[:end]) for end in (1, 3)]
 
 
 def test_what_ends_a_turn_is_learned_where_it_does_not_end_a_text(tmp_path):
@@ -68,7 +128,12 @@ def test_what_ends_a_turn_is_learned_where_it_does_not_end_a_text(tmp_path):
     other = Tokenizer(backend, "byte", "<eos>", "<eos>")
     chat = ChatTokenizer(other, CHATML)
     files = prepare(
-        [write(tmp_path, TURNS[:2])], tmp_path / "out", other, read=READ, split=SplitConfig(valid=0), chat=chat
+        [write(tmp_path, TURNS[:2])],
+        tmp_path / "out",
+        other,
+        read=READ,
+        split=SplitConfig(valid=0),
+        template=chat.template,
     )
     ids, prompt = next(files["train"].examples())
     assert ids[prompt:].tolist() == [*other.encode("Hello."), backend.token_to_id("<|im_end|>"), 10, other.eos_id]
@@ -77,9 +142,11 @@ def test_what_ends_a_turn_is_learned_where_it_does_not_end_a_text(tmp_path):
 def test_the_replies_of_a_conversation_are_held_out_together(chat, tokenizer, tmp_path):
     talks = [[{**turn, "content": f"{turn['content']} {i}"} for turn in TURNS] for i in range(60)]
     split = SplitConfig(valid=0.5)
-    files = prepare([write(tmp_path, *talks)], tmp_path / "out", tokenizer, read=READ, split=split, chat=chat)
+    files = prepare(
+        [write(tmp_path, *talks)], tmp_path / "out", tokenizer, read=READ, split=split, template=chat.template
+    )
     seen = {
-        name: {tokenizer.decode(ids.tolist()).split("\n")[1].split()[-1] for ids, _ in files[name].examples()}
+        name: {tokenizer.decode(ids.tolist()).split("\n")[1].split()[-1] for ids in files[name].threads()}
         for name in files
     }
     assert not seen["train"] & seen["valid"]
@@ -95,7 +162,7 @@ def test_done_again_with_another_template_it_is_done_anew(chat, tokenizer, tmp_p
         "{{ '>' if add_generation_prompt }}",
     )
     lengths = [
-        prepare([path], tmp_path / "out", tokenizer, read=READ, split=split, chat=one)["train"].len_tokens
+        prepare([path], tmp_path / "out", tokenizer, read=READ, split=split, template=one.template)["train"].len_tokens
         for one in (chat, chat, other)
     ]
     assert lengths[0] == lengths[1] > lengths[2]
@@ -104,10 +171,10 @@ def test_done_again_with_another_template_it_is_done_anew(chat, tokenizer, tmp_p
 def test_mistakes_name_the_line(chat, tokenizer, tmp_path):
     path = write(tmp_path, TURNS, [{"role": "user"}, {"role": "assistant", "content": "?"}])
     with pytest.raises(DataError, match=r"talk.jsonl:2: turn 1"):
-        prepare([path], tmp_path / "out", tokenizer, read=READ, chat=chat)
+        prepare([path], tmp_path / "out", tokenizer, read=READ, template=chat.template)
     refuses = ChatTokenizer(tokenizer, "{{ raise_exception('no such talk') }}")
     with pytest.raises(DataError, match=r"talk.jsonl:1: .*no such talk"):
-        prepare([write(tmp_path, TURNS)], tmp_path / "out", tokenizer, read=READ, chat=refuses)
+        prepare([write(tmp_path, TURNS)], tmp_path / "out", tokenizer, read=READ, template=refuses.template)
     with pytest.raises(UsageError, match="chat template"):
         prepare([path], tmp_path / "out", tokenizer, read=READ)
 

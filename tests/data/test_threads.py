@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from corpus import CodePoints, expected_pairs, flat, pairs
+from corpus import CodePoints, equal, expected_pairs, flat, pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_examples import documents, epoch_of
@@ -173,6 +173,17 @@ def test_the_loss_of_each_token_is_that_of_one_example_a_reply(tmp_path, kind):
         packed = model.max_seq_len is not None
         trained = losses(model, epoch_of(ExampleBatches(shared, 100, context, packed=packed)))
         np.testing.assert_allclose(trained, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_restored_order_goes_on_as_if_never_interrupted(tmp_path, packed):
+    files, *_ = written(tmp_path, [[(3, 6)] * 20, [(1, 2)] * 3, [(2, 2)], [(0, 9)] * 5])
+    whole, restored = (ExampleBatches(files, 60, 30, 7, packed) for _ in range(2))
+    for _ in range(5):
+        next(whole)
+    restored.load_state_dict(json.loads(json.dumps(whole.state_dict())))
+    for _ in range(25):
+        assert equal(next(restored), next(whole))
 
 
 def test_a_long_conversation_is_read_about_twice_and_not_once_a_reply(tmp_path):

@@ -11,7 +11,7 @@ from references import theirs
 
 from nextword.cli import run as command
 from nextword.tasks.setup import set_up
-from nextword.text.chat import CHATML
+from nextword.text.chat import CHATML, TURNS
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
 from nextword.training.recipe import complete
 
@@ -58,8 +58,12 @@ def test_the_page_runs_from_beginning_to_end(here, capsys):
     assert config["data"]["conversations"]
     assert config["task"]["name"] == "dialogue"
     assert config["origin"]["family"] == "llama"
-    assert command(["evaluate", "runs/chat", "talk.jsonl"]) == 0  # of the replies alone
-    assert "180 documents" in capsys.readouterr().out
+    few = "".join(Path("talk.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:2])
+    Path("few.jsonl").write_text(few, encoding="utf-8")
+    assert command(["evaluate", "runs/chat", "few.jsonl", "--set", "max_tokens=4"]) == 0  # of the replies alone
+    shown = capsys.readouterr().out
+    assert "6 documents" in shown
+    assert "distinct-2" in shown  # and what it says itself
 
 
 def test_a_task_leaves_model_and_tokenizer_to_the_source(here):
@@ -71,9 +75,10 @@ def test_a_task_leaves_model_and_tokenizer_to_the_source(here):
     assert "model" not in begun
     assert begun["data"]["prompt_field"] == "dialogue"
     dialogue = {"task": {"name": "dialogue"}}
-    assert "conversations" not in set_up(dialogue, ["talk.jsonl"], init_from=source).values["data"]
+    assert set_up(dialogue, ["talk.jsonl"], init_from=source).template == TURNS
     (source / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
     setup = set_up(dialogue, ["talk.jsonl"], init_from=source)
+    assert not setup.template  # it has its own
     assert setup.values["data"] == {"conversations": True}
     assert setup.sources == ["talk.jsonl"]
 

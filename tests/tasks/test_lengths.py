@@ -53,7 +53,9 @@ def test_a_task_with_lengths_learns_their_bounds_from_its_data():
     rows = [row for rows in setup.sources for row in rows]
     prompts = Counter(row["document"].partition("\n")[0] for row in rows)
     assert {mark(n).strip() for n in (1, 2, 3)} <= prompts.keys()
-    assert [row["group"] for row in rows] == [row["document"] for row in ROWS]  # held out by text, whatever its mark
+    assert [row[setup.values["data"]["group_field"]] for row in rows] == [
+        row["document"] for row in ROWS
+    ]  # held out by text, whatever its mark
     assert any(row["document"].startswith("length 1\n") for row in setup.valid[0])
     again = set_up({"task": setup.task.model_dump()}, [ROWS[:12]])
     assert again.task.length_bounds == (11, 21)

@@ -8,7 +8,7 @@ import pytest
 from nextword import corpora
 from nextword.decoding.config import GenerationConfig
 from nextword.errors import DataError, UsageError
-from nextword.tasks.base import Rows, items
+from nextword.tasks.base import items
 from nextword.tasks.dialogue import DIALOGUE
 from nextword.tasks.registry import TASKS, task_named
 from nextword.tasks.setup import ENCODING, set_up, with_columns
@@ -161,13 +161,14 @@ def test_a_test_set_does_not_shrink_unseen():
         list(items(TRANSLATION, ["a.tsv"], read))
 
 
-def test_replies_of_a_conversation_are_held_out_together():
-    rows = list(Rows(DIALOGUE, [[{"turns": ["a", "b", "再见"]}]], ReadConfig()))
-    assert [(row["prompt"], row["target"]) for row in rows] == [
-        ("User: a\nAssistant:", " b"),
-        ("Assistant: a\nUser: b\nAssistant:", " 再见"),
-    ]
-    assert [row["group"] for row in rows] == ["Assistant: a\nUser: b\nAssistant:"] * 2
+def test_conversations_are_learned_as_they_are_and_each_reply_is_answered():
+    talk = {"turns": ["a", "b", "再见"]}
+    setup = set_up({"task": {"name": "dialogue"}}, [[talk]])
+    assert setup.values["data"] == {"conversations": True}
+    assert list(setup.sources) == [[talk]]
+    found = [(item.prompt, item.references, [turn["role"] for turn in item.before])
+             for item in items(DIALOGUE, [[talk]], ReadConfig())]  # fmt: skip
+    assert found == [("a", ("b",), ["user"]), ("a\nb", ("再见",), ["assistant", "user"])]
 
 
 def test_replies_are_measured_beside_those_of_the_data():

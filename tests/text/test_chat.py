@@ -34,6 +34,7 @@ REPLIES = {
     "zephyr": ["two\n\nlines </s>\n", "six</s>\n"],
     "smollm2": ["two\n\nlines <|im_end|>\n", "six<|im_end|>\n"],
     "plain": [" two\n\nlines", " six</s>"],
+    "turns": ["two\n\nlines</s>", "six</s>"],
     "generation": ["two\n\nlines </a>", "six</a>"],
 }
 
@@ -94,6 +95,7 @@ def test_what_closes_a_reply(name: str, ending: str) -> None:
     [
         ("chatml", "<|im_end|>\n<|im_start|>user\n"),
         ("plain", "\nUser: "),
+        ("turns", "</s>"),
         ("llama-2", " </s><s>[INST] "),
         ("gemma", "<end_of_turn>\n<start_of_turn>user\n"),
     ],

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from nextword.config import parse
 from nextword.errors import DataError, UsageError
 from nextword.text import records as records_module
-from nextword.text.records import Example, ReadConfig, Record, example_of, find_files, read_records, source_bytes
+from nextword.text.examples import example_of
+from nextword.text.records import Example, ReadConfig, Record, find_files, read_records, source_bytes
 
 POEMS = ["床前明月光\n疑是地上霜", 'A cat 🐈, "quoted", with a comma', "naïve café"]
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextword.errors import DataError
-from nextword.text.chat import PLAIN, ChatFormat
+from nextword.text.chat import TURNS, ChatFormat
 from nextword.text.records import Record
 from nextword.text.template import ChatTemplate
-from nextword.text.turns import example, replies, turns_of
+from nextword.text.turns import Reply, replies, talk, turns_of, written
 
 HI = [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "Hello!"}]
 
@@ -64,32 +64,45 @@ def test_what_is_no_conversation_is_one_line(fields: dict, complaint: str) -> No
     assert "\n" not in str(caught.value)
 
 
+def said(turns) -> list[tuple[str, str]]:
+    return [(turn["role"], turn["content"]) for turn in turns]
+
+
 def test_replies_are_the_assistants_where_roles_are_told() -> None:
-    talk = [{"role": "system", "content": "s"}, *HI, *HI]
-    assert list(replies(row(messages=talk))) == [talk[:3], talk]
-
-
-def test_of_two_people_each_answers_the_other() -> None:
-    found = list(replies(row(turns=[["A", "a"], ["B", "b"], ["B", "c"], ["A", "d"], ["B", " "]])))
-    said = [[(turn["role"], turn["content"]) for turn in turns] for turns in found]
-    assert said == [
-        [("user", "a"), ("assistant", "b")],
-        [("assistant", "a"), ("user", "b"), ("user", "c"), ("assistant", "d")],
+    whole = [{"role": "system", "content": "s"}, *HI, *HI]
+    assert list(replies(row(messages=whole))) == [
+        Reply("System: s\n你好", "Hello!", tuple(whole[:2])),
+        Reply("System: s\n你好\nHello!\n你好", "Hello!", tuple(whole[:4])),
     ]
 
 
-TURNS = st.tuples(
+def test_of_two_people_each_answers_the_other() -> None:
+    record = row(turns=[["A", "a"], ["B", "b"], ["B", "c"], ["A", "d"], ["B", " "]])
+    found = [(said(reply.before), reply.target) for reply in replies(record)]
+    assert found == [
+        ([("user", "a")], "b"),
+        ([("assistant", "a"), ("user", "b"), ("user", "c")], "d"),
+    ]
+    whole = talk(record)
+    assert (whole.prompt, whole.target) == ("a\nc", "b\nd")
+    assert list(whole.texts()) == ["a", "b", "c", "d"]
+
+
+def test_a_conversation_without_a_reply_has_nothing_to_learn() -> None:
+    found = talk(row(turns=["你好"]))
+    assert (found.prompt, found.target, found.replies) == ("你好", "", ())
+
+
+TURNS_DRAWN = st.tuples(
     st.sampled_from(["", "You are kind."]),
-    st.lists(st.text(alphabet=" \n中ab:<", max_size=6), min_size=1, max_size=5),
+    st.lists(st.text(alphabet=" \n\t\xa0\u3000中ab:<", max_size=6), min_size=1, max_size=5),
 )
 
 
-@given(TURNS)
-def test_an_example_is_what_the_plain_template_writes(drawn: tuple[str, list[str]]) -> None:
+@given(TURNS_DRAWN)
+def test_turns_are_written_as_the_template_has_them(drawn: tuple[str, list[str]]) -> None:
     system, texts = drawn
-    turns = [{"role": ["assistant", "user"][i % 2], "content": text} for i, text in enumerate(texts)][::-1]
+    turns = [{"role": ["user", "assistant"][i % 2], "content": text} for i, text in enumerate(texts)]
     turns = [{"role": "system", "content": system}] * bool(system) + turns
-    found = example(turns)
-    whole = ChatFormat(ChatTemplate(PLAIN), {}).with_replies(turns, last_only=True)
-    start, end = whole.replies[0]
-    assert (found.prompt, found.target.rstrip()) == (whole.text[:start], whole.text[start:end].rstrip())
+    found = ChatFormat(ChatTemplate(TURNS), {"eos_token": "</s>"}).render(turns)
+    assert found.text == "".join(written(turn) + "</s>" for turn in turns)

@@ -141,4 +141,5 @@ def _settled(session: Session) -> tuple[str, ...]:
     template says the same in every conversation."""
     sections = session.sections
     settled = ("vocabulary", "tokenizer-script") if "origin" in sections else ()
-    return settled + (("split-overlap",) if sections.get("data", {}).get("conversations") else ())
+    templated = sections.get("data", {}).get("conversations") and "init" in sections
+    return settled + (("split-overlap",) if templated else ())
