@@ -232,12 +232,12 @@ HOSTILE = {  # the first four: shared/cases/hostile_cases.json, from CVE-2024-34
 
 @pytest.mark.parametrize("template", HOSTILE, ids=lambda template: template[:50])
 def test_a_hostile_template_ends_in_one_line(template: str) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(TemplateError, match=HOSTILE[template]) as caught:
         ChatTemplate(template).render(HI)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for a limit on memory")
