@@ -3,6 +3,7 @@
     arithmetic = measured operations/s * share a training step reaches * seconds
     model      = a GRU, as wide as the fourth root of the arithmetic (its weights grow with the square root)
     dropout    = by how often the text will be read
+    decay      = such that weights are forgotten over so many readings
 
 Knows nothing of tokens: a text counts by its characters.
 """
@@ -24,6 +25,11 @@ GATES = {"rnn": 2, "gru": 6, "lstm": 8}  # square matrices of a layer
 WIDTHS = range(128, 1537, 64)
 PER_CHARACTER = 8  # weights that a character of text can bear, with dropout
 FEW_READINGS = 3.0  # of the text: up to these nothing is learned by heart, and dropout costs more than it gives
+FORGETTING = 2.3
+"""Readings of the text in which the decay of AdamW makes a weight e times smaller: much the same number is best for any
+size of text and model (Wang & Aitchison 2024, "How to set AdamW's weight decay as you scale model and dataset
+size")."""
+MOST_DECAY = 1.0
 TRANSFORMERS = ((2e13, "tiny"), (2e14, "small"), (2e16, "medium"), (math.inf, "large"))
 """Up to how many operations which size: a Transformer needs more of them before it is ahead of a GRU."""
 PROBE_SIZE, PROBE_SECONDS = 1024, 1.0
@@ -77,7 +83,7 @@ def plan(kind: str, seconds: float, rate: float, characters: int, characters_per
     weights = GATES.get(chosen, 6) * width**2 + vocab_size * width
     tokens = work / (6 * weights)
     readings = tokens / max(characters / characters_per_token, 1)
-    dropout = round(min(0.5, max(0.0, 0.25 * math.log2(readings / FEW_READINGS))), 2) if readings else 0.0
+    dropout = round(min(0.5, max(0.0, 0.15 * math.log2(readings / FEW_READINGS))), 2) if readings else 0.0
     told.append(
         f"model: {chosen.upper()} of {width}, about {weights / 1e6:.1f}M weights"
         + ("" if kind else "; of all kinds it learned most in a few minutes, a Transformer of the same cost far less")
@@ -89,12 +95,20 @@ def plan(kind: str, seconds: float, rate: float, characters: int, characters_per
     rows = 16 if readings <= FEW_READINGS else 32
     warmup_steps = min(50, int(tokens / (rows * 64) / 10))
     rate_of_learning = float(f"{4e-3 * math.sqrt(REFERENCE_WIDTH / width):.1e}")
+    steps = characters / characters_per_token / (rows * 64)  # of a reading
+    decay = float(f"{min(MOST_DECAY, 1 / max(rate_of_learning * FORGETTING * steps, 1)):.1e}")
     told.append(
-        f"steps: {rows} rows of 64 tokens, or of whole examples, AdamW at {rate_of_learning:g}, "
-        "falling by a cosine to 0 as the time runs out"
+        f"steps: {rows} rows of 64 tokens, or of whole examples, AdamW at {rate_of_learning:g}, falling by a cosine to "
+        f"0 as the time runs out, weight decay {decay:g}"
     )
     model = {"type": chosen, "num_layers": 1, "hidden_size": width, "dropout": dropout, "tied": vocab_size > 2 * width}
-    train = {"batch_size": rows, "context": 64, "learning_rate": rate_of_learning, "warmup_steps": warmup_steps}
+    train = {
+        "batch_size": rows,
+        "context": 64,
+        "learning_rate": rate_of_learning,
+        "warmup_steps": warmup_steps,
+        "weight_decay": decay,
+    }
     return Plan(model, train, "", tuple(told))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextword.config import parse
-from nextword.training.budget import PROBE_SECONDS, WIDTHS, measure, plan
+from nextword.training.budget import FORGETTING, PROBE_SECONDS, WIDTHS, measure, plan
 from nextword.training.config import TrainConfig
 from nextword.training.recipe import chooses_by_time, complete
 from nextword.training.session import new_run
@@ -49,8 +49,23 @@ def test_it_is_what_was_measured():
 
 def test_little_text_gets_a_small_model_and_much_dropout():
     assert width(600, characters=30_000) < width(600)
-    assert plan("", 600, LAPTOP, 30_000, 1.0, 65).model["dropout"] == 0.5
+    assert (
+        plan("", 600, LAPTOP, 30_000, 1.0, 65).model["dropout"] > plan("", 600, LAPTOP, 10**6, 1.0, 65).model["dropout"]
+    )
+    assert plan("", 6000, LAPTOP, 30_000, 1.0, 65).model["dropout"] == 0.5
     assert plan("", 600, LAPTOP, 10**9, 1.0, 65).model["dropout"] == 0.0
+
+
+def test_weights_are_forgotten_over_readings_not_over_steps():
+    def readings(characters, seconds):
+        train = plan("", seconds, LAPTOP, characters, 1.0, 65).train
+        steps = characters / (train["batch_size"] * train["context"])
+        return 1 / (train["learning_rate"] * train["weight_decay"] * steps)
+
+    for seconds in (166, 600, 3600):
+        assert readings(1_000_000, seconds) == pytest.approx(readings(4_000_000, seconds), rel=0.05)
+        assert readings(1_000_000, seconds) == pytest.approx(FORGETTING, rel=0.05)
+    assert plan("", 600, LAPTOP, 1000, 1.0, 65).train["weight_decay"] <= 1
 
 
 def test_the_rate_rises_for_a_tenth_of_a_short_run_at_most():
