@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nextword.errors import UsageError
-from nextword.poetry.english_line import Course, EnglishLine, Stand, Stands
+from nextword.poetry.english_line import Course, EnglishLine, Rhyming, Stand, Stands
 from nextword.poetry.english_plan import EnglishPlan
 from nextword.poetry.kept import Kept
 from nextword.poetry.lexicon import Lexicon, Node
@@ -168,9 +168,8 @@ class EnglishAutomaton:
         """Whether letters begin a word that may come."""
         for way in state.ways:
             counts = self.inside.words(way.stands)
-            if counts[node.high] > counts[node.low]:
-                return True
-            if any(((node.low <= words) & (words < node.high)).any() for words in self.closing(state.line, way)):
+            rhyming, used = self.rhyming(state.line, way)
+            if counts[node.high] > counts[node.low] or any(set(some.within(node)) - used for some in rhyming):
                 return True
         return False
 
@@ -229,11 +228,12 @@ class EnglishAutomaton:
     def _ended(self, line: int, rhymes: Rhymes, word: int, rhyme: int) -> Rhymes | None:
         """Behind a line that ends in a word: its letter has its class, and may not end in that word again. None: it
         has another class already, or did end in that word."""
-        letter = self.plan.letter_of[rhymes.pattern][line]
+        pattern, classes, used = rhymes
+        letter = self.plan.letter_of[pattern][line]
         if letter is None:
             return rhymes
-        pattern, classes, used = rhymes
-        if classes[letter] not in (-1, rhyme) or (word in used[letter] and not self.plan.kept[line].last):
+        chosen, barred = self._chosen(line, rhymes)
+        if chosen not in (-1, rhyme) or word in barred:
             return None
         now, words = (-1, frozenset[int]()) if self.plan.is_over[pattern][line] else (rhyme, used[letter] | {word})
         return Rhymes(
@@ -251,19 +251,28 @@ class EnglishAutomaton:
             rhyme, used = self._chosen(line, rhymes)
             places = []
             for beats in self.form.patterns[rhymes.pattern].lines[line].beats:
-                ends = frozenset(self.plan.endings(beats, kept, group, rhyme, used))
+                endings = self.plan.endings(beats, kept, group, rhyme)
+                ends = frozenset(
+                    n for n, words in endings.items() if len(words) > len(used) or {*words.tolist()} - used
+                )
                 places += [Stand(Course(beats, kept, group, rhyme < 0, ends), 0, 0)] if ends else []
             found += [Way(self.inside.stands(places), rhymes)] if places else []
         return tuple(dict.fromkeys(found))
 
-    def closing(self, line: int, way: Way) -> list[np.ndarray]:
-        """The words that may come and end a line by a class already chosen; `EnglishLine.words` lacks them."""
-        return self.inside.closing(way.stands, *self._chosen(line, way.rhymes)) if way.stands.closed else []
+    def rhyming(self, line: int, way: Way) -> tuple[tuple[Rhyming, ...], frozenset[int]]:
+        """The words that may come and end a line by a class already chosen, which `EnglishLine.words` lacks; and those
+        that may not though they are among them."""
+        if not way.stands.closed:
+            return (), frozenset()
+        rhyme, used = self._chosen(line, way.rhymes)
+        return self.inside.rhyming(way.stands, rhyme), used
 
     def _chosen(self, line: int, rhymes: Rhymes) -> tuple[int, frozenset[int]]:
-        """The class of the rhyme of a line, -1 for none yet, and the words used up for it."""
+        """The class of the rhyme of a line, -1 for none yet, and the words that may not end it any more."""
         letter = self.plan.letter_of[rhymes.pattern][line]
-        return (-1, frozenset()) if letter is None else (rhymes.classes[letter], rhymes.used[letter])
+        if letter is None:
+            return -1, frozenset()
+        return rhymes.classes[letter], frozenset() if self.plan.kept[line].last else rhymes.used[letter]
 
     def _parted(self, ways: tuple[Way, ...]) -> tuple[Way, ...]:
         """The ways in which the next word was not given together with the last one."""

@@ -7,6 +7,7 @@ is found out once holds for all lines of a kind in all poems, and is kept.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -16,6 +17,7 @@ import numpy as np
 
 from nextword.poetry.english_plan import EnglishPlan
 from nextword.poetry.kept import Kept
+from nextword.poetry.lexicon import Node
 from nextword.verse.english import fits
 from nextword.verse.scansion import weak_end
 
@@ -70,6 +72,17 @@ class Stands:
         return tuple(stand for stand in self.ends if not stand.course.open)
 
 
+@dataclass(frozen=True, eq=False)
+class Rhyming:
+    """Words of one rhyme class that may end a line, in their order. There is one object for them, as for `Stands`."""
+
+    words: tuple[int, ...]
+
+    def within(self, node: Node) -> tuple[int, ...]:
+        """Those that have a beginning."""
+        return self.words[bisect_left(self.words, node.low) : bisect_left(self.words, node.high)]
+
+
 class EnglishLine:
     """The lines of a plan, a word at a time. W words in the lexicon."""
 
@@ -80,6 +93,7 @@ class EnglishLine:
         self._parted: dict[Stands, Stands] = {}
         self._given = {plan.word(word) for kept in plan.kept for word in kept.words}
         self._classes: dict[tuple[Stands, int], tuple[int, ...]] = {}
+        self._rhyming: dict[tuple[Stands, int], tuple[Rhyming, ...]] = {}
         self.words = lru_cache(maxsize=128)(self._find_words)
 
     def stands(self, places: Iterable[Stand]) -> Stands:
@@ -122,8 +136,7 @@ class EnglishLine:
                 may[self.plan.word(stand.course.kept.words[stand.given])] = True
             if stand.may_end and stand.course.open:
                 course = stand.course
-                endings = self.plan.endings(course.beats, course.kept, course.group, -1, frozenset())
-                may[endings[len(stand.rest)]] = True
+                may[self.plan.endings(*course[:3], -1)[len(stand.rest)]] = True
         counts = np.zeros(len(may) + 1, dtype=np.int32)
         np.cumsum(self._headed(may, stands), out=counts[1:])
         return counts
@@ -151,19 +164,19 @@ class EnglishLine:
                 if may_end[reading] and lexicon.lengths[reading] == len(stand.rest):
                     yield -1 if group is None else int(lexicon.rhymes(weak_end(beats))[reading])
 
-    def closing(self, stands: Stands, rhyme: int, used: frozenset[int]) -> list[np.ndarray]:
-        """The words that may end the line by a class already chosen, those used apart."""
-        found = []
+    def rhyming(self, stands: Stands, rhyme: int) -> tuple[Rhyming, ...]:
+        """What may come and end the line by a class already chosen."""
+        key = stands, rhyme
+        if key not in self._rhyming:
+            self._rhyming[key] = tuple(map(Rhyming, self._find_rhyming(stands, rhyme)))
+        return self._rhyming[key]
+
+    def _find_rhyming(self, stands: Stands, rhyme: int) -> Iterable[tuple[int, ...]]:
         for stand in stands.closed:
-            beats, kept, group = stand.course[:3]
-            words = self.plan.endings(beats, kept, group, rhyme, used).get(len(stand.rest))
-            if words is None:
-                continue
-            if kept.head and stand.beat == 0:
-                node = self.lexicon.children(self.lexicon.root)[kept.head]
-                words = words[(words >= node.low) & (words < node.high)]
-            found.append(words)
-        return found
+            words = self.plan.endings(*stand.course[:3], rhyme).get(len(stand.rest))
+            if words is not None:
+                head = stand.course.kept.head if stand.beat == 0 else ""
+                yield tuple(word for word in words.tolist() if self.lexicon.words[word].startswith(head))
 
     def _asked(self, stand: Stand) -> frozenset[str]:
         """The stresses with which the next given word may stand there."""

@@ -9,7 +9,7 @@ have it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache, reduce
+from functools import cache, reduce
 from itertools import product
 from typing import NamedTuple, NoReturn
 
@@ -51,7 +51,7 @@ class EnglishPlan:
         self.room, self.given = cache(self._find_room), cache(self._find_given)
         self.inner, self.stresses = cache(self._find_inner), cache(self._find_stresses)
         self.may_end, self._by_class = cache(self._find_may_end), cache(self._find_by_class)
-        self.endings = lru_cache(maxsize=1 << 12)(self._find_endings)
+        self.endings = cache(self._find_endings)
         self._rhymes = cache(self._find_rhyming)
         self.kept = self._checked(kept)
         """What is given of each line."""
@@ -257,11 +257,8 @@ class EnglishPlan:
         order = np.argsort(classes, kind="stable")
         return readings[order], classes[order]
 
-    def _find_endings(
-        self, beats: str, kept: Kept, group: int | None, rhyme: int, used: frozenset[int]
-    ) -> dict[int, np.ndarray]:
-        """Syllables -> the words of so many that may end a line: of a rhyme class, or of any for -1, and none that is
-        used, unless it is given."""
+    def _find_endings(self, beats: str, kept: Kept, group: int | None, rhyme: int) -> dict[int, np.ndarray]:
+        """Syllables -> the words of so many that may end a line: of a rhyme class, or of any for -1."""
         if group is None or rhyme < 0:
             readings = np.flatnonzero(self.may_end(beats, kept, group))
         else:
@@ -269,7 +266,4 @@ class EnglishPlan:
             low, high = np.searchsorted(classes, (rhyme, rhyme + 1))
             readings = ordered[low:high]
         words, lengths = self.lexicon.word_of[readings], self.lexicon.lengths[readings]
-        if used and not kept.last:
-            unused = ~np.isin(words, list(used))
-            words, lengths = words[unused], lengths[unused]
         return {int(length): words[lengths == length] for length in np.unique(lengths)}

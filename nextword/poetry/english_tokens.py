@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nextword.poetry.constraint import Node, Vocabulary, spelt
 from nextword.poetry.english import BEHIND, EnglishAutomaton, State, Turn, spellings
-from nextword.poetry.english_line import Stands
+from nextword.poetry.english_line import Rhyming, Stands
 from nextword.poetry.lexicon import Node as Letters
 from nextword.tokenizers import Tokenizer
 
@@ -32,6 +32,7 @@ class Leads:
     low: np.ndarray
     high: np.ndarray
     _to: dict[int, np.ndarray] = field(default_factory=dict)
+    _to_any: dict[Rhyming, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def among(self, counts: np.ndarray) -> np.ndarray:
         """The tokens that lead to any word of those that `counts` (W + 1,) has counted."""
@@ -43,6 +44,17 @@ class Leads:
         if word not in self._to:
             self._to[word] = self.ids[(self.low <= word) & (word < self.high)]
         return self._to[word]
+
+    def to_any(self, rhyming: Rhyming, used: frozenset[int]) -> np.ndarray:
+        """The tokens that lead to any of some words, those used apart."""
+        if rhyming not in self._to_any:
+            tokens = [self.to(word) for word in rhyming.words]
+            words = np.repeat(np.array(rhyming.words, dtype=np.int64), [*map(len, tokens)])
+            self._to_any[rhyming] = np.concatenate([np.zeros(0, dtype=np.int64), *tokens]), words
+        ids, words = self._to_any[rhyming]
+        for word in used:
+            ids, words = ids[words != word], words[words != word]
+        return ids
 
 
 class Shelf:
@@ -96,15 +108,16 @@ class EnglishVocabulary(Vocabulary[State]):
 
     def _allow(self, mask: np.ndarray, leads: Leads, state: State) -> None:
         """The tokens that lead to a word which may come."""
-        root = state.node.depth == 0
-        for way in state.ways:
-            if root:
+        line, ways, _, node, _ = state
+        for way in ways:
+            rhyming, used = self.english.rhyming(line, way)
+            if node.depth == 0:
                 mask |= self._starts(leads, way.stands)
+                for words in rhyming:
+                    mask[leads.to_any(words, used)] = True
             else:
                 mask[leads.among(self.english.inside.words(way.stands))] = True
-            for words in self.english.closing(state.line, way):
-                low, high = (0, len(words)) if root else np.searchsorted(words, state.node[:2])
-                for word in words[low:high].tolist():
+                for word in (word for words in rhyming for word in words.within(node) if word not in used):
                     mask[leads.to(word)] = True
 
     def _find_start(self, leads: Leads, stands: Stands) -> np.ndarray:
