@@ -119,7 +119,7 @@ def english() -> tuple[str, ...]:
 
 def words_of(text: str) -> frozenset[str]:
     """The words of a text, in lower case; of those in quotation marks, what is between them."""
-    found = {word.lower().replace("’", "'") for word in WORD.findall(text)}
+    found = {word.lower().replace("’", "'") for word in set(WORD.findall(text))}
     return frozenset(word if pronunciations(word) else word.strip("'") for word in found)
 
 

@@ -6,26 +6,30 @@ A pronunciation is its phones in ARPAbet, vowels with their stress (0 none, 1 pr
 from __future__ import annotations
 
 import gzip
-from functools import cache
+import string
+from functools import cache, lru_cache
 from importlib.resources import files
 
 Phones = tuple[str, ...]
+NO_STRESS = {ord(character): None for character in f"{string.ascii_uppercase}?"}
 
 
 @cache
-def dictionary() -> dict[str, tuple[Phones, ...]]:
-    """Word in lower case -> its pronunciations, the usual one first."""
+def dictionary() -> dict[str, str]:
+    """Word in lower case -> its pronunciations, the usual one first, each in a line: not taken apart, as few are asked
+    for."""
     text = gzip.decompress(files("nextword.verse").joinpath("data", "cmudict.txt.gz").read_bytes()).decode("utf-8")
-    words: dict[str, tuple[Phones, ...]] = {}
+    words: dict[str, str] = {}
     for line in text.splitlines():
-        word, *phones = line.split(" ")
-        words[word] = (*words.get(word, ()), tuple(phones))
+        word, _, phones = line.partition(" ")
+        words[word] = f"{words[word]}\n{phones}" if word in words else phones
     return words
 
 
 def pronunciations(word: str) -> tuple[Phones, ...]:
     """All pronunciations; () for a word the dictionary lacks. Typographic apostrophes are read as plain ones."""
-    return dictionary().get(word.lower().replace("’", "'"), ())
+    found = dictionary().get(word.lower().replace("’", "'"), "")
+    return tuple(tuple(phones.split(" ")) for phones in found.splitlines())
 
 
 def stresses(phones: Phones) -> str:
@@ -34,7 +38,7 @@ def stresses(phones: Phones) -> str:
     >>> stresses(("AH0", "B", "AH1", "V"))
     '01'
     """
-    return "".join(phone[-1] for phone in phones if phone[-1].isdigit())
+    return "".join(phones).translate(NO_STRESS)
 
 
 def is_vowel(phone: str) -> bool:
@@ -64,11 +68,16 @@ def rhyme_part(phones: Phones, weak: int | None = None) -> Phones:
     >>> rhyme_part(("M", "EH1", "M", "ER0", "IY0")), rhyme_part(("M", "EH1", "M", "ER0", "IY0"), weak=0)
     (('EH', 'M', 'ER', 'IY'), ('IY',))
     """
-    vowels = [i for i, phone in enumerate(phones) if is_vowel(phone)]
+    vowels = [i for i, phone in enumerate(phones) if phone[-1] in "012"]
     stressed = vowels if weak is not None else [i for i in vowels if phones[i][-1] in "12"] or vowels
-    start = stressed[-1 - (weak or 0)] if len(stressed) > (weak or 0) else 0
-    later = ("AH" if phone == "IH0" else phone.rstrip("012") for phone in phones[start + 1 :])
-    return tuple(phone.rstrip("012") for phone in phones[start : start + 1]) + tuple(later)
+    return _alike(phones[stressed[-1 - (weak or 0)] if len(stressed) > (weak or 0) else 0 :])
+
+
+@lru_cache(maxsize=1 << 14)
+def _alike(tail: Phones) -> Phones:
+    """From a vowel on, without what makes no difference to a rhyme: many words have one tail."""
+    later = ("AH" if phone == "IH0" else phone.rstrip("012") for phone in tail[1:])
+    return (tail[0].rstrip("012"), *later) if tail else ()
 
 
 def part_rhyme(a: Phones, b: Phones) -> str:

@@ -86,14 +86,15 @@ def guess(word: str) -> int:
 
 def known(word: str) -> Iterator[Phones]:
     """The pronunciations that follow from the dictionary."""
-    yield from pronunciations(word)
+    usual = pronunciations(word)
+    yield from usual
     if word in OLD:
         yield tuple(OLD[word].split())
     if "'" in word:
         yield from dropped(word)
     if not word.isascii():
         yield from sounded(word)
-    if not pronunciations(word):
+    if not usual:
         yield from derived(word)
 
 
