@@ -167,9 +167,9 @@ class EnglishAutomaton:
     def _leads(self, state: State, node: Node) -> bool:
         """Whether letters begin a word that may come."""
         for way in state.ways:
-            counts = self.inside.words(way.stands)
+            before = self.inside.words(way.stands).before
             rhyming, used = self.rhyming(state.line, way)
-            if counts[node.high] > counts[node.low] or any(set(some.within(node)) - used for some in rhyming):
+            if before[node.high] > before[node.low] or any(set(some.within(node)) - used for some in rhyming):
                 return True
         return False
 

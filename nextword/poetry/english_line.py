@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -83,6 +83,27 @@ class Rhyming:
         return self.words[bisect_left(self.words, node.low) : bisect_left(self.words, node.high)]
 
 
+class Ask(NamedTuple):
+    """What is asked of the next word, those apart that end a line by a class already chosen."""
+
+    inner: frozenset[tuple[str, frozenset[int]]]
+    """To stand on the first of these beats, as many as it may have syllables, and not to end the line."""
+    given: frozenset[str]
+    """Or to be one of these."""
+    ends: frozenset[tuple[str, Kept, int | None, int]]
+    """Or to end a line of these beats, of which that is given and that is the rhyme, with so many syllables."""
+    head: str
+    """And to begin with a letter; "": any."""
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """W words by whether they may come. There is one object for the same words, as for `Stands`."""
+
+    before: np.ndarray
+    """(W + 1,): how many of the words before each may come."""
+
+
 class EnglishLine:
     """The lines of a plan, a word at a time. W words in the lexicon."""
 
@@ -94,7 +115,8 @@ class EnglishLine:
         self._given = {plan.word(word) for kept in plan.kept for word in kept.words}
         self._classes: dict[tuple[Stands, int], tuple[int, ...]] = {}
         self._rhyming: dict[tuple[Stands, int], tuple[Rhyming, ...]] = {}
-        self.words = lru_cache(maxsize=128)(self._find_words)
+        self._words: dict[Stands, Words] = {}
+        self._answers: dict[Ask, Words] = {}
 
     def stands(self, places: Iterable[Stand]) -> Stands:
         """The object for these places."""
@@ -125,28 +147,37 @@ class EnglishLine:
             self._parted[stands] = self.stands(parted)
         return self._parted[stands]
 
-    def _find_words(self, stands: Stands) -> np.ndarray:
-        """(W + 1,): how many of the words before each may come next, those apart that end a line by a class already
-        chosen."""
-        may = np.zeros(len(self.lexicon.words), dtype=bool)
-        for rest, room in {(stand.rest, self._room(stand)) for stand in stands.places}:
-            may |= self.plan.inner(rest, room)
-        for stand in stands.places:
-            if self._asked(stand):
-                may[self.plan.word(stand.course.kept.words[stand.given])] = True
-            if stand.may_end and stand.course.open:
-                course = stand.course
-                may[self.plan.endings(*course[:3], -1)[len(stand.rest)]] = True
-        counts = np.zeros(len(may) + 1, dtype=np.int32)
-        np.cumsum(self._headed(may, stands), out=counts[1:])
-        return counts
+    def words(self, stands: Stands) -> Words:
+        """What may come next, those apart that end a line by a class already chosen."""
+        if stands not in self._words:
+            ask = self._ask(stands)
+            if ask not in self._answers:
+                self._answers[ask] = self._answer(ask)
+            self._words[stands] = self._answers[ask]
+        return self._words[stands]
 
-    def _headed(self, may: np.ndarray, stands: Stands) -> np.ndarray:
-        """Of (W,) words those with the letter that a line must begin with, where it begins."""
-        for head in {stand.course.kept.head for stand in stands.places if stand.beat == 0} - {""}:
-            node = self.lexicon.children(self.lexicon.root)[head]
+    def _ask(self, stands: Stands) -> Ask:
+        rooms = ((stand.rest, self._room(stand)) for stand in stands.places)
+        return Ask(
+            frozenset((rest[: max(room)], room) for rest, room in rooms if room),
+            frozenset(stand.course.kept.words[stand.given] for stand in stands.places if self._asked(stand)),
+            frozenset((*stand.course[:3], len(stand.rest)) for stand in stands.ends if stand.course.open),
+            "".join({stand.course.kept.head for stand in stands.places if stand.beat == 0}),
+        )
+
+    def _answer(self, ask: Ask) -> Words:
+        may = np.zeros(len(self.lexicon.words), dtype=bool)
+        for rest, room in ask.inner:
+            may |= self.plan.inner(rest, room)
+        may[[self.plan.word(word) for word in ask.given]] = True
+        for beats, kept, group, syllables in ask.ends:
+            may[self.plan.endings(beats, kept, group, -1)[syllables]] = True
+        if ask.head:
+            node = self.lexicon.children(self.lexicon.root)[ask.head]
             may[: node.low] = may[node.high :] = False
-        return may
+        before = np.zeros(len(may) + 1, dtype=np.int32)
+        np.cumsum(may, out=before[1:])
+        return Words(before)
 
     def classes(self, stands: Stands, word: int) -> tuple[int, ...]:
         """The rhyme classes with which a word may end the line; -1 where it has no rhyme."""

@@ -47,6 +47,8 @@ class EnglishPlan:
         """[pattern][line]: which of them; None: none."""
         self.is_over = [[own not in row[i + 1 :] for i, own in enumerate(row)] for row in self.letter_of]
         """[pattern][line]: whether no later line rhymes with it."""
+        self.most_syllables = int(lexicon.lengths.max())
+        """Of a word."""
         self.final, self.pairs = cache(self._find_final), cache(self._find_pairs)
         self.room, self.given = cache(self._find_room), cache(self._find_given)
         self.inner, self.stresses = cache(self._find_inner), cache(self._find_stresses)
@@ -230,7 +232,7 @@ class EnglishPlan:
         """The syllables that a word may have which is neither given nor ends the line."""
         if kept.joined[place]:
             return frozenset()
-        lengths = range(1, len(beats) - beat)
+        lengths = range(1, min(len(beats) - beat, self.most_syllables + 1))
         return frozenset(n for n in lengths if any(self._can(beats, kept, beat + n, place, end) for end in ends))
 
     def _find_inner(self, rest: str, room: frozenset[int]) -> np.ndarray:

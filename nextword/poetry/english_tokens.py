@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nextword.poetry.constraint import Node, Vocabulary, spelt
 from nextword.poetry.english import BEHIND, EnglishAutomaton, State, Turn, spellings
-from nextword.poetry.english_line import Rhyming, Stands
+from nextword.poetry.english_line import Rhyming, Words
 from nextword.poetry.lexicon import Node as Letters
 from nextword.tokenizers import Tokenizer
 
@@ -34,9 +34,9 @@ class Leads:
     _to: dict[int, np.ndarray] = field(default_factory=dict)
     _to_any: dict[Rhyming, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
-    def among(self, counts: np.ndarray) -> np.ndarray:
-        """The tokens that lead to any word of those that `counts` (W + 1,) has counted."""
-        found: np.ndarray = self.ids[counts[self.high] > counts[self.low]]
+    def among(self, words: Words) -> np.ndarray:
+        """The tokens that lead to any word that may come."""
+        found: np.ndarray = self.ids[words.before[self.high] > words.before[self.low]]
         return found
 
     def to(self, word: int) -> np.ndarray:
@@ -99,31 +99,39 @@ class EnglishVocabulary(Vocabulary[State]):
             mask = between.copy()
             for before in befores:
                 after = reduce(self.english.step, before, state)
-                self._allow(mask, self.leads(context, before, after.node), after)
-        if state.place == "word":
-            self._allow(mask, self.leads(context, "", state.node), state)
+                self._begin(mask, self.leads(context, before, after.node), after)
+        if state.place == "word" and state.node.depth == 0:
+            self._begin(mask, self.leads(context, "", state.node), state)
+        elif state.place == "word":
+            self._go_on(mask, context, state)
         if shelf.others.children:
             mask[self.walk(shelf.others, state, self.english.allowed(state))] = True
         return torch.from_numpy(mask)
 
-    def _allow(self, mask: np.ndarray, leads: Leads, state: State) -> None:
-        """The tokens that lead to a word which may come."""
-        line, ways, _, node, _ = state
-        for way in ways:
-            rhyming, used = self.english.rhyming(line, way)
-            if node.depth == 0:
-                mask |= self._starts(leads, way.stands)
-                for words in rhyming:
-                    mask[leads.to_any(words, used)] = True
-            else:
-                mask[leads.among(self.english.inside.words(way.stands))] = True
-                for word in (word for words in rhyming for word in words.within(node) if word not in used):
-                    mask[leads.to(word)] = True
+    def _begin(self, mask: np.ndarray, leads: Leads, state: State) -> None:
+        """Allow the tokens that begin a word which may come."""
+        for way in state.ways:
+            mask |= self._starts(leads, self.english.inside.words(way.stands))
+            rhyming, used = self.english.rhyming(state.line, way)
+            for words in rhyming:
+                mask[leads.to_any(words, used)] = True
 
-    def _find_start(self, leads: Leads, stands: Stands) -> np.ndarray:
+    def _go_on(self, mask: np.ndarray, context: int, state: State) -> None:
+        """Allow the tokens that go on with a word towards one which may come."""
+        line, ways, _, node, _ = state
+        longer = node._replace(low=node.low + self.english.lexicon.is_word(node))
+        for way in ways:
+            words = self.english.inside.words(way.stands)
+            if words.before[longer.high] > words.before[longer.low]:
+                mask[self.leads(context, "", node).among(words)] = True
+            rhyming, used = self.english.rhyming(line, way)
+            for word in (word for some in rhyming for word in some.within(longer) if word not in used):
+                mask[self.leads(context, "", node).to(word)] = True
+
+    def _find_start(self, leads: Leads, words: Words) -> np.ndarray:
         """(V,) bool: the tokens that may begin a word."""
         mask = np.zeros(self.pieces.size, dtype=bool)
-        mask[leads.among(self.english.inside.words(stands))] = True
+        mask[leads.among(words)] = True
         return mask
 
     def _between(self, state: State, context: int) -> tuple[np.ndarray, list[str]]:

@@ -16,7 +16,7 @@ import regex  # type: ignore[import-untyped]
 from nextword.constraints.pieces import token_pieces
 from nextword.poetry.constraint import spellable
 from nextword.tokenizers import Tokenizer
-from nextword.verse.english import Phones, dictionary, pronunciations, rhyme_part, stresses
+from nextword.verse.english import Phones, dictionary, rhyme_part, stresses
 from nextword.verse.scansion import WORD, voiced
 from nextword.verse.spoken import CONTRACTED, OLD, guessed
 
@@ -120,7 +120,7 @@ def english() -> tuple[str, ...]:
 def words_of(text: str) -> frozenset[str]:
     """The words of a text, in lower case; of those in quotation marks, what is between them."""
     found = {word.lower().replace("’", "'") for word in set(WORD.findall(text))}
-    return frozenset(word if pronunciations(word) else word.strip("'") for word in found)
+    return frozenset(word if word in dictionary() else word.strip("'") for word in found)
 
 
 @lru_cache(maxsize=2)
