@@ -315,14 +315,11 @@ class Engine:
 
     def _allowed(self, rows: list[Row], logits: Tensor) -> Tensor | None:
         """(R, V) bool by the rows' constraints; None if they have none."""
-        masks = {i: row.constraint.mask(row.room) for i, row in enumerate(rows) if row.constraint is not None}
-        if not any(mask is not None for mask in masks.values()):
+        masks = [None if row.constraint is None else row.constraint.mask(row.room) for row in rows]
+        if all(mask is None for mask in masks):
             return None
-        allowed = torch.ones_like(logits, dtype=torch.bool)
-        for i, mask in masks.items():
-            if mask is not None:
-                allowed[i] = mask.to(self.device)
-        return allowed
+        everything = torch.ones(logits.size(1), dtype=torch.bool)
+        return torch.stack([everything if mask is None else mask for mask in masks]).to(self.device)
 
     def _draw(self, logits: Tensor, rows: list[Row]) -> Tensor:
         """(rows, V) -> (rows,) ids: the likeliest at temperature 0, else drawn from the row's own rng."""

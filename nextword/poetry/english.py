@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from nextword.errors import UsageError
 from nextword.poetry.english_line import Course, EnglishLine, Rhyming, Stand, Stands
 from nextword.poetry.english_plan import EnglishPlan
 from nextword.poetry.kept import Kept
-from nextword.poetry.lexicon import Lexicon, Node
+from nextword.poetry.lexicon import Lexicon, Prefix, spellings
 from nextword.verse.patterns import Form
 
 MARKS = ",;:.!?"
@@ -53,6 +54,9 @@ class Behind(NamedTuple):
     ended: tuple[Rhymes, ...]
 
 
+NOWHERE = Behind((), ())
+
+
 class State(NamedTuple):
     """Where a poem is."""
 
@@ -61,14 +65,14 @@ class State(NamedTuple):
     """As they were at the beginning of the word."""
     ended: tuple[Rhymes, ...]
     """Behind punctuation: the ways in which the line has ended."""
-    node: Node
+    prefix: Prefix
     """The letters of the word so far."""
     place: str
     """word: in or before a word; mark: behind punctuation; gap: before an empty line."""
 
 
 class Turn(NamedTuple):
-    """All that decides what may stand between words, or between lines."""
+    """All that decides what may stand behind a complete word, behind punctuation or before an empty line."""
 
     place: str
     mark: bool
@@ -113,6 +117,10 @@ class EnglishAutomaton:
         self.alphabet = "".join(sorted({*forms, *self.marks, " ", "\n"}))
         self._index = {c: i for i, c in enumerate(self.alphabet)}
         self.longest = sum(LONGEST_SYLLABLE * max(map(len, line.beats)) for line in form.patterns[0].lines)
+        stanzas = [line.stanza for line in form.patterns[0].lines]
+        self._closes = [*((False, one != other) for one, other in pairwise(stanzas)), (True, False)]
+        """[line]: whether it is the last one, and whether an empty line follows."""
+        self._joined = any(any(one.joined) for one in plan.kept)
         self._begin = lru_cache(maxsize=1 << 12)(self._find_beginning)
         self._behind = lru_cache(maxsize=1 << 14)(self._find_behind)
 
@@ -129,7 +137,7 @@ class EnglishAutomaton:
 
     def rests(self, state: State) -> bool:
         """Whether a token may end here: anywhere, unless words are tokens of their own."""
-        return not self.whole or state.place != "word" or state.node.depth == 0 or self.complete(state)
+        return not self.whole or state.place != "word" or state.prefix.depth == 0 or any(self.behind(state))
 
     def allowed(self, state: State) -> np.ndarray:
         """What leads to a word that some way allows, and what may follow a word that is complete."""
@@ -140,16 +148,16 @@ class EnglishAutomaton:
 
     def step(self, state: State, character: str) -> State:
         """The state after a character, which must be allowed."""
-        line, ways, _, node, place = state
-        if place == "gap":
-            return state._replace(place="word")
+        line, ways, _, prefix, place = state
         if place == "word":
-            child = self.lexicon.children(node).get(plain(character, first=node.depth == 0))
+            child = prefix.children.get(character)
             if child:
                 return State(line, ways, (), child, "word")
+        if place == "gap":
+            return state._replace(place="word")
         ways, ended = self.behind(state)
-        if character == "\n" or (character in CLOSING and ended and self._is_last(line)):
-            return self._next_line(line + 1, ended)
+        if character == "\n" or (character in CLOSING and ended and self._closes[line][0]):
+            return self._next_line(line, ended)
         if character == " ":
             return State(line, ways, (), self.lexicon.root, "word")
         return State(line, self._parted(ways), ended, self.lexicon.root, "mark")
@@ -157,32 +165,26 @@ class EnglishAutomaton:
     def _next(self, state: State) -> Iterator[str]:
         """The characters that may follow."""
         if state.place == "word":
-            for letter, child in self.lexicon.children(state.node).items():
-                if self._leads(state, child):
-                    yield from spellings(letter, first=state.node.depth == 0)
-            if not self.complete(state):
-                return
-        yield from self._between(self.turn(state))
+            yield from (letter for letter, child in state.prefix.children.items() if self._leads(state, child))
+        behind = self.behind(state)
+        if any(behind) or state.place == "gap":
+            yield from self._between(self.turn(state, behind))
 
-    def _leads(self, state: State, node: Node) -> bool:
+    def _leads(self, state: State, prefix: Prefix) -> bool:
         """Whether letters begin a word that may come."""
         for way in state.ways:
             before = self.inside.words(way.stands).before
             rhyming, used = self.rhyming(state.line, way)
-            if before[node.high] > before[node.low] or any(set(some.within(node)) - used for some in rhyming):
+            if before[prefix.high] > before[prefix.low] or any(
+                set(some.within(prefix.low, prefix.high)) - used for some in rhyming
+            ):
                 return True
         return False
 
-    def turn(self, state: State) -> Turn:
-        """What may stand behind a complete word, behind punctuation or before an empty line depends on no more."""
-        lines = self.form.patterns[0].lines
-        if state.place == "gap":
-            return Turn("gap", False, False, False, False, False)
-        ways, ended = self.behind(state)
-        last = self._is_last(state.line)
-        gap = not last and lines[state.line + 1].stanza != lines[state.line].stanza
-        mark = state.place == "word" and bool(ended or self._parted(ways))
-        return Turn(state.place, mark, bool(ways), bool(ended), last, gap)
+    def turn(self, state: State, behind: Behind) -> Turn:
+        """What decides what may stand there between words: `behind` is that of the state."""
+        mark = state.place == "word" and bool(behind.ended or self._parted(behind.ways))
+        return Turn(state.place, mark, bool(behind.ways), bool(behind.ended), *self._closes[state.line])
 
     def _between(self, turn: Turn) -> Iterator[str]:
         """The marks, space or line end that may come."""
@@ -196,23 +198,20 @@ class EnglishAutomaton:
 
     def _next_line(self, line: int, ended: tuple[Rhymes, ...]) -> State:
         """At the beginning of a line, behind an empty one where a stanza begins."""
-        lines = self.form.patterns[0].lines
-        if line == len(lines):
-            return State(line, (), (), self.lexicon.root, "gap")
-        gap = lines[line].stanza != lines[line - 1].stanza
-        return State(line, self._begin(line, ended), (), self.lexicon.root, "gap" if gap else "word")
+        last, gap = self._closes[line]
+        if last:
+            return State(line + 1, (), (), self.lexicon.root, "gap")
+        return State(line + 1, self._begin(line + 1, ended), (), self.lexicon.root, "gap" if gap else "word")
 
     # -- words -----------------------------------------------------------------------------------------------------
 
-    def complete(self, state: State) -> bool:
-        """Whether the letters so far are a word that may stand there."""
-        return state.node.depth > 0 and self.lexicon.is_word(state.node) and any(self.behind(state))
-
     def behind(self, state: State) -> Behind:
-        """The ways behind the word that is now complete, or behind its punctuation."""
-        if state.place == "mark":
-            return Behind(state.ways, state.ended)
-        return self._behind(state.line, state.ways, state.node.low)
+        """Behind the letters so far, if they are a word that may stand there, or behind its punctuation; else there is
+        no way."""
+        line, ways, ended, prefix, place = state
+        if place == "word" and prefix.depth and prefix.is_word:
+            return self._behind(line, ways, prefix.low)
+        return Behind(ways, ended) if place == "mark" else NOWHERE
 
     def _find_behind(self, line: int, ways: tuple[Way, ...], word: int) -> Behind:
         going, ended = [], []
@@ -276,20 +275,7 @@ class EnglishAutomaton:
 
     def _parted(self, ways: tuple[Way, ...]) -> tuple[Way, ...]:
         """The ways in which the next word was not given together with the last one."""
+        if not self._joined:
+            return ways
         found = ((self.inside.parted(way.stands), way.rhymes) for way in ways)
         return tuple(Way(stands, rhymes) for stands, rhymes in found if stands.places)
-
-    def _is_last(self, line: int) -> bool:
-        return line + 1 == len(self.form.patterns[0].lines)
-
-
-def spellings(letter: str, first: bool) -> tuple[str, ...]:
-    """As what a letter of the lexicon may be written: the first of a word as a capital, an apostrophe in two shapes."""
-    if letter == "'":
-        return ("'", "’")
-    return (letter, letter.upper()) if first else (letter,)
-
-
-def plain(character: str, first: bool) -> str:
-    """The letter of the lexicon that is written so."""
-    return "'" if character == "’" else character.lower() if first else character

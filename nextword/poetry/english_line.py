@@ -17,7 +17,6 @@ import numpy as np
 
 from nextword.poetry.english_plan import EnglishPlan
 from nextword.poetry.kept import Kept
-from nextword.poetry.lexicon import Node
 from nextword.verse.english import fits
 from nextword.verse.scansion import weak_end
 
@@ -78,9 +77,9 @@ class Rhyming:
 
     words: tuple[int, ...]
 
-    def within(self, node: Node) -> tuple[int, ...]:
-        """Those that have a beginning."""
-        return self.words[bisect_left(self.words, node.low) : bisect_left(self.words, node.high)]
+    def within(self, low: int, high: int) -> tuple[int, ...]:
+        """Those from one word of the lexicon up to another."""
+        return self.words[bisect_left(self.words, low) : bisect_left(self.words, high)]
 
 
 class Ask(NamedTuple):
@@ -173,8 +172,8 @@ class EnglishLine:
         for beats, kept, group, syllables in ask.ends:
             may[self.plan.endings(beats, kept, group, -1)[syllables]] = True
         if ask.head:
-            node = self.lexicon.children(self.lexicon.root)[ask.head]
-            may[: node.low] = may[node.high :] = False
+            prefix = self.lexicon.root.children[ask.head]
+            may[: prefix.low] = may[prefix.high :] = False
         before = np.zeros(len(may) + 1, dtype=np.int32)
         np.cumsum(may, out=before[1:])
         return Words(before)

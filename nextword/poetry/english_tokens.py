@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from nextword.poetry.constraint import Node, Vocabulary, spelt
-from nextword.poetry.english import BEHIND, EnglishAutomaton, State, Turn, spellings
+from nextword.poetry.english import BEHIND, EnglishAutomaton, State, Turn
 from nextword.poetry.english_line import Rhyming, Words
-from nextword.poetry.lexicon import Node as Letters
+from nextword.poetry.lexicon import Prefix
 from nextword.tokenizers import Tokenizer
 
 APOSTROPHE = "’".encode()  # the one character of the alphabet that tokens may hold a part of
@@ -83,7 +83,7 @@ class EnglishVocabulary(Vocabulary[State]):
         super().__init__(automaton, tokenizer)
         self.english = automaton
         self._shelves: dict[int, Shelf] = {}
-        self._leads: dict[tuple[int, str, Letters], Leads] = {}
+        self._leads: dict[tuple[int, str, Prefix], Leads] = {}
         self._turns: dict[tuple[int, Turn], tuple[np.ndarray, list[str]]] = {}
         self._starts = lru_cache(maxsize=256)(self._find_start)
 
@@ -91,21 +91,22 @@ class EnglishVocabulary(Vocabulary[State]):
         """(V,) bool: as of `Vocabulary`."""
         if begun or self.english.finished(state):
             return super().mask(state, context, begun)
-        shelf = self._shelf(context)
-        if state.place == "word" and not self.english.complete(state):
-            mask = np.zeros(self.pieces.size, dtype=bool)
-        else:
-            between, befores = self._between(state, context)
-            mask = between.copy()
+        behind = self.english.behind(state)
+        if any(behind) or state.place == "gap":
+            mask, befores = self._between(state, self.english.turn(state, behind), context)
+            mask = mask.copy()
             for before in befores:
                 after = reduce(self.english.step, before, state)
-                self._begin(mask, self.leads(context, before, after.node), after)
-        if state.place == "word" and state.node.depth == 0:
-            self._begin(mask, self.leads(context, "", state.node), state)
+                self._begin(mask, self.leads(context, before, after.prefix), after)
+        else:
+            mask = np.zeros(self.pieces.size, dtype=bool)
+        if state.place == "word" and state.prefix.depth == 0:
+            self._begin(mask, self.leads(context, "", state.prefix), state)
         elif state.place == "word":
             self._go_on(mask, context, state)
-        if shelf.others.children:
-            mask[self.walk(shelf.others, state, self.english.allowed(state))] = True
+        others = self._shelf(context).others
+        if others.children:
+            mask[self.walk(others, state, self.english.allowed(state))] = True
         return torch.from_numpy(mask)
 
     def _begin(self, mask: np.ndarray, leads: Leads, state: State) -> None:
@@ -118,15 +119,15 @@ class EnglishVocabulary(Vocabulary[State]):
 
     def _go_on(self, mask: np.ndarray, context: int, state: State) -> None:
         """Allow the tokens that go on with a word towards one which may come."""
-        line, ways, _, node, _ = state
-        longer = node._replace(low=node.low + self.english.lexicon.is_word(node))
-        for way in ways:
+        prefix = state.prefix
+        low, high = prefix.low + prefix.is_word, prefix.high
+        for way in state.ways:
             words = self.english.inside.words(way.stands)
-            if words.before[longer.high] > words.before[longer.low]:
-                mask[self.leads(context, "", node).among(words)] = True
-            rhyming, used = self.english.rhyming(line, way)
-            for word in (word for some in rhyming for word in some.within(longer) if word not in used):
-                mask[self.leads(context, "", node).to(word)] = True
+            if words.before[high] > words.before[low]:
+                mask[self.leads(context, "", prefix).among(words)] = True
+            rhyming, used = self.english.rhyming(state.line, way)
+            for word in (word for some in rhyming for word in some.within(low, high) if word not in used):
+                mask[self.leads(context, "", prefix).to(word)] = True
 
     def _find_start(self, leads: Leads, words: Words) -> np.ndarray:
         """(V,) bool: the tokens that may begin a word."""
@@ -134,19 +135,18 @@ class EnglishVocabulary(Vocabulary[State]):
         mask[leads.among(words)] = True
         return mask
 
-    def _between(self, state: State, context: int) -> tuple[np.ndarray, list[str]]:
-        """(V,) bool: the tokens without letters that may come behind a word; and what may stand before the letters of
-        others."""
-        key = context, self.english.turn(state)
-        if key not in self._turns:
+    def _between(self, state: State, turn: Turn, context: int) -> tuple[np.ndarray, list[str]]:
+        """(V,) bool: the tokens without letters that may come at such a turn as in that state; and what may stand
+        before the letters of others."""
+        if (context, turn) not in self._turns:
             mask, befores = np.zeros(self.pieces.size, dtype=bool), []
             for before, tree in self._shelf(context).trees.items():
                 after = self._follow(state, before)
                 if after is not None:
                     mask[tree.ids] = True
                     befores += [before] if after.place == "word" and (tree.children or tree.parts) else []
-            self._turns[key] = mask, befores
-        return self._turns[key]
+            self._turns[context, turn] = mask, befores
+        return self._turns[context, turn]
 
     def _follow(self, state: State, text: str) -> State | None:
         """Where a text leads; None if it may not come."""
@@ -156,27 +156,26 @@ class EnglishVocabulary(Vocabulary[State]):
             state = self.english.step(state, character)
         return state
 
-    def leads(self, context: int, before: str, node: Letters) -> Leads:
+    def leads(self, context: int, before: str, prefix: Prefix) -> Leads:
         """Where the letters of tokens lead that stand behind a beginning of words."""
-        key = context, before, node
+        key = context, before, prefix
         if key not in self._leads:
             shelf = self._shelf(context)
             tree = shelf.trees[before] if before else shelf.letters
-            found = np.array(list(self._spans(tree, node)), dtype=np.int64).reshape(-1, 3)
+            found = np.array(list(self._spans(tree, prefix)), dtype=np.int64).reshape(-1, 3)
             self._leads[key] = Leads(*found.T.copy())
         return self._leads[key]
 
-    def _spans(self, tree: Node, node: Letters) -> Iterator[tuple[int, int, int]]:
+    def _spans(self, tree: Node, prefix: Prefix) -> Iterator[tuple[int, int, int]]:
         """Of each token of a tree: its id, and the words that it leads to from there."""
-        for letter, after in self.english.lexicon.children(node).items():
-            if letter == "'":
+        for character, after in prefix.children.items():
+            if character == "’":
                 yield from ((id, after.low, after.high) for id, part in tree.parts if APOSTROPHE.startswith(part))
-            for character in spellings(letter, first=node.depth == 0):
-                child = tree.children.get(character)
-                if child:
-                    high = after.low + self.english.lexicon.is_word(after) if self.english.whole else after.high
-                    yield from ((id, after.low, high) for id in child.ids)
-                    yield from self._spans(child, after)
+            child = tree.children.get(character)
+            if child:
+                high = after.low + after.is_word if self.english.whole else after.high
+                yield from ((id, after.low, high) for id in child.ids)
+                yield from self._spans(child, after)
 
     def _shelf(self, context: int) -> Shelf:
         if context not in self._shelves:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import regex  # type: ignore[import-untyped]
@@ -25,12 +25,41 @@ LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz'")
 SPELT = regex.compile(r"'?[a-z]+(?:'[a-z]+)*")
 
 
-class Node(NamedTuple):
-    """A beginning of words: those from `low` up to `high` have it."""
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """A beginning of words: those from `low` up to `high` have it. There is one object for each; they compare by
+    identity."""
 
+    words: list[str] = field(repr=False)
     low: int
     high: int
     depth: int
+
+    @cached_property
+    def is_word(self) -> bool:
+        """Whether it is a word itself: the first of those that begin so."""
+        return len(self.words[self.low]) == self.depth
+
+    @cached_property
+    def children(self) -> dict[str, Prefix]:
+        """A letter more, as it may be written: the first one as a capital, too, an apostrophe in two shapes."""
+        found: dict[str, Prefix] = {}
+        low = self.low + self.is_word
+        while low < self.high:
+            letter = self.words[low][self.depth]
+            beyond = self.words[low][: self.depth] + chr(ord(letter) + 1)
+            high = bisect_left(self.words, beyond, low, self.high)
+            child = Prefix(self.words, low, high, self.depth + 1)
+            found |= dict.fromkeys(spellings(letter, first=self.depth == 0), child)
+            low = high
+        return found
+
+
+def spellings(letter: str, first: bool) -> tuple[str, ...]:
+    """As what a letter may be written."""
+    if letter == "'":
+        return ("'", "’")
+    return (letter, letter.upper()) if first else (letter,)
 
 
 class Lexicon:
@@ -54,7 +83,8 @@ class Lexicon:
         self.stresses = list(patterns)
         self._classes: dict[tuple[int | None, Phones], int] = {}
         self._rhymes: dict[int | None, np.ndarray] = {}
-        self._children: dict[Node, dict[str, Node]] = {}
+        self.root = Prefix(self.words, 0, len(self.words), 0)
+        """Before the first letter."""
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -78,29 +108,6 @@ class Lexicon:
         """Which word it is; None for one that is not among them."""
         found = bisect_left(self.words, word)
         return found if self.words[found : found + 1] == [word] else None
-
-    @property
-    def root(self) -> Node:
-        """Before the first letter."""
-        return Node(0, len(self.words), 0)
-
-    def is_word(self, node: Node) -> bool:
-        """Whether the letters so far are a word: the first of those that begin so."""
-        return len(self.words[node.low]) == node.depth
-
-    def children(self, node: Node) -> dict[str, Node]:
-        """The letters that may follow."""
-        if node not in self._children:
-            found = {}
-            low = node.low + self.is_word(node)
-            while low < node.high:
-                word = self.words[low]
-                beyond = word[: node.depth] + chr(ord(word[node.depth]) + 1)
-                high = bisect_left(self.words, beyond, low, node.high)
-                found[word[node.depth]] = Node(low, high, node.depth + 1)
-                low = high
-            self._children[node] = found
-        return self._children[node]
 
 
 def sayings(word: str) -> tuple[Phones, ...]:
