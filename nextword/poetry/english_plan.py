@@ -268,4 +268,4 @@ class EnglishPlan:
             low, high = np.searchsorted(classes, (rhyme, rhyme + 1))
             readings = ordered[low:high]
         words, lengths = self.lexicon.word_of[readings], self.lexicon.lengths[readings]
-        return {int(length): words[lengths == length] for length in np.unique(lengths)}
+        return {int(length): np.unique(words[lengths == length]) for length in np.unique(lengths)}

@@ -89,6 +89,14 @@ def test_every_way_ends_in_form(name: str, size: int, feminine: bool, seed: int)
         assert {word.lower() for word in WORD.findall(text)} <= set(automaton.lexicon.words)
 
 
+def test_a_word_of_two_readings_is_used_up_at_once() -> None:
+    """Human, with or without its h: then acumen must end the other line, and a word of one syllable stand before it."""
+    automaton = EnglishAutomaton(find_form("4:iambic aa"), lexicon_of("human acumen the a"), CHARACTERS)
+    for walk in range(20):
+        text = wander(automaton, random.Random(walk))
+        assert {WORD.findall(line)[-1].lower() for line in text.splitlines()} == {"human", "acumen"}
+
+
 CONFIGS = {
     "byte": TokenizerConfig(type="byte"),
     "char": TokenizerConfig(type="char"),
