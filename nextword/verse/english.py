@@ -68,9 +68,14 @@ def rhyme_part(phones: Phones, weak: int | None = None) -> Phones:
     >>> rhyme_part(("M", "EH1", "M", "ER0", "IY0")), rhyme_part(("M", "EH1", "M", "ER0", "IY0"), weak=0)
     (('EH', 'M', 'ER', 'IY'), ('IY',))
     """
-    vowels = [i for i, phone in enumerate(phones) if phone[-1] in "012"]
-    stressed = vowels if weak is not None else [i for i in vowels if phones[i][-1] in "12"] or vowels
-    return _alike(phones[stressed[-1 - (weak or 0)] if len(stressed) > (weak or 0) else 0 :])
+    if weak is None:
+        stress = stresses(phones)
+        weak = len(stress) - len(stress.rstrip("0")) if stress.strip("0") else 0
+    start = len(phones)
+    while start and weak >= 0:
+        start -= 1
+        weak -= phones[start][-1] in "012"
+    return _alike(phones[start:])
 
 
 @lru_cache(maxsize=1 << 14)

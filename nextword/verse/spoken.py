@@ -59,7 +59,8 @@ def spoken(word: str, elision: bool = True) -> tuple[Phones, ...]:
     found = tuple(dict.fromkeys(filter(None, known(plain)))) if len(plain) <= LONGEST else ()
     if not found:
         return ((GUESS,) * guess(plain),)
-    found = tuple(phones for phones in found if stresses(phones) != "0") or found  # not `been` as in `sun`
+    if len(found) > 1:
+        found = tuple(phones for phones in found if stresses(phones) != "0") or found  # not `been` as in `sun`
     if elision:
         found += tuple(phones for usual in found for phones in elided(usual))
         found += (SHORT[plain],) if plain in SHORT else ()
