@@ -165,19 +165,18 @@ class EnglishAutomaton:
     def _next(self, state: State) -> Iterator[str]:
         """The characters that may follow."""
         if state.place == "word":
-            yield from (letter for letter, child in state.prefix.children.items() if self._leads(state, child))
+            yield from (letter for letter, child in state.prefix.children.items() if self._may_become(state, child))
         behind = self.behind(state)
         if any(behind) or state.place == "gap":
             yield from self._between(self.turn(state, behind))
 
-    def _leads(self, state: State, prefix: Prefix) -> bool:
+    def _may_become(self, state: State, prefix: Prefix) -> bool:
         """Whether letters begin a word that may come."""
+        low, high = prefix.low, prefix.high
         for way in state.ways:
             before = self.inside.words(way.stands).before
             rhyming, used = self.rhyming(state.line, way)
-            if before[prefix.high] > before[prefix.low] or any(
-                set(some.within(prefix.low, prefix.high)) - used for some in rhyming
-            ):
+            if before[high] > before[low] or any({*some.within(low, high)} - used for some in rhyming):
                 return True
         return False
 
