@@ -22,6 +22,8 @@ from nextword.verse.spoken import CONTRACTED, OLD, guessed
 
 CHARACTERS = "\n’" + "".join(map(chr, range(32, 127)))
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz'")
+WITH_VOWEL = regex.compile(r"[ao]|i('.+)?|.*[aeiouy].+|.+[aeiouy]")
+"""Neither a letter nor an abbreviation: b, hsbc, tv's."""
 SPELT = regex.compile(r"'?[a-z]+(?:'[a-z]+)*")
 
 
@@ -120,14 +122,15 @@ def sayings(word: str) -> tuple[Phones, ...]:
 @cache
 def english() -> tuple[str, ...]:
     """The words of the dictionary, its letters and abbreviations (b, hsbc, tv's) left out, and some that poets use."""
-    vowels = regex.compile(r"[ao]|i('.+)?|.*[aeiouy].+|.+[aeiouy]")
-    return tuple(word for word in (*dictionary(), *OLD, *CONTRACTED) if vowels.fullmatch(word))
+    return tuple(word for word in (*dictionary(), *OLD, *CONTRACTED) if WITH_VOWEL.fullmatch(word))
 
 
 def words_of(text: str) -> frozenset[str]:
-    """The words of a text, in lower case; of those in quotation marks, what is between them."""
-    found = {word.lower().replace("’", "'") for word in set(WORD.findall(text))}
-    return frozenset(word if word in dictionary() else word.strip("'") for word in found)
+    """The words of a text, in lower case, its letters and abbreviations left out; of those in quotation marks, what is
+    between them."""
+    written = {word.lower().replace("’", "'") for word in set(WORD.findall(text))}
+    found = (word if word in dictionary() else word.strip("'") for word in written)
+    return frozenset(word for word in found if WITH_VOWEL.fullmatch(word))
 
 
 @lru_cache(maxsize=2)
