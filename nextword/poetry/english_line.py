@@ -82,6 +82,10 @@ class Rhyming:
         return self.words[bisect_left(self.words, low) : bisect_left(self.words, high)]
 
 
+End = tuple[str, Kept, int | None, int]
+"""The beats of a line, what is given of it, its rhyme, and the syllables of the word that ends it."""
+
+
 class Ask(NamedTuple):
     """What is asked of the next word, those apart that end a line by a class already chosen."""
 
@@ -89,8 +93,8 @@ class Ask(NamedTuple):
     """To stand on the first of these beats, as many as it may have syllables, and not to end the line."""
     given: frozenset[str]
     """Or to be one of these."""
-    ends: frozenset[tuple[str, Kept, int | None, int]]
-    """Or to end a line of these beats, of which that is given and that is the rhyme, with so many syllables."""
+    ends: frozenset[End]
+    """Or to end a line so."""
     head: str
     """And to begin with a letter; "": any."""
 
@@ -112,7 +116,8 @@ class EnglishLine:
         self._afters: dict[tuple[Stands, frozenset[str], int], Stands] = {}
         self._parted: dict[Stands, Stands] = {}
         self._given = {plan.word(word) for kept in plan.kept for word in kept.words}
-        self._classes: dict[tuple[Stands, int], tuple[int, ...]] = {}
+        self._classes: dict[Stands, tuple[dict[int, tuple[int, ...]], frozenset[End]]] = {}
+        self._classes_of: dict[frozenset[End], dict[int, tuple[int, ...]]] = {}
         self._rhyming: dict[tuple[Stands, int], tuple[Rhyming, ...]] = {}
         self._words: dict[Stands, Words] = {}
         self._answers: dict[Ask, Words] = {}
@@ -180,18 +185,22 @@ class EnglishLine:
 
     def classes(self, stands: Stands, word: int) -> tuple[int, ...]:
         """The rhyme classes with which a word may end the line; -1 where it has no rhyme."""
-        key = stands, word
-        if key not in self._classes:
-            self._classes[key] = tuple(dict.fromkeys(self._find_classes(stands, word)))
-        return self._classes[key]
+        if not stands.ends:
+            return ()
+        if stands not in self._classes:
+            ends = frozenset((*stand.course[:3], len(stand.rest)) for stand in stands.ends)
+            self._classes[stands] = self._classes_of.setdefault(ends, {}), ends
+        known, ends = self._classes[stands]
+        if word not in known:
+            known[word] = tuple(dict.fromkeys(self._find_classes(ends, word)))
+        return known[word]
 
-    def _find_classes(self, stands: Stands, word: int) -> Iterable[int]:
+    def _find_classes(self, ends: Iterable[End], word: int) -> Iterable[int]:
         lexicon = self.lexicon
-        for stand in stands.ends:
-            beats, kept, group = stand.course[:3]
+        for beats, kept, group, syllables in ends:
             may_end = self.plan.may_end(beats, kept, group)
             for reading in range(lexicon.first[word], lexicon.first[word + 1]):
-                if may_end[reading] and lexicon.lengths[reading] == len(stand.rest):
+                if may_end[reading] and lexicon.lengths[reading] == syllables:
                     yield -1 if group is None else int(lexicon.rhymes(weak_end(beats))[reading])
 
     def rhyming(self, stands: Stands, rhyme: int) -> tuple[Rhyming, ...]:
