@@ -286,7 +286,8 @@ def sample(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> str:
             job = generator.submit_ids(prompt, **settings)
         while not job.finished:
             generator.step()
-        arrow = " → " if model.encodes else ""  # from a source to its answer, which does not go on from it
+        # From a source, or from turns, to the answer, which does not go on from them.
+        arrow = " → " if model.encodes or not isinstance(prompt, str) else ""
         return job.prompt + arrow + job.results(chrf)[0].text
     finally:
         model.train(training)

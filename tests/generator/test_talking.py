@@ -13,11 +13,14 @@ from interop_runs import TEXTS, save_run
 from toys import Recital
 
 import nextword
+from nextword.data.conversations import replies
 from nextword.decoding.prefixes import PrefixCache
 from nextword.errors import DataError, UsageError
 from nextword.generator import Generation, TextGenerator
 from nextword.generator.chat import Chat
 from nextword.models import build_model, model_config
+from nextword.text.records import Record
+from nextword.text.turns import talk
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 from nextword.tokenizers.chat import ChatTokenizer
 
@@ -77,7 +80,7 @@ def solid(text: str) -> str:
     return "".join(text.split())
 
 
-@pytest.mark.parametrize("name", ["plain", "chatml", "llama-2", "smollm2", "phi-3"])
+@pytest.mark.parametrize("name", ["plain", "turns", "chatml", "llama-2", "smollm2", "phi-3"])
 @pytest.mark.parametrize("kind", TINY)
 def test_a_reply_costs_the_new_tokens_only(kind: str, name: str) -> None:
     template = TEMPLATES.get(name, name)
@@ -95,6 +98,19 @@ def test_a_reply_costs_the_new_tokens_only(kind: str, name: str) -> None:
             anew.step()
         assert job.done[0].token_ids == reply.token_ids
         anew.engine.cache = PrefixCache(0)
+
+
+def test_what_a_model_is_asked_is_what_it_has_learned() -> None:
+    """A conversation that it has, and the row that the same one is in training: the same ids."""
+    tokenizer = ChatTokenizer(TOKENIZER, "turns")
+    chat = Chat(generator_of(**TINY["gru"]), tokenizer, "狐狸", choices=["dog and dog", "fox"], seed=3)
+    spy = Spy(chat.generator)
+    for text in ASKED:
+        chat.say(text)
+    row = [TOKENIZER.bos_id]
+    for reply, asked in zip(replies(talk(Record({"messages": chat.turns}, "")), tokenizer), spy.prompts, strict=True):
+        assert asked == [*row, *reply.prompt]
+        row = [*asked, *reply.ids, TOKENIZER.eos_id]
 
 
 @pytest.mark.parametrize("kind", TINY)
