@@ -37,7 +37,7 @@ class Units:
         """Units of at most `context` tokens, those first that need not be cut.
 
         `overlap`: a target has as much before it as there is room for, if need be at the cost of reading that once for
-        each; else at least half a context, as far as there is so much.
+        each; else what of a thread begins anew has the last examples before it, to half a context at most.
         """
         spans = files.spans()
         first = np.flatnonzero(spans[:, 3] == 0)
@@ -81,8 +81,7 @@ def _cut_thread(spans: Sequence[Piece], context: int, overlap: bool) -> Iterator
     reach = first + context  # of the unit at hand: how far its row has room
     for number, (start, length, prompt, goes_on) in enumerate(spans):
         target, stop = start + prompt, start + length
-        fits = bisect_left(begins, max(target - context // 2, stop - context), hi=number)
-        again = begins[fits]
+        again = begins[bisect_left(begins, max(target - context // 2, stop - context), hi=number)]
         if stop <= reach:
             yield start, length, prompt, goes_on
         elif overlap or stop - again > context:
