@@ -33,15 +33,17 @@ def test_our_recipes_are_complete_and_train(path, tmp_path):
     values.get("model", {}).pop("max_seq_len", None)
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat\na <unk> sat on N mats\n" * 20)
-    sources: list = [text]
+    sources, template = [text], ""
     if "task" in values:
         pair = {"source": "Tom: hi Ann\nAnn: hi", "target": "Tom and Ann meet."}
         poems = corpora.load("tang")
-        talk = {"turns": ["Hi Ann", "Hi"]}
-        rows = [talk | pair | {"source": f"{pair['source']} {n}", "text": poems[n]} for n in range(40)]
+        rows = [
+            pair | {"turns": [f"Hi Ann {n}", "Hi"], "source": f"{pair['source']} {n}", "text": poems[n]}
+            for n in range(40)
+        ]
         setup = set_up(values, [rows])
-        values, sources = setup.values, list(setup.sources)
-    session = new_run(values, sources, tmp_path / "run")
+        values, sources, template = setup.values, list(setup.sources), setup.template
+    session = new_run(values, sources, tmp_path / "run", template=template)
     (*_, finished) = session.trainer.run()
     assert (finished.step, finished.reason) == (1, "completed")
     assert session.finish()["validation"]["perplexity"] > 1
