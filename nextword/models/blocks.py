@@ -23,6 +23,9 @@ from nextword.models.positions import RopeScaling, Sinusoidal, rotate
 
 Kind = Literal["global", "local", "nope"]
 Angles = tuple[Tensor, Tensor]
+Memory = tuple[TransformerState, int, Tensor, int]
+"""Where keys and values are kept: the state, the number of the layer in it, the positions (B or 1, T) of the new
+tokens, and how many tokens its rows hold with them."""
 GATED = ("swiglu", "geglu", "geglu_tanh")
 
 
@@ -179,13 +182,7 @@ class Attention(nn.Module):
         self.scale = (config.attention_scale or D) ** -0.5
         self.softcap = config.attention_softcap
 
-    def forward(
-        self,
-        x: Tensor,
-        angles: Angles | None,
-        mask: Tensor | None,
-        memory: tuple[TransformerState, int, Tensor, int] | None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, angles: Angles | None, mask: Tensor | None, memory: Memory | None) -> Tensor:
         """(B, T, C) -> (B, T, C). `mask` (B or 1, 1 or H, T, S) as in `attend`; None with `memory` None means plain
         causal."""
         B, T, _ = x.shape
@@ -288,13 +285,7 @@ class Block(Residual):
         self.mlp = MLP(config)
         self.mlp_post_norm = post_norm(config)
 
-    def forward(
-        self,
-        x: Tensor,
-        angles: Angles | None,
-        mask: Tensor | None,
-        memory: tuple[TransformerState, int, Tensor, int] | None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, angles: Angles | None, mask: Tensor | None, memory: Memory | None) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
         x = self.add(x, self.attention(self.attention_norm(x), angles, mask, memory), self.attention_post_norm)
         return self.add(x, self.mlp(self.mlp_norm(x)), self.mlp_post_norm)
