@@ -126,10 +126,10 @@ class Translator:
     def doubt(self, text: str) -> str:
         """Why this is hardly a text in the language translated from, by its script: in words, or "" without doubt."""
         language = self.languages[0] if self.languages else ""
-        scripts = scripts_of(language)
-        if not scripts or script_of(text) in ("", *scripts):
+        known, found = scripts_of(language), script_of(text)
+        if not known or found in ("", *known):
             return ""
-        return f"most letters are {script_of(text)}, and this run translates from {language} to {self.languages[1]}"
+        return f"most letters are {found}, and this run translates from {language} to {self.languages[1]}"
 
     def translate(
         self,

@@ -100,15 +100,14 @@ def warn_unknown(tokenizer: Tokenizer, text: str) -> None:
     from nextword.generator.request import as_unicode
     from nextword.text.scripts import script_of
 
-    unknown = tokenizer.unknown(as_unicode(text))
+    if unknown := tokenizer.unknown(as_unicode(text)):
+        named = ", ".join(f"{what!r} ×{count}" for what, count in unknown.most_common(MOST_NAMED))
+        more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
+        print(f"Warning: not in the vocabulary, read as <unk>: {named}{more}", file=sys.stderr)
+        return
     letters = "".join(character for character in text if character.isalpha())
-    if not unknown and tokenizer.kind != "byte" and len(letters) >= FEWEST_LETTERS:
+    if tokenizer.kind != "byte" and len(letters) >= FEWEST_LETTERS:
         tokens = len(tokenizer.encode(letters)) / len(letters)
         if tokens >= FINE:
             warning = f"{script_of(letters)} letters take {tokens:.1f} tokens each: the model has seen few of them"
             print(f"Warning: {warning}", file=sys.stderr)
-    if not unknown:
-        return
-    named = ", ".join(f"{what!r} ×{count}" for what, count in unknown.most_common(MOST_NAMED))
-    more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
-    print(f"Warning: not in the vocabulary, read as <unk>: {named}{more}", file=sys.stderr)

@@ -57,9 +57,9 @@ def script_shares(counts: NDArray[np.integer]) -> dict[str, float]:
 
 def share_in(text: str, scripts: list[str]) -> float:
     """Share of a text's letters that are in the given scripts; 0.0 for a text without letters."""
-    found = np.bincount(script_of_letters()[code_points(text)], minlength=len(SCRIPTS) + 1)
-    total = int(found[1:].sum())
-    return sum(int(found[1 + SCRIPTS.index(script)]) for script in set(scripts)) / total if total else 0.0
+    found = _letters(text)
+    total = int(found.sum())
+    return sum(int(found[SCRIPTS.index(script)]) for script in set(scripts)) / total if total else 0.0
 
 
 def script_of(text: str) -> str:
@@ -68,5 +68,10 @@ def script_of(text: str) -> str:
     >>> script_of("Хорошо, good")
     'Cyrillic'
     """
-    found = np.bincount(script_of_letters()[code_points(text)], minlength=len(SCRIPTS) + 1)[1:]
+    found = _letters(text)
     return SCRIPTS[int(found.argmax())] if found.any() else ""
+
+
+def _letters(text: str) -> NDArray[np.int64]:
+    """(SCRIPTS,) how many letters of a text are in each."""
+    return np.bincount(script_of_letters()[code_points(text)], minlength=len(SCRIPTS) + 1)[1:]
