@@ -1,9 +1,9 @@
 """What to train in the time one has: rules fitted by experiments, which LOG.md records.
 
     arithmetic = measured operations/s * share a training step reaches * seconds
-    model      = a GRU, as wide as the fourth root of the arithmetic (its weights grow with the square root)
+    model      = a GRU, as wide as the fourth root of the arithmetic (its weights grow with the square root), or the
+                 Transformer that was asked for
     dropout    = by how often the text will be read
-    decay      = such that weights are forgotten over so many readings
 
 Knows nothing of tokens: a text counts by its characters.
 """
@@ -25,13 +25,10 @@ GATES = {"rnn": 2, "gru": 6, "lstm": 8}  # square matrices of a layer
 WIDTHS = range(128, 1537, 64)
 PER_CHARACTER = 8  # weights that a character of text can bear, with dropout
 FEW_READINGS = 3.0  # of the text: up to these nothing is learned by heart, and dropout costs more than it gives
-FORGETTING = 2.3
-"""Readings of the text in which the decay of AdamW makes a weight e times smaller: much the same number is best for any
-size of text and model (Wang & Aitchison 2024, "How to set AdamW's weight decay as you scale model and dataset
-size")."""
-MOST_DECAY = 1.0
-TRANSFORMERS = ((2e13, "tiny"), (2e14, "small"), (2e16, "medium"), (math.inf, "large"))
-"""Up to how many operations which size: a Transformer needs more of them before it is ahead of a GRU."""
+TRANSFORMERS = ((2e13, 2, 128), (2e14, 4, 256), (2e16, 6, 384), (math.inf, 12, 768))
+"""Up to how many operations how many layers of which width: a Transformer needs more of them before it is ahead of a
+GRU."""
+HEAD_SIZE, MUON_RATE = 64, 6e-3
 PROBE_SIZE, PROBE_SECONDS = 1024, 1.0
 
 
@@ -41,8 +38,6 @@ class Plan:
 
     model: dict[str, Any]
     train: dict[str, Any]
-    size: str
-    """Name of a size, for a kind of model that is made by its size; "" = `model` says it."""
     reasons: tuple[str, ...]
 
 
@@ -71,45 +66,44 @@ def plan(kind: str, seconds: float, rate: float, characters: int, characters_per
     `kind` is the model's type, "" = to be chosen. `vocab_size` and `characters_per_token` are those to be expected.
     """
     work = REACHED * rate * seconds
-    told = [
-        f"machine: {rate / 1e12:.2f} TFLOP/s in matrix products; {seconds:,.0f} s of that train {work:.1e} operations"
-    ]
-    if kind == "transformer":
-        size = next(name for limit, name in TRANSFORMERS if work <= limit)
-        told.append(f"model: a {size} Transformer, as asked for; in so short a time a GRU usually learns more")
-        return Plan({}, {}, size, tuple(told))
-    width = _width(work, characters)
     chosen = kind or "gru"
-    weights = GATES.get(chosen, 6) * width**2 + vocab_size * width
+    transformer = chosen == "transformer"
+    if transformer:
+        layers, width = next((layers, width) for limit, layers, width in TRANSFORMERS if work <= limit)
+        weights = 12 * layers * width**2 + vocab_size * width
+    else:
+        layers, width = 1, _width(work, characters)
+        weights = GATES[chosen] * width**2 + vocab_size * width
     tokens = work / (6 * weights)
     readings = tokens / max(characters / characters_per_token, 1)
     dropout = round(min(0.5, max(0.0, 0.15 * math.log2(readings / FEW_READINGS))), 2) if readings else 0.0
-    told.append(
-        f"model: {chosen.upper()} of {width}, about {weights / 1e6:.1f}M weights"
-        + ("" if kind else "; of all kinds it learned most in a few minutes, a Transformer of the same cost far less")
-    )
-    told.append(
-        f"text: {characters:,} characters, read some {readings:.1f} times, so dropout {dropout}"
-        + (": nothing is learned by heart yet" if not dropout else " against learning it by heart")
-    )
-    rows = 16 if readings <= FEW_READINGS else 32
-    warmup_steps = min(50, int(tokens / (rows * 64) / 10))
-    rate_of_learning = float(f"{4e-3 * math.sqrt(REFERENCE_WIDTH / width):.1e}")
-    steps = characters / characters_per_token / (rows * 64)  # of a reading
-    decay = float(f"{min(MOST_DECAY, 1 / max(rate_of_learning * FORGETTING * steps, 1)):.1e}")
-    told.append(
-        f"steps: {rows} rows of 64 tokens, or of whole examples, AdamW at {rate_of_learning:g}, falling by a cosine to "
-        f"0 as the time runs out, weight decay {decay:g}"
-    )
-    model = {"type": chosen, "num_layers": 1, "hidden_size": width, "dropout": dropout, "tied": vocab_size > 2 * width}
+    rows, context = 16 if readings <= FEW_READINGS else 32, 128 if transformer else 64
+    learning_rate = MUON_RATE if transformer else float(f"{4e-3 * math.sqrt(REFERENCE_WIDTH / width):.1e}")
+    model: dict[str, Any] = {"type": chosen, "num_layers": layers, "hidden_size": width, "dropout": dropout}
+    if transformer:
+        model |= {"num_heads": width // HEAD_SIZE}
+    else:
+        model |= {"tied": vocab_size > 2 * width}
     train = {
         "batch_size": rows,
-        "context": 64,
-        "learning_rate": rate_of_learning,
-        "warmup_steps": warmup_steps,
-        "weight_decay": decay,
+        "context": context,
+        "learning_rate": learning_rate,
+        "warmup_steps": min(50, int(tokens / (rows * context) / 10)),
     }
-    return Plan(model, train, "", tuple(told))
+    name = f"Transformer of {layers} layers of {width}" if transformer else f"{chosen.upper()} of {width}"
+    why = {
+        "": "; of all kinds it learned most in a few minutes, a Transformer of the same cost far less",
+        "transformer": ", as asked for; in so short a time a GRU usually learns more",
+    }
+    reasons = (
+        f"machine: {rate / 1e12:.2f} TFLOP/s in matrix products; {seconds:,.0f} s of that train {work:.1e} operations",
+        f"model: {name}, about {weights / 1e6:.1f}M weights{why.get(kind, ', as asked for')}",
+        f"text: {characters:,} characters, read some {readings:.1f} times, so dropout {dropout}"
+        + (" against learning it by heart" if dropout else ": nothing is learned by heart yet"),
+        f"steps: {rows} rows of {context} tokens, or of whole examples, {'Muon' if transformer else 'AdamW'} at "
+        f"{learning_rate:g}, falling by a cosine to 0 as the time runs out, weight decay by the size of the text",
+    )
+    return Plan(model, train, reasons)
 
 
 def _width(work: float, characters: int) -> int:

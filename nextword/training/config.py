@@ -92,8 +92,9 @@ class TrainConfig(Config):
     """Of sgd."""
     betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.99)
     """Of adam and adamw: decay of the running mean and of the running square."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """Decoupled (AdamW, Muon) or L2 (sgd, adam), on matrices only: never on biases and norms."""
+    weight_decay: float | None = Field(default=None, ge=0)
+    """Decoupled (AdamW, Muon) or L2 (sgd, adam), on matrices only: never on biases and norms. Left out: by the size of
+    the text with AdamW and Muon (`optimizers.usual_decay`), else 0."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Gradients longer than this are scaled down to it (Pascanu et al. 2013); 0 = off."""
     schedule: Literal["constant", "linear", "cosine", "inverse_sqrt", "wsd", "plateau"] = "cosine"

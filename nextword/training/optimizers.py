@@ -17,6 +17,19 @@ from nextword.models.base import LanguageModel
 from nextword.training.config import TrainConfig
 from nextword.training.parallel import like
 
+FORGETTING = 2.3
+"""Readings of the text in which decoupled decay makes a weight e times smaller: much the same number is best for any
+size of text and model (Wang & Aitchison 2024, "How to set AdamW's weight decay as you scale model and dataset
+size")."""
+MOST_DECAY = 1.0
+
+
+def usual_decay(optimizer: str, learning_rate: float, steps: float) -> float:
+    """Weight decay for a text that is read once in so many `steps`."""
+    if optimizer not in ("adamw", "muon"):
+        return 0.0
+    return min(MOST_DECAY, float(f"{1 / max(learning_rate * FORGETTING * steps, 1e-9):.2g}"))
+
 
 class Optimizers:
     """One or two torch optimizers that step together; a parameter group has its `share` of one learning rate."""
@@ -71,7 +84,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 def build_optimizers(model: LanguageModel, config: TrainConfig) -> Optimizers:
     """The optimizer that `config` names, over all trainable parameters of `model`."""
     parameters = [p for p in model.parameters() if p.requires_grad]  # tied weights come once
-    lr, decay = config.learning_rate, config.weight_decay
+    lr, decay = config.learning_rate, config.weight_decay or 0.0
     shares = lr_shares(model, config.layer_decay)
     parts: list[torch.optim.Optimizer] = []
     if config.optimizer == "muon":

@@ -126,9 +126,10 @@ def begun(values: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]) ->
     model = {key: value for key, value in config["model"].items() if key != "vocab_size"} | dict(
         values.get("model", {})
     )
-    train, defaults = dict(values.get("train", {})), {}
+    train = dict(values.get("train", {}))
+    defaults: dict[str, Any] = {"weight_decay": 0.0}  # what was learned from another text is not to be forgotten
     if "origin" in config:
-        defaults = FINE_TUNING | {"context": min(LONGEST_ROW, model.get("max_seq_len") or LONGEST_ROW)}
+        defaults |= FINE_TUNING | {"context": min(LONGEST_ROW, model.get("max_seq_len") or LONGEST_ROW)}
         defaults |= {} if train.keys() & {"batch_size", "batch_tokens"} else ROWS
     if train.get("adapter") is not None:
         defaults |= ADAPTING
@@ -165,10 +166,10 @@ def complete(
     if "type" not in cut:
         cut = _tokenizer_for(sample) | cut
     given = dict(values.get("model", {}))
-    planned = Plan({}, {}, size, ())
+    planned = Plan({}, {}, ())
     if rate and chooses_by_time(values, size):
         planned = _planned(values, sample, cut, rate, characters)
-        size, given = planned.size, planned.model | given
+        given = planned.model | given
     kind = str(given.get("type", "transformer"))
     row = family(kind)
     if size and size not in SIZES[row]:

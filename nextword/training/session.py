@@ -210,6 +210,7 @@ def new_run(
             where: dict[str, Any] = {"folders": described} if recipe.mix.corpora else {"folder": described[""]}
             where |= {"sources": names + ([corpus] if corpus else []), "apart": trial.batches.whole_examples}
             sections = recipe.sections() | {"corpus": where, "environment": environment(world.device)}
+            sections["train"] = trial.config.model_dump(mode="json")  # with what the data settled
             if recipe.reasons:
                 sections["chosen"] = list(recipe.reasons)
             if source is not None:

@@ -34,7 +34,7 @@ from nextword.training.evaluation import Evaluation, evaluate
 from nextword.training.events import Compiling, Evaluated, Event, Finished, Sampled, Step
 from nextword.training.freezing import freeze
 from nextword.training.logs import RunLogger
-from nextword.training.optimizers import build_optimizers
+from nextword.training.optimizers import build_optimizers, usual_decay
 from nextword.training.order import batches_for
 from nextword.training.parallel import Spread, like
 from nextword.training.position import Position
@@ -77,13 +77,18 @@ class Trainer:
         """`started` (time.monotonic) is when the time budget began to run; default now. `copied` says what of a sample
         stands in the training text, and its longest such span. `world` are the processes that train together; default
         this one alone, where the model is. `merges` are those of the vocabulary, for `token_dropout`."""
-        self.model, self.valid_files, self.config = model, valid_files, config
+        self.model, self.valid_files = model, valid_files
         self.folder, self.sample, self.copied = folder, sample, copied
         self.world = world or World(model.device)
         self.device = self.world.device
         fast = self.world.first(choose_precision(config.precision, self.device) == "bfloat16")
         self.precision: Literal["bfloat16", "float32"] = "bfloat16" if fast else "float32"
         self.batches = batches_for(train_files, model, config)
+        if config.weight_decay is None:
+            steps = self.batches.batches_per_epoch / config.accumulate
+            decay = usual_decay(config.optimizer, config.learning_rate, steps)
+            config = config.model_copy(update={"weight_decay": decay})
+        self.config = config
         if config.activation_checkpointing and not model.blocks:
             raise TrainingError(
                 "train.activation_checkpointing: this model has no blocks to compute again",

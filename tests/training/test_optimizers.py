@@ -1,11 +1,15 @@
 """Optimizers: which parameters decay, which go to Muon, and that they step as torch's own do."""
 
+import math
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nextword.models import build_model, model_config
 from nextword.training.config import TrainConfig
-from nextword.training.optimizers import build_optimizers
+from nextword.training.optimizers import FORGETTING, MOST_DECAY, build_optimizers, usual_decay
 
 
 def tiny(tied: bool = True):
@@ -38,6 +42,21 @@ def test_only_matrices_decay(optimizer):
     found = groups(model, optimizer=optimizer, weight_decay=0.1)
     for name, parameter in model.named_parameters():
         assert found[name][1] == (0.1 if parameter.dim() >= 2 else 0.0), name
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@given(rate=st.floats(1e-4, 1e-1), steps=st.floats(50, 1e6))
+def test_by_itself_a_weight_is_forgotten_over_readings_of_the_text(optimizer, rate, steps):
+    decay = usual_decay(optimizer, rate, steps)
+    if decay < MOST_DECAY:
+        kept = (1 - rate * decay) ** (FORGETTING * steps)  # of a weight with no gradient, at a constant rate
+        assert kept == pytest.approx(math.exp(-1), rel=0.08)
+
+
+def test_little_text_decays_no_more_than_much_and_plain_gradients_not_at_all():
+    assert usual_decay("adamw", 1e-3, 1) == MOST_DECAY
+    assert usual_decay("muon", 6e-3, 1e9) < 1e-6
+    assert usual_decay("sgd", 20.0, 100) == usual_decay("adam", 1e-3, 100) == 0
 
 
 def test_muon_takes_hidden_matrices_only():

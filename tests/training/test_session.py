@@ -19,6 +19,7 @@ VALUES = {
     "model": {"type": "gru", "hidden_size": 8, "num_layers": 1},
     "train": {"steps": 4, "batch_size": 4, "precision": "float32", "eval_every": 2},
 }
+RUNS = ("first", "given", "second")
 
 
 def with_train(**settings: object) -> dict:
@@ -46,6 +47,16 @@ def test_rows_in_memory_become_a_run(tmp_path):
     samples = (tmp_path / "run/samples.jsonl").read_text().splitlines()
     assert all(json.loads(line)["text"] == "a sample" for line in samples)
     assert len(samples) > 0
+
+
+def test_what_is_left_to_the_data_is_written_down(tmp_path):
+    """A new run decays by the size of its text; one that begins with another's weights does not."""
+    finish(new_run(VALUES, [ROWS], tmp_path / "first"))
+    new_run(with_train(weight_decay=0.5), [ROWS], tmp_path / "given")
+    new_run(VALUES, [ROWS], tmp_path / "second", init_from=tmp_path / "first")
+    found = [json.loads((tmp_path / name / "config.json").read_text())["train"]["weight_decay"] for name in RUNS]
+    assert found[0] > 0
+    assert found[1:] == [0.5, 0.0]
 
 
 def test_rows_that_can_be_read_once_are_all_read(tmp_path):
