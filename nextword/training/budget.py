@@ -1,8 +1,8 @@
 """What to train in the time one has: rules fitted by experiments, which LOG.md records.
 
     arithmetic = measured operations/s * share a training step reaches * seconds
-    model      = a GRU, as wide as the fourth root of the arithmetic (its weights grow with the square root), or the
-                 Transformer that was asked for
+    model      = a GRU, as wide as the fourth root of the arithmetic; a Transformer that was asked for, as wide as the
+                 sixth root, and a layer for 64 of it: the weights of both grow with the square root
     dropout    = by how often the text will be read
 
 Knows nothing of tokens: a text counts by its characters.
@@ -20,14 +20,13 @@ import torch
 
 REFERENCE_WIDTH, REFERENCE_WORK = 512, 3.3e13
 """A GRU of 512 was the best of its kind for this many operations: 166 s of two cores, 0.2 TFLOP/s in training."""
-REACHED = 0.5  # of the measured matrix product: what a training step of a recurrent model comes to
+TRANSFORMER_WIDTH, TRANSFORMER_WORK = 256, 4.2e13
+"""What a Transformer is compared to: 300 s, 0.14 TFLOP/s, Muon's own products not counted."""
+REACHED, TRANSFORMER_REACHED = 0.5, 0.33  # of the measured matrix product: what a training step comes to
 GATES = {"rnn": 2, "gru": 6, "lstm": 8}  # square matrices of a layer
 WIDTHS = range(128, 1537, 64)
 PER_CHARACTER = 8  # weights that a character of text can bear, with dropout
 FEW_READINGS = 3.0  # of the text: up to these nothing is learned by heart, and dropout costs more than it gives
-TRANSFORMERS = ((2e13, 2, 128), (2e14, 4, 256), (2e16, 6, 384), (math.inf, 12, 768))
-"""Up to how many operations how many layers of which width: a Transformer needs more of them before it is ahead of a
-GRU."""
 HEAD_SIZE, MUON_RATE = 64, 6e-3
 PROBE_SIZE, PROBE_SECONDS = 1024, 1.0
 
@@ -65,14 +64,17 @@ def plan(kind: str, seconds: float, rate: float, characters: int, characters_per
 
     `kind` is the model's type, "" = to be chosen. `vocab_size` and `characters_per_token` are those to be expected.
     """
-    work = REACHED * rate * seconds
     chosen = kind or "gru"
     transformer = chosen == "transformer"
+    work = (TRANSFORMER_REACHED if transformer else REACHED) * rate * seconds
+    bearable = PER_CHARACTER * characters
     if transformer:
-        layers, width = next((layers, width) for limit, layers, width in TRANSFORMERS if work <= limit)
+        width = _width(TRANSFORMER_WIDTH * (work / TRANSFORMER_WORK) ** (1 / 6), (HEAD_SIZE * bearable / 12) ** (1 / 3))
+        layers = width // HEAD_SIZE
         weights = 12 * layers * width**2 + vocab_size * width
     else:
-        layers, width = 1, _width(work, characters)
+        width = _width(REFERENCE_WIDTH * (work / REFERENCE_WORK) ** (1 / 4), math.sqrt(bearable / 6))
+        layers = 1
         weights = GATES[chosen] * width**2 + vocab_size * width
     tokens = work / (6 * weights)
     readings = tokens / max(characters / characters_per_token, 1)
@@ -106,8 +108,6 @@ def plan(kind: str, seconds: float, rate: float, characters: int, characters_per
     return Plan(model, train, reasons)
 
 
-def _width(work: float, characters: int) -> int:
+def _width(wanted: float, bearable: float) -> int:
     """Hidden size: by the work that can be done, but no larger than the text can bear."""
-    wanted = REFERENCE_WIDTH * (work / REFERENCE_WORK) ** 0.25
-    bearable = math.sqrt(PER_CHARACTER * characters / 6)
     return min(WIDTHS, key=lambda width: abs(width - min(wanted, bearable)))
