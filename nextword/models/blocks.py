@@ -313,11 +313,26 @@ def last_norm(config: TransformerConfig) -> nn.Module:
     return nn.Identity() if config.norm_place == "sum" else norm_layer(config)
 
 
-def position_embedding(config: TransformerConfig, room: int) -> nn.Module:
-    """What is added to the embeddings of tokens at `room` positions: (B or 1, T) -> (B or 1, T, C)."""
+def position_embedding(config: TransformerConfig, room: int) -> nn.Module | None:
+    """What is added to the embeddings of tokens at `room` positions: (B or 1, T) -> (B or 1, T, C). None where
+    attention alone tells positions."""
     if config.positions == "sinusoidal":
         return Sinusoidal(config.hidden_size, room)
-    return nn.Embedding(room, config.hidden_size)
+    return nn.Embedding(room, config.hidden_size) if config.positions == "learned" else None
+
+
+def embed(
+    config: TransformerConfig,
+    tokens: Tensor,
+    positions: Tensor,
+    embedding: nn.Module,
+    position_embedding: nn.Module | None,
+) -> Tensor:
+    """(B, T) ids at (B or 1, T) positions -> (B, T, C), what the first block reads but for dropout."""
+    x: Tensor = embedding(tokens)
+    if config.embedding_scale:
+        x = x * config.hidden_size**0.5
+    return x if position_embedding is None else x + position_embedding(positions)
 
 
 def init_weights(model: nn.Module, parts: Callable[[str], int]) -> None:

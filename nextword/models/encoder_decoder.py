@@ -26,6 +26,7 @@ from nextword.models.blocks import (
     Memory,
     Residual,
     TransformerConfig,
+    embed,
     init_weights,
     last_norm,
     position_embedding,
@@ -207,14 +208,13 @@ class EncoderDecoder(LanguageModel):
         self.config: EncoderDecoderConfig = config
         C, V = config.hidden_size, config.vocab_size
         self.embedding = nn.Embedding(V, C)
+        self.position_embedding = position_embedding(config, config.max_seq_len)
         if config.positions == "rotary":
             self.rotary = Rotary(config.R, config.max_seq_len, config.rope_theta, config.rope_scaling)
         elif config.positions == "relative":
             kinds = config.num_heads, config.relative_buckets, config.relative_distance
             self.encoder_positions = RelativePositions(*kinds, both_ways=True)
             self.decoder_positions = RelativePositions(*kinds, both_ways=False)
-        else:
-            self.position_embedding = position_embedding(config, config.max_seq_len)
         self.encoder = nn.ModuleList(Block(config, "global") for _ in range(config.encoder_layers or config.num_layers))
         self.encoder_norm = last_norm(config)
         self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
@@ -348,11 +348,5 @@ class EncoderDecoder(LanguageModel):
         length = tokens.size(1) if length is None else length
         if length > self.config.max_seq_len:
             raise ValueError(f"{length} tokens do not fit the model's context of {self.config.max_seq_len}")
-        x = self.embedding(tokens)
-        if self.config.embedding_scale:
-            x = x * self.config.hidden_size**0.5
-        if self.config.positions == "rotary":
-            return self.dropout(x), self.rotary.at(positions)
-        if self.config.positions != "relative":
-            x = x + self.position_embedding(positions)
-        return self.dropout(x), None
+        x = self.dropout(embed(self.config, tokens, positions, self.embedding, self.position_embedding))
+        return x, self.rotary.at(positions) if self.config.positions == "rotary" else None

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nextword.models.base import LanguageModel, State
-from nextword.models.blocks import Angles, Block, Kind, TransformerConfig, init_weights, last_norm, position_embedding
+from nextword.models.blocks import (
+    Angles,
+    Block,
+    Kind,
+    TransformerConfig,
+    embed,
+    init_weights,
+    last_norm,
+    position_embedding,
+)
 from nextword.models.dropout import Dropout
 from nextword.models.key_values import TransformerState
 from nextword.models.layers import Linear, SoftCapped, tie
@@ -30,9 +39,8 @@ class Transformer(LanguageModel):
         self.config: TransformerConfig = config
         C, V = config.hidden_size, config.vocab_size
         self.embedding = nn.Embedding(V, C)
-        if config.positions != "rotary":
-            self.position_embedding = position_embedding(config, config.room)
-        else:
+        self.position_embedding = position_embedding(config, config.room)
+        if config.positions == "rotary":
             self.rotary = Rotary(config.R, config.room, config.rope_theta, config.rope_scaling)
             if config.rope_local_theta:
                 self.local_rotary = Rotary(config.R, config.room, config.rope_local_theta)
@@ -120,12 +128,7 @@ class Transformer(LanguageModel):
         `masks` are those of `Attention`, for each kind of layer. `state` gets the keys and values; with them, its rows
         hold up to `length` tokens.
         """
-        x = self.embedding(tokens)  # (B, T, C)
-        if self.config.embedding_scale:
-            x = x * self.config.hidden_size**0.5
-        if self.config.positions != "rotary":
-            x = x + self.position_embedding(positions)
-        x = self.dropout(x)
+        x = self.dropout(embed(self.config, tokens, positions, self.embedding, self.position_embedding))  # (B, T, C)
         angles = self._angles(positions)
         run = self._run_block if self.training and state is None else _run_block
         for i, (block, kind) in enumerate(zip(self.blocks, self.kinds, strict=True)):
