@@ -41,28 +41,21 @@ def prepared_folder(corpus: CorpusConfig) -> Path | None:
     return folder if folder is not None and is_prepared(folder) else None
 
 
-def sample_mix(values: Mapping[str, Mapping[str, Any]], characters: int) -> str:
-    """Some text of each corpus, as much of one as of the other."""
+def sample_mix(values: Mapping[str, Mapping[str, Any]], characters: int) -> tuple[str, int]:
+    """Some text of each corpus, as much of one as of the other; and how many characters all have together, roughly:
+    those that are no files count as none."""
     mix = parse(MixConfig, values.get("mix", {}), "mix")
-    room, parts = characters // len(mix.corpora), []
+    room, parts, size = characters // len(mix.corpora), [], 0  # in bytes
     for corpus in mix.corpora.values():
         if folder := prepared_folder(corpus):
             files, tokenizer = open_prepared(folder)["train"], Tokenizer.load(folder)
             parts.append(tokenizer.decode(files.window(0, min(files.len_tokens, room)).tolist()))
+            size += files.counts.target_bytes
         else:
             parts.append(sample_text(corpus.data, read_config(values.get("data", {}), corpus), room))
-    return "\n".join(parts)
-
-
-def bytes_of_mix(values: Mapping[str, Mapping[str, Any]]) -> int:
-    """How many bytes of text all corpora have together, roughly; those that are no files count as none."""
-    corpora = parse(MixConfig, values.get("mix", {}), "mix").corpora.values()
-    return sum(
-        open_prepared(folder)["train"].counts.target_bytes
-        if (folder := prepared_folder(corpus))
-        else source_bytes(corpus.data) or 0
-        for corpus in corpora
-    )
+            size += source_bytes(corpus.data) or 0
+    sample = "\n".join(parts)
+    return sample, round(size * len(sample) / max(len(sample.encode()), 1))
 
 
 def prepare_mix(

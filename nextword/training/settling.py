@@ -18,7 +18,7 @@ from nextword.text.records import ReadConfig, Source, read_records
 from nextword.text.sources import source_bytes
 from nextword.tokenizers import Tokenizer
 from nextword.training.budget import measure
-from nextword.training.mixing import bytes_of_mix, mixes, sample_mix
+from nextword.training.mixing import mixes, sample_mix
 from nextword.training.recipe import Recipe, begun, chooses_by_time, complete
 
 SAMPLE_CHARACTERS = 1_000_000
@@ -36,8 +36,7 @@ def settle(
     if init_from is not None:
         values = begun(values, read_config(init_from))
     if mixes(values):
-        sample = sample_mix(values, SAMPLE_CHARACTERS)
-        characters = round(bytes_of_mix(values) * len(sample) / max(len(sample.encode()), 1))
+        sample, characters = sample_mix(values, SAMPLE_CHARACTERS)
         return _chosen(values, sample, size, device=device, characters=characters)
     sample = _peek(values, sources) if sources else ""
     return _chosen(values, sample, size or ("" if sources else "small"), sources, device)
