@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nextword.checkpoint import Run
     from nextword.metrics.score import Difference, Score
     from nextword.tasks.base import Item
+    from nextword.tokenizers.chat import ChatTokenizer
 
 
 def compare(
@@ -79,22 +80,20 @@ def _test_set(
 
     Raises UsageError if they are not for the same one.
     """
-    from nextword.config import parse
     from nextword.errors import UsageError
     from nextword.tasks.base import items
     from nextword.tasks.registry import task_of
     from nextword.tasks.setup import reading_as
-    from nextword.text.records import ReadConfig, read_records, text_of
+    from nextword.text.records import read_records, text_of
 
     task, other = task_of(first.config), task_of(second.config)
     if task is not other:
         names = [one.name if one else "no task" for one in (task, other)]
         raise UsageError(f"{first.folder} is for {names[0]}, {second.folder} for {names[1]}: they cannot be compared")
-    recorded = first.config.get("data", {})
+    read = reading_as(task, first.config.get("data", {}), given, data)
     if task is not None:
-        test = list(items(task, data, reading_as(task, recorded, given, data)))
+        test = list(items(task, data, read))
         return [(item.prompt, reference) for item in test for reference in item.references], test
-    read = parse(ReadConfig, recorded | given, "data")
     records = read_records(data, read)
     if read.prompt_field:
         texts = [
@@ -109,23 +108,21 @@ def _test_set(
 def _scores(run: Run, pairs: list[tuple[str, str]], test: list[Item], settings: dict[str, Any]) -> list[Score]:
     from nextword.applied.evaluation import bits_per_byte
     from nextword.cli.console import counting
-    from nextword.cli.evaluate import answer
+    from nextword.cli.evaluate import answer, chat_for
     from nextword.generator import TextGenerator
     from nextword.tasks.registry import task_of
 
-    asked = _spoken(run, test) if any(item.before for item in test) else pairs
+    chat = chat_for(run, test)
+    asked = _spoken(chat, test) if chat else pairs
     with counting(f"{run.folder} reads", len(pairs)) as advance:
         found = [bits_per_byte(TextGenerator.of(run), asked, lambda said: advance(""))]
     if task := task_of(run.config):
-        found += answer(run, task, test, settings, f"{run.folder} answers").scores
+        found += answer(run, task, test, settings, chat, f"{run.folder} answers").scores
     return found
 
 
-def _spoken(run: Run, test: list[Item]) -> list[tuple[list[int], str]]:
+def _spoken(chat: ChatTokenizer, test: list[Item]) -> list[tuple[list[int], str]]:
     """The (prompt, text) pairs of conversations, as the chat template of a run has them."""
-    from nextword.tokenizers.chat import ChatTokenizer
-
-    chat = ChatTokenizer.load(run.folder, run.tokenizer)
     return [
         (chat.prompt(item.before), chat.reply(item.before, reference)) for item in test for reference in item.references
     ]

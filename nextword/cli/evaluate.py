@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nextword.metrics.learned import Metric
     from nextword.tasks.base import Item, Task
     from nextword.text.records import ReadConfig, Source
+    from nextword.tokenizers.chat import ChatTokenizer
     from nextword.training.evaluation import Evaluation
 
 
@@ -70,13 +71,11 @@ def evaluate(
     from nextword.applied.evaluation import judged_also
     from nextword.applied.together import load_together
     from nextword.cli.console import out as console
-    from nextword.config import parse
     from nextword.data.prepare import is_prepared
     from nextword.errors import UsageError
     from nextword.tasks.base import Rows, items
     from nextword.tasks.registry import task_of
     from nextword.tasks.setup import reading_as
-    from nextword.text.records import ReadConfig
 
     for source in data:
         if is_prepared(source):
@@ -87,23 +86,22 @@ def evaluate(
         "columns": columns, "encoding": encoding, "errors": errors,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value}
-    recorded, task = loaded.config.get("data", {}), task_of(loaded.config)
+    task = task_of(loaded.config)
+    if task is None and (out or set_ or bertscore or comet):
+        raise UsageError(
+            f"{run} was trained for no task that has prompts: it gives no answers",
+            hint="Leave out --out, --set, --bertscore and --comet",
+        )
+    read = reading_as(task, loaded.config.get("data", {}), given, data)
     if task is None:
-        if out or set_ or bertscore or comet:
-            raise UsageError(
-                f"{run} was trained for no task that has prompts: it gives no answers",
-                hint="Leave out --out, --set, --bertscore and --comet",
-            )
-        plain = {"prompt_field": "", "target_field": ""} if text_field else {}
-        read = parse(ReadConfig, recorded | plain | given, "data")
         result, figures = _predict(loaded, data, read)
     else:
         settings = chosen({}, set_ or ())
-        read = reading_as(task, recorded, given, data)
         test = list(items(task, data, read))  # a mistake in the data shows before any work
         task = judged_also(task, _learned(task, bertscore, comet, device))
         result, figures = _predict(loaded, data if read.conversations else [Rows(task, data, read)], read)
-        judged = _beside_its_lengths(loaded, task, test, settings, answer(loaded, task, test, settings))
+        judged = answer(loaded, task, test, settings, chat_for(loaded, test))
+        judged = _beside_its_lengths(loaded, task, test, settings, judged)
         figures |= judged.to_dict()
         if out:
             _write(out, test, judged.outputs)
@@ -168,15 +166,26 @@ def _predict(loaded: Run, sources: Sequence[Source], read: ReadConfig) -> tuple[
     return result, result.to_dict() | {"num_documents": counts.examples, "unknown": counts.unknown_tokens}
 
 
-def answer(loaded: Run, task: Task, test: list[Item], settings: dict[str, Any], label: str = "answering") -> Judged:
-    """The answers of a run to a test set, measured, behind a bar."""
+def chat_for(loaded: Run, test: list[Item]) -> ChatTokenizer | None:
+    """What writes the conversations of a test set as the run knows them; None if there are none in it."""
+    from nextword.tokenizers.chat import ChatTokenizer
+
+    return ChatTokenizer.load(loaded.folder, loaded.tokenizer) if any(item.before for item in test) else None
+
+
+def answer(
+    loaded: Run,
+    task: Task,
+    test: list[Item],
+    settings: dict[str, Any],
+    chat: ChatTokenizer | None,
+    label: str = "answering",
+) -> Judged:
+    """The answers of a run to a test set, measured, behind a bar; `chat` as from `chat_for`."""
     from nextword.applied.evaluation import judge
     from nextword.cli.console import counting
     from nextword.generator import TextGenerator
-    from nextword.tokenizers.chat import ChatTokenizer
 
-    talks = any(item.before for item in test)
-    chat = ChatTokenizer.load(loaded.folder, loaded.tokenizer) if talks else None
     tokenized = bool(loaded.config["task"].get("tokenized"))
     generator = TextGenerator.of(loaded)
     with counting(label, len(test)) as advance:

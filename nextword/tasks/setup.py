@@ -132,9 +132,15 @@ def completed(task: Task, values: Mapping[str, Mapping[str, Any]], begun: bool =
     return settled
 
 
-def reading_as(task: Task, run: Mapping[str, Any], given: Mapping[str, Any], sources: Sequence[Source]) -> ReadConfig:
-    """How to read sources for a run of the task: as `run` read its own, section "data" of its config.json, but for what
-    is `given`. The names of its columns count if these sources have them; conversations have none."""
+def reading_as(
+    task: Task | None, run: Mapping[str, Any], given: Mapping[str, Any], sources: Sequence[Source]
+) -> ReadConfig:
+    """How to read sources for a run of the task, None for none: as `run` read its own, section "data" of its
+    config.json, but for what is `given`. The names of a task's columns count if these sources have them; conversations
+    have none."""
+    if task is None:
+        plain = {"prompt_field": "", "target_field": ""} if given.get("text_field") else {}
+        return parse(ReadConfig, dict(run) | plain | dict(given), "data")
     if task.template:
         kept = {key: run[key] for key in ("encoding", "errors") if key in run}
         return parse(ReadConfig, kept | dict(given) | {"conversations": True}, "data")

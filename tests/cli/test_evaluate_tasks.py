@@ -137,6 +137,14 @@ def test_a_comparison_of_texts_is_by_document(capsys):
     assert figures["metrics"]["bits per byte"]["a"] == pytest.approx(one["bits_per_byte"], rel=0.1)  # windows differ
 
 
+def test_a_run_trained_on_prompts_is_compared_on_a_column_of_text_alone(runs, capsys):
+    options = ["--prompt-field", "en", "--target-field", "fr", *TINY]
+    assert run(["train", "pairs.jsonl", "--out", "prompted", *options]) == 0
+    figures = figures_of(capsys, "compare", "prompted", "prompted", "pairs.jsonl", "--text-field", "fr")
+    one = figures_of(capsys, "evaluate", "prompted", "pairs.jsonl", "--text-field", "fr")
+    assert figures["metrics"]["bits per byte"]["a"] == pytest.approx(one["bits_per_byte"], rel=0.1)
+
+
 def test_a_comparison_of_translators_is_in_their_metrics(capsys):
     pytest.importorskip("sacrebleu")
     figures = figures_of(capsys, "compare", "translator", "translator", "test.en", "test.fr", *QUICK, "--samples", 100)
