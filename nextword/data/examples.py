@@ -69,14 +69,15 @@ class ExampleBatches(PlannedBatches):
         return super()._setting() | {"packed": self.packed}
 
 
-def examples_in_order(files: TokenFiles, tokens: int, context: int) -> Iterator[Batch]:
+def examples_in_order(files: TokenFiles, tokens: int, context: int, as_trained: bool = False) -> Iterator[Batch]:
     """Every example once, the longest first, in batches of at most `tokens` tokens.
 
     One longer than `context` is read in windows that move by half a context, and one that goes on with as much as there
-    is room for of what it goes on from. Raises DataError below 2 tokens.
+    is room for of what it goes on from; or both `as_trained`, cut as `ExampleBatches` does. Raises DataError below 2
+    tokens.
     """
     _, context, _ = fit(files.len_tokens, 1, context)
-    units = Units.of(files, context, overlap=True)
+    units = Units.of(files, context, overlap=not as_trained)
     for batch in _by_length(np.arange(len(units)), units.lengths, tokens):
         yield _batch(files, [units.pieces_of([number]) for number in batch])
 

@@ -97,6 +97,7 @@ def evaluate(
     between: Callable[[], object] = lambda: None,
     apart: bool | None = None,
     spread: Spread | None = None,
+    as_trained: bool = False,
 ) -> Evaluation:
     """The loss over all of `files`. `between` is called before each batch; what it raises ends the reading.
 
@@ -105,10 +106,13 @@ def evaluate(
 
     With a carried state, `batch_size` tracks are read side by side, each from a fresh start; 1 is the whole split in
     one go. `context` limits a window (0 = the model's own limit); it does not limit a carried state.
+
+    `as_trained` reads conversations that are longer than a window in the rows of training, each token once or twice:
+    to give each reply all that fits is to read that again for each.
     """
     if isinstance(files, Mixture):
-        read = partial(evaluate, model, batch_size=batch_size, context=context, between=between)
-        parts = {name: read(files=part, apart=apart, spread=spread) for name, part in files.files.items()}
+        read = partial(evaluate, model, batch_size=batch_size, context=context, between=between, apart=apart)
+        parts = {name: read(files=part, spread=spread, as_trained=as_trained) for name, part in files.files.items()}
         return Evaluation.mixed(parts, files.shares)
     batches: Iterable[Batch]
     limit = model.max_seq_len
@@ -120,13 +124,16 @@ def evaluate(
         if max(prompts) >= window or max(lengths - prompts) > window:
             how += f"; of longer sources {window - 1} tokens, longer answers in parts of {window}"
     elif files.has_prompts if apart is None else apart:
-        batches = examples_in_order(files, _EXAMPLE_TOKENS, window)
+        spans = files.spans()
+        talks = bool(spans[:, 3].any())
+        in_rows = talks and as_trained
+        batches = examples_in_order(files, _EXAMPLE_TOKENS, window, in_rows)
         if model.max_seq_len is None:
             batches = chain.from_iterable(map(_columns, batches))
-        spans = files.spans()
-        how = "each reply given all before it" if spans[:, 3].any() else "each example by itself"
+        how = "each reply given all before it" if talks else "each example by itself"
         if max(with_history(spans, files.len_tokens)[:, 1]) > window:
-            how += f"; those of more than {window} tokens in windows, stride {max(1, window // 2)}"
+            ways = "rows, as in training" if in_rows else f"windows, stride {max(1, window // 2)}"
+            how += f"; those of more than {window} tokens in {ways}"
     elif model.max_seq_len is None:
         batches = stream_in_order(files, batch_size, _CARRIED_CONTEXT)
         how = "state carried over the whole split" + (f", in {batch_size} tracks" if batch_size > 1 else "")

@@ -118,6 +118,16 @@ def test_evaluation_is_that_of_one_example_a_reply(sizes, tokens, context):
 
 
 @settings(max_examples=30)
+@given(threads, st.integers(1, 60), st.integers(1, 40))
+def test_validation_reads_what_training_reads(sizes, tokens, context):
+    with tempfile.TemporaryDirectory() as folder:
+        files, *_ = written(Path(folder), sizes)
+        context = min(context, files.len_tokens)
+        found = contexts(examples_in_order(files, tokens, context, as_trained=True))
+        assert found == contexts(epoch_of(ExampleBatches(files, tokens, context)))
+
+
+@settings(max_examples=30)
 @given(threads)
 def test_a_source_is_all_that_was_said_before(sizes):
     with tempfile.TemporaryDirectory() as folder:
@@ -193,6 +203,21 @@ def test_a_long_conversation_is_read_about_twice_and_not_once_a_reply(tmp_path):
         return sum(batch.inputs.numel() for batch in epoch_of(ExampleBatches(files, 100, 100)))
 
     assert read(shared) < 2.2 * shared.len_tokens < read(apart) / 4
+    validation, evaluation = (examples_in_order(shared, 100, 100, as_trained) for as_trained in (True, False))
+    assert sum(batch.inputs.numel() for batch in validation) < 2.2 * shared.len_tokens
+    assert sum(batch.inputs.numel() for batch in evaluation) > 8 * shared.len_tokens
+
+
+def test_a_reply_has_more_before_it_in_an_evaluation_than_in_validation(tmp_path):
+    files, *_ = written(tmp_path, [[(3, 6)] * 20])
+    model = build_model(model_config({**MODELS[1], "vocab_size": 400}))
+    whole, quick = evaluate(model, files, 1), evaluate(model, files, 1, as_trained=True)
+    assert whole.tokens == quick.tokens
+    assert whole.nats != quick.nats
+    assert whole.how.endswith("those of more than 12 tokens in windows, stride 6")
+    assert quick.how.endswith("those of more than 12 tokens in rows, as in training")
+    recurrent = build_model(model_config({**MODELS[0], "vocab_size": 400}))
+    assert evaluate(recurrent, files, 1) == evaluate(recurrent, files, 1, as_trained=True)  # it reads all at one go
 
 
 def test_files_of_version_1_are_read_and_nothing_goes_on_in_them(tmp_path):
