@@ -101,12 +101,14 @@ def write_tokens(
     tokenizer: Vocabulary,
     shard_tokens: int = 2**20,
     goes_on: Sequence[bool] = (),
+    prefaces: Sequence[int] = (),
 ) -> TokenFiles:
     """Token files of (prompt ids, target ids), some of which go on; each target id stands for one byte."""
     writer = TokenWriter(folder, tokenizer, shard_tokens)
     for number, (prompt, target) in enumerate(examples):
         if goes_on and goes_on[number]:
             writer.go_on()
+        writer.preface(prefaces[number] if prefaces else 0)
         writer.prompt(prompt)
         writer.target(target, num_bytes=len(target))
         writer.end()

@@ -76,6 +76,7 @@ def _write_talk(talk: Talk, writer: TokenWriter, chat: ChatTokenizer) -> None:
     for reply in replies(talk, chat):
         if reply.goes_on:
             writer.go_on()
+        writer.preface(reply.preface)
         writer.prompt(reply.prompt)
         writer.target(reply.ids, num_bytes=len(reply.text.encode()))
         writer.end()

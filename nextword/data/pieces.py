@@ -4,8 +4,8 @@ A piece is (start in the stream, tokens, how many of the first carry no loss, wh
 Pieces that go on from one another are a *unit*, which is read at one go; no unit is longer than a row. In all units
 together every token that carries loss is predicted exactly once.
 
-A thread that fits is one unit. Of a longer one, what does not fit begins anew, with some of what it goes on from: read
-again, without loss. Knows nothing of batches or rows.
+A thread that fits is one unit. Of a longer one, what does not fit begins anew, with its preface and some of what it
+goes on from: read again, without loss. Knows nothing of batches or rows.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ class Units:
         """Units of at most `context` tokens, those first that need not be cut.
 
         `overlap`: a target has as much before it as there is room for, if need be at the cost of reading that once for
-        each; else what of a thread begins anew has the last examples before it, to half a context at most.
+        each; else what of a thread begins anew has its preface and the last examples before it, together at most half a
+        context.
         """
         spans = files.spans()
         first = np.flatnonzero(spans[:, 3] == 0)
         ends = np.append(first[1:], len(spans))
         tokens = np.append(spans[first[1:], 0], files.len_tokens) - spans[first, 0]
         long = tokens > context
-        fitting = spans[np.repeat(~long, ends - first)]
+        fitting = spans[np.repeat(~long, ends - first), :4]
         cut = [
             piece
             for begin, end in zip(first[long].tolist(), ends[long].tolist(), strict=True)
@@ -76,20 +77,22 @@ def with_history(spans: Ids, room: int) -> Ids:
 
 def _cut_thread(spans: Sequence[Piece], context: int, overlap: bool) -> Iterator[Piece]:
     """The pieces of a thread that is longer than `context`."""
-    begins = [start for start, *_ in spans]
-    first = begins[0]
+    begins, preface = [start for start, *_ in spans], spans[0][4]
+    first, room = begins[0], context - preface  # room in a row that begins anew
     reach = first + context  # of the unit at hand: how far its row has room
-    for number, (start, length, prompt, goes_on) in enumerate(spans):
+    for number, (start, length, prompt, goes_on, _) in enumerate(spans):
         target, stop = start + prompt, start + length
-        again = begins[bisect_left(begins, max(target - context // 2, stop - context), hi=number)]
+        again = begins[bisect_left(begins, max(target - context // 2 + preface, stop - room), hi=number)]
         if stop <= reach:
             yield start, length, prompt, goes_on
-        elif overlap or stop - again > context:
+        elif overlap or stop - again > room:
             yield from _cut(first, stop - first, target - first, context, overlap)
             reach = reach if overlap else 0
         else:
-            yield again, stop - again, target - again, 0
-            reach = again + context
+            if preface:
+                yield first, preface, preface, 0
+            yield again, stop - again, target - again, int(preface > 0)
+            reach = again + room
 
 
 def _cut(start: int, length: int, prompt: int, context: int, overlap: bool) -> Iterator[Piece]:

@@ -3,7 +3,7 @@
 A folder holds, for shard 00000 and so on,
 
     tokens-00000.npy      (n,) ids, uint16 where the vocabulary fits, else uint32
-    examples-00000.npy    (m, 3) int64: start of each example in this shard, number of its prompt tokens, goes on or not
+    examples-00000.npy    (m, 4) int64, of each example: start in this shard, prompt tokens, goes on or not, preface
     index.json            format version, tokenizer, counts, sources, sizes and SHA-256 of the shards
 
 An example is its prompt, its target and `<eos>`. The prompt carries no loss; target and `<eos>` do. An example
@@ -12,7 +12,10 @@ can be read alone. The corpus is one stream of tokens 0, 1, 2, ... opened by an 
 
 An example that *goes on* (1, else 0) is given all of the example before it, which may itself go on: so a conversation
 stands there once, though each of its replies is given all that was said before. Such examples together are a *thread*.
-Version 1 of the format, which is read as well, has no third column: nothing goes on there.
+So many of its first tokens are its *preface*, what the system says and the <eos> behind it: where a thread is too long
+to be read at one go, they stand before every part of it.
+
+Versions 1 and 2 of the format, which are read as well, have no fourth column, and version 1 no third.
 
 Knows nothing of text, tokenization or batches.
 """
@@ -47,6 +50,7 @@ from nextword.data.token_index import (
 from nextword.errors import RunError
 from nextword.files import sha256, write_json
 
+COLUMNS = VERSION + 1  # of examples: each version has brought one
 SHARD_TOKENS = 2**26  # 128 MiB of uint16
 _FLUSH_TOKENS = 2**18
 
@@ -64,9 +68,9 @@ class TokenFiles:
         for number, shard in enumerate(index.shards):
             tokens, examples = shard_paths(folder, number)
             self._tokens.append(_map(tokens, shard.tokens_size, (shard.tokens,)))
-            columns = 2 if index.version == 1 else 3
+            columns = index.version + 1
             rows = _map(examples, shard.examples_size, (shard.examples, columns))
-            self._examples.append(rows if columns == 3 else np.pad(rows, ((0, 0), (0, 1))))
+            self._examples.append(rows if columns == COLUMNS else np.pad(rows, ((0, 0), (0, COLUMNS - columns))))
 
     @classmethod
     def open(cls, folder: Path | str, tokenizer: Vocabulary | None = None) -> TokenFiles:
@@ -173,12 +177,13 @@ class TokenFiles:
             yield self.window(start, stop - start)
 
     def spans(self) -> Ids:
-        """(examples, 4) where each example begins, its tokens with the closing <eos>, how many are its prompt's, and
-        whether it goes on."""
+        """(examples, 5) where each example begins, its tokens with the closing <eos>, how many are its prompt's,
+        whether it goes on, and how many are the preface of the thread that it begins."""
         begun = [
-            rows[rows[:, 0] >= 0] + [first, 0, 0] for first, rows in zip([0, *self._ends], self._examples, strict=False)
+            rows[rows[:, 0] >= 0] + [first, 0, 0, 0]
+            for first, rows in zip([0, *self._ends], self._examples, strict=False)
         ]
-        rows = np.concatenate([np.empty((0, 3), dtype=np.int64), *begun])
+        rows = np.concatenate([np.empty((0, COLUMNS), dtype=np.int64), *begun])
         lengths = np.diff(rows[:, 0], append=self.len_tokens)
         return np.column_stack([rows[:, 0], lengths, rows[:, 1:]])
 
@@ -221,9 +226,9 @@ class TokenFiles:
 class TokenWriter:
     """Writes token files into a new folder, in bounded memory.
 
-    For each example: `go_on()` if it does, `prompt(ids)` and `target(ids, num_bytes)`, each any number of times, then
-    `end()`. Nothing can be opened before `finish` has written the index. To be atomic, write within
-    `files.replacing_folder`.
+    For each example: `go_on()` if it does, else `preface(tokens)` if it has one; `prompt(ids)` and `target(ids,
+    num_bytes)`, each any number of times; then `end()`. Nothing can be opened before `finish` has written the index. To
+    be atomic, write within `files.replacing_folder`.
     """
 
     def __init__(self, folder: Path, tokenizer: Vocabulary, shard_tokens: int = SHARD_TOKENS) -> None:
@@ -242,12 +247,13 @@ class TokenWriter:
         self._shards: list[Shard] = []
         self._open: tuple[_GrowingArray, _GrowingArray] | None = None  # the shard being written
         self._waiting = array("q")  # ids not written yet
-        self._rows = array("q")  # (start in the stream, prompt tokens, goes on) of examples not written yet, flat
-        self._last_row = [0, 0, 0]  # the example written last, which may run on into the next shard
+        self._rows = array("q")  # start in the stream, prompt tokens, goes on, preface of each not written yet, flat
+        self._last_row = [0] * COLUMNS  # the example written last, which may run on into the next shard
         self._written = 0
         self._start = 0  # of the example at hand
         self._prompt = 0
         self._goes_on = False
+        self._preface = 0
         self._in_target = False
         self._examples = self._prompt_tokens = self._target_bytes = self._unknown = 0
 
@@ -261,6 +267,10 @@ class TokenWriter:
         assert self._examples, "an example goes on from another one"
         assert not self._prompt, "it does so before anything of it is told"
         self._goes_on = True
+
+    def preface(self, tokens: int) -> None:
+        """So many of the prompt's first tokens, the last of them <eos>, are the preface of the thread that begins."""
+        self._preface = tokens
 
     def prompt(self, ids: Sequence[int]) -> None:
         """Tokens of the example at hand that carry no loss; before any of its target."""
@@ -281,7 +291,8 @@ class TokenWriter:
         self._begin_target()
         self._waiting.append(self.tokenizer.eos_id)
         self._examples += 1
-        self._start, self._prompt, self._goes_on, self._in_target = self.len_tokens, 0, False, False
+        self._start, self._prompt, self._goes_on, self._preface = self.len_tokens, 0, False, 0
+        self._in_target = False
 
     def finish(self, sources: Sequence[Source] = (), settings: dict[str, Any] | None = None) -> None:
         """Write what is left, and the index."""
@@ -309,12 +320,12 @@ class TokenWriter:
         """The prompt is over: now, and not before, the example's row is known."""
         if not self._in_target:
             self._in_target = True
-            self._rows.extend((self._start, self._prompt, self._goes_on))
+            self._rows.extend((self._start, self._prompt, self._goes_on, self._preface))
             self._prompt_tokens += self._prompt
 
     def _flush(self) -> None:
         ids = np.array(self._waiting, dtype=np.int64)
-        rows = np.array(self._rows, dtype=np.int64).reshape(-1, 3)
+        rows = np.array(self._rows, dtype=np.int64).reshape(-1, COLUMNS)
         self._waiting, self._rows = array("q"), array("q")
         if ids.size and not 0 <= ids.min() <= ids.max() < self.tokenizer.vocab_size:
             raise AssertionError(f"the tokenizer gave an id outside 0 .. {self.tokenizer.vocab_size - 1}")
@@ -334,9 +345,9 @@ class TokenWriter:
             if not rows.size or rows[0, 0] > self._written:  # the shard begins inside an example
                 rows = np.concatenate([np.array([self._last_row]), rows])
             tokens, examples = shard_paths(self.folder, len(self._shards))
-            self._open = _GrowingArray(tokens, self.dtype), _GrowingArray(examples, np.int64, (3,))
+            self._open = _GrowingArray(tokens, self.dtype), _GrowingArray(examples, np.int64, (COLUMNS,))
         self._open[0].append(ids)
-        self._open[1].append(rows - [base, 0, 0])
+        self._open[1].append(rows - [base, 0, 0, 0])
         if rows.size:
             self._last_row = rows[-1].tolist()
         self._written += len(ids)

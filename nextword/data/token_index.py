@@ -13,8 +13,8 @@ from nextword.errors import RunError, UsageError
 from nextword.files import sha256
 
 FORMAT = "nextword tokens"
-VERSION = 2
-READABLE = (1, VERSION)
+VERSION = 3
+READABLE = range(1, VERSION + 1)
 INDEX = "index.json"
 AGAIN = "Prepare the data again: nextword data prepare DATA --out FOLDER"
 

@@ -50,17 +50,17 @@ def write(folder, *conversations):
     return path
 
 
-def rows_of(files):
+def rows_of(files, context=10**6):
     """(inputs, targets) of an epoch, row by row."""
-    batches = ExampleBatches(files, tokens=1, context=10**6)
+    batches = ExampleBatches(files, tokens=1, context=context)
     while batches.epoch < 1:
         batch = next(batches)
         yield batch.inputs[0].tolist(), batch.targets[0].tolist()
 
 
-def learned(files):
+def learned(files, context=10**6):
     """What a model is asked and what it is to say, of each reply."""
-    for inputs, targets in rows_of(files):
+    for inputs, targets in rows_of(files, context):
         ends = [at for at, target in enumerate(targets) if target == files.eos_id]
         for before, end in pairwise([-1, *ends]):
             begin = next(at for at in range(before + 1, end + 1) if targets[at] != IGNORE)
@@ -79,6 +79,32 @@ def test_a_row_is_what_the_model_is_asked_and_what_it_is_to_say(chat, tokenizer,
     ]
     assert files.counts.examples == 2
     assert files.counts.target_bytes == sum(len(TURNS[end]["content"].encode()) for end in (1, 3))
+
+
+@pytest.mark.parametrize("template", ["turns", "chatml"])
+def test_where_a_long_conversation_begins_anew_it_is_what_chat_reads_that_leaves_out_turns(
+    template, chat, tokenizer, tmp_path
+):
+    chat = chat if template == "chatml" else ChatTokenizer(tokenizer, template)
+    system = {"role": "system", "content": "你是诗人。"}
+    turns = [{"role": ("user", "assistant")[at % 2], "content": f"turn {at}"} for at in range(16)]
+    files = prepare(
+        [write(tmp_path, [system, *turns])],
+        tmp_path / "out",
+        tokenizer,
+        read=READ,
+        split=SplitConfig(valid=0),
+        template=chat.template,
+    )["train"]
+    context = files.len_tokens // 2
+    possible = {
+        tuple(chat.prompt([system, *turns[begin:end]])): (end, begin)
+        for end in range(1, 16, 2)
+        for begin in range(0, end, 2)
+    }
+    found = sorted(possible[prompt] for prompt, _ in learned(files, context))
+    assert [end for end, _ in found] == list(range(1, 16, 2))
+    assert found[0][1] == 0 < found[-1][1]
 
 
 WORDS = ["Hi", " there", "你好", "!", "", " ", "\n", "<eos>", "<|im_end|>", "System:", "\ufdd0", "x"]

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from bisect import bisect_right
 from collections import Counter
 from itertools import accumulate, count, pairwise
 from pathlib import Path
@@ -29,22 +30,25 @@ threads = st.lists(
 """(prompt tokens, target tokens) of each example of each thread."""
 
 
-def written(folder, sizes, shard_tokens=2**20, alone=False):
+def written(folder, sizes, shard_tokens=2**20, alone=False, system=0):
     """Token files of threads, or of the same examples each `alone`, its whole history with it; and the flat stream of
-    threads. All tokens but <eos> differ."""
+    threads. All tokens but <eos> differ. With a `system`, each thread begins with so many tokens and <eos>."""
     number = count(2)
-    shared, apart, goes_on = [], [], []
+    shared, apart, goes_on, prefaces = [], [], [], []
     for thread in sizes:
         before = []
         for at, (prompt, target) in enumerate(thread):
             asked, said = ([next(number) for _ in range(size)] for size in (prompt, target))
+            if system and not at:
+                asked = [*(next(number) for _ in range(system)), 0, *asked]
+            prefaces.append(system + 1 if system and not at else 0)
             shared.append((asked, said))
             apart.append(([*before, *asked], said))
             goes_on.append(at > 0)
             before += [*asked, *said, 0]
     if alone:
         return write_tokens(folder / "apart", apart, CodePoints(), shard_tokens), *flat(shared)
-    return write_tokens(folder / "shared", shared, CodePoints(), shard_tokens, goes_on), *flat(shared)
+    return write_tokens(folder / "shared", shared, CodePoints(), shard_tokens, goes_on, prefaces), *flat(shared)
 
 
 def both(folder, sizes):
@@ -102,6 +106,34 @@ def test_training_gives_a_reply_its_history_by_whole_examples(sizes, tokens, con
                     assert first == thread
                 elif max(length for start, length, *_ in files.spans().tolist() if thread <= start < end) <= context:
                     assert first in starts
+
+
+@settings(max_examples=30)
+@given(threads, st.integers(1, 3), st.integers(1, 60), st.integers(8, 30), st.integers(5, 20), st.booleans())
+def test_what_begins_anew_begins_with_its_preface(sizes, system, tokens, context, shard_tokens, packed):
+    with tempfile.TemporaryDirectory() as folder:
+        files, stream, mask = written(Path(folder), sizes, shard_tokens, system=system)
+        context = min(context, len(stream))
+        batches = list(epoch_of(ExampleBatches(files, tokens, context, 3, packed)))
+        assert sorted(pairs(batches)) == expected_pairs(stream, mask)
+        place = {id: at for at, id in enumerate(stream) if id}
+        spans = files.spans().tolist()
+        borders = [start for start, _, _, goes_on, _ in spans if not goes_on]
+        for inputs, targets in (document for batch in batches for document in documents(batch)):
+            last = max((at for at, target in enumerate(targets) if target != IGNORE), default=0)
+            if not last:
+                continue
+            first = place[next(id for id in inputs if id)]
+            number = bisect_right(borders, first)
+            of_thread = [span for span in spans if borders[number - 1] <= span[0] < [*borders, len(stream)][number]]
+            if inputs[:2] != [0, stream[borders[number - 1]]]:  # a window over an example that is too long
+                assert max(length for _, length, *_ in of_thread) + system + 1 > context
+                continue
+            silent = next(at for at, target in enumerate(targets) if target != IGNORE)
+            assert inputs[: system + 2] == [0, *stream[first : first + system + 1]][: len(inputs)]
+            after, goes = inputs[system + 2 : last + 1], [first + system + 1, *(start for start, *_ in of_thread)]
+            assert any(after == stream[start : start + len(after)] for start in goes)
+            assert silent <= max(context // 2, system + 1 + max(prompt for _, _, prompt, *_ in of_thread))
 
 
 @settings(max_examples=30)
@@ -220,19 +252,21 @@ def test_a_reply_has_more_before_it_in_an_evaluation_than_in_validation(tmp_path
     assert evaluate(recurrent, files, 1) == evaluate(recurrent, files, 1, as_trained=True)  # it reads all at one go
 
 
-def test_files_of_version_1_are_read_and_nothing_goes_on_in_them(tmp_path):
-    files, *_ = written(tmp_path, [[(2, 3), (1, 2)], [(3, 1)]], shard_tokens=8, alone=True)
+@pytest.mark.parametrize("version", [1, 2])
+def test_files_of_earlier_versions_are_read_and_know_less_of_threads(tmp_path, version):
+    files, *_ = written(tmp_path, [[(2, 3), (1, 2)], [(3, 1)]], shard_tokens=8, alone=version == 1)
     expected = [batch.inputs.tolist() for batch in examples_in_order(files, 10, 10)]
     index = json.loads((files.folder / "index.json").read_text(encoding="utf-8"))
     for number, shard in enumerate(index["shards"]):
         path = files.folder / f"examples-{number:05}.npy"
-        np.save(path, np.load(path)[:, :2])
+        np.save(path, np.load(path)[:, : version + 1])
         shard |= {"examples_size": path.stat().st_size, "examples_sha256": sha256(path)}
-    (files.folder / "index.json").write_text(json.dumps(index | {"version": 1}), encoding="utf-8")
+    (files.folder / "index.json").write_text(json.dumps(index | {"version": version}), encoding="utf-8")
     old = TokenFiles.open(files.folder)
     old.verify()
     assert [batch.inputs.tolist() for batch in examples_in_order(old, 10, 10)] == expected
-    assert not old.spans()[:, 3].any()
+    assert old.spans()[:, 3].any() == (version > 1)
+    assert not old.spans()[:, 4].any()
 
 
 def test_nothing_goes_on_from_nothing(tmp_path):

@@ -106,7 +106,7 @@ def test_a_folder_without_index_is_refused(tmp_path):
         (lambda text: text[: len(text) // 2], "damaged"),
         (lambda text: "[1, 2]", "damaged"),
         (lambda text: "{}", "not an index of token files"),
-        (lambda text: text.replace('"version": 2', '"version": 99'), "of version 99, this nextword reads 1 to 2"),
+        (lambda text: text.replace('"version": 3', '"version": 99'), "of version 99, this nextword reads 1 to 3"),
         (lambda text: text.replace('"tokens": 12', '"tokens": 13'), "do not add up"),
         (lambda text: text.replace('"tokens": 12', '"tokens": "12"'), "counts.tokens: expected an integer"),
     ],
