@@ -4,8 +4,8 @@ A source is closed by <eos>, an answer begins after the boundary token and ends 
 examples of like length stand together; the order is a pure function of (files, settings, position), as in `batches`.
 
 Of a source longer than `context` the end is cut off; where an answer goes on from others, the first of what was said
-before is left out. A longer answer is cut into parts that follow each other, each
-after the whole source, so that every token that carries loss is predicted exactly once an epoch.
+before is left out, but for the preface. A longer answer is cut into parts that follow each other, each after the whole
+source, so that every token that carries loss is predicted exactly once an epoch.
 
 Knows nothing of models, losses or processes. Shapes: B rows, S tokens of a source, T tokens of an answer.
 """
@@ -64,22 +64,23 @@ def pairs_in_order(files: TokenFiles, tokens: int, context: int) -> Iterator[Bat
 
 
 def _pairs(files: TokenFiles, context: int) -> Ids:
-    """(pairs, 4) where each source begins in the stream, its tokens, where its answer begins, the tokens of that."""
-    start, length, prompt = with_history(files.spans(), context - 1).T
-    source = np.minimum(prompt, context - 1)  # <eos> closes it
-    whole = np.column_stack([start, source, start + prompt, length - prompt])
+    """(pairs, 6) where each source begins in the stream, its tokens, where its answer begins, the tokens of that; where
+    a preface begins that stands before the source, its tokens."""
+    start, length, prompt, first, preface = with_history(files.spans(), context - 1).T
+    source = np.minimum(prompt, context - 1 - preface)  # <eos> closes it
+    whole = np.column_stack([start, source, start + prompt, length - prompt, first, preface])
     long = whole[:, 3] > context
     parts = [
-        (begin, size, answer + at, min(context, total - at))
-        for begin, size, answer, total in whole[long].tolist()
+        (begin, size, answer + at, min(context, total - at), *before)
+        for begin, size, answer, total, *before in whole[long].tolist()
         for at in range(0, total, context)
     ]
-    return np.concatenate([whole[~long], np.array(parts, dtype=np.int64).reshape(-1, 4)])
+    return np.concatenate([whole[~long], np.array(parts, dtype=np.int64).reshape(-1, 6)])
 
 
 def _sizes(pairs: Ids) -> Ids:
-    """(pairs, 2) tokens of source, its <eos> included, and answer."""
-    return np.column_stack([pairs[:, 1] + 1, pairs[:, 3]])
+    """(pairs, 2) tokens of source, its preface and <eos> included, and answer."""
+    return np.column_stack([pairs[:, 1] + pairs[:, 5] + 1, pairs[:, 3]])
 
 
 def _by_length(order: Ids, sizes: Ids, tokens: int) -> list[Ids]:
@@ -97,12 +98,13 @@ def _by_length(order: Ids, sizes: Ids, tokens: int) -> list[Ids]:
 
 def _batch(files: TokenFiles, pairs: Ids) -> Batch:
     """Rows of pairs, each side filled up to its longest, without loss."""
-    lengths = torch.from_numpy(pairs[:, 1] + 1)
+    lengths = torch.from_numpy(_sizes(pairs)[:, 0])
     sources = np.full((len(pairs), int(lengths.max())), files.eos_id, dtype=np.int64)
     inputs = np.full((len(pairs), int(pairs[:, 3].max())), files.bos_id, dtype=np.int64)
     targets = np.full_like(inputs, IGNORE)
-    for i, (start, source, answer, length) in enumerate(pairs.tolist()):
-        sources[i, :source] = files.window(start, source)
+    for i, (start, source, answer, length, first, preface) in enumerate(pairs.tolist()):
+        sources[i, :preface] = files.window(first, preface)
+        sources[i, preface : preface + source] = files.window(start, source)
         targets[i, :length] = ids = files.window(answer, length)
         inputs[i, 1:length] = ids[:-1]
     return Batch(torch.from_numpy(inputs), torch.from_numpy(targets), sources=(torch.from_numpy(sources), lengths))

@@ -65,14 +65,17 @@ class Units:
 
 
 def with_history(spans: Ids, room: int) -> Ids:
-    """(examples, 3) the spans of `TokenFiles` as if none went on: where an example begins together with what it goes on
+    """(examples, 5) the spans of `TokenFiles` as if none went on: where an example begins together with what it goes on
     from, its tokens, and how many of them are its prompt's; of that as many whole examples as `room` tokens can hold.
+    Then where its thread begins, and how much of the preface there is to stand before what is left of it.
     """
     starts, numbers, targets = spans[:, 0], np.arange(len(spans)), spans[:, 0] + spans[:, 2]
     thread = np.maximum.accumulate(np.where(spans[:, 3] == 0, numbers, 0))
-    fits = np.searchsorted(starts, targets - room)
+    first, preface = starts[thread], spans[thread, 4]
+    preface = np.where((targets - first > room) & (numbers > thread) & (preface < room), preface, 0)
+    fits = np.searchsorted(starts, targets - room + preface)
     begins = starts[np.minimum(np.maximum(thread, fits), numbers)]
-    return np.column_stack([begins, starts + spans[:, 1] - begins, targets - begins])
+    return np.column_stack([begins, starts + spans[:, 1] - begins, targets - begins, first, preface])
 
 
 def _cut_thread(spans: Sequence[Piece], context: int, overlap: bool) -> Iterator[Piece]:

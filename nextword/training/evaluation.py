@@ -120,7 +120,7 @@ def evaluate(
     if model.encodes:
         batches = pairs_in_order(files, _EXAMPLE_TOKENS, window)
         how = "each answer given its source"
-        _, lengths, prompts = with_history(files.spans(), files.len_tokens).T
+        _, lengths, prompts, *_ = with_history(files.spans(), files.len_tokens).T
         if max(prompts) >= window or max(lengths - prompts) > window:
             how += f"; of longer sources {window - 1} tokens, longer answers in parts of {window}"
     elif files.has_prompts if apart is None else apart:

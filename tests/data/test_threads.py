@@ -38,10 +38,10 @@ def written(folder, sizes, shard_tokens=2**20, alone=False, system=0):
     for thread in sizes:
         before = []
         for at, (prompt, target) in enumerate(thread):
+            preface = [*(next(number) for _ in range(system)), 0] if system and not at else []
+            prefaces.append(len(preface))
             asked, said = ([next(number) for _ in range(size)] for size in (prompt, target))
-            if system and not at:
-                asked = [*(next(number) for _ in range(system)), 0, *asked]
-            prefaces.append(system + 1 if system and not at else 0)
+            asked = [*preface, *asked]
             shared.append((asked, said))
             apart.append(([*before, *asked], said))
             goes_on.append(at > 0)
@@ -179,6 +179,22 @@ def test_a_source_that_is_too_long_loses_its_first_turns(tmp_path):
     files, *_ = written(tmp_path, [[(2, 1), (1, 1), (1, 2)]])  # 2 3 | 4 . 5 | 6 . 7 | 8 9 .
     found = [batch.sources[0][0].tolist() for batch in pairs_in_order(files, 1, 6)]
     assert sorted(found, key=len) == [[2, 3, 0], [5, 6, 0, 7, 0], [2, 3, 4, 0, 5, 0]]
+
+
+def test_what_the_system_says_is_left_out_of_no_source_that_has_room_for_more(tmp_path):
+    files, *_ = written(tmp_path, [[(1, 1), (2, 1), (1, 9)], [(5, 1)]], system=1)  # 2 . 3 | 4 . 5 6 | 7 . 8 | 9 ...
+    found = {
+        (tuple(source[:length].tolist()), targets[0].item())
+        for batch in pairs_in_order(files, 1, 8)
+        for source, length, targets in zip(*batch.sources, batch.targets, strict=True)
+    }
+    assert {source for source, _ in found} == {
+        (2, 0, 3, 0),
+        (2, 0, 3, 4, 0, 5, 6, 0),
+        (2, 0, 5, 6, 7, 0, 8, 0),
+        (18, 0, 19, 20, 21, 22, 23, 0),
+    }
+    assert {target for source, target in found if source[-2] == 8} == {9, 17}  # both parts of the answer
 
 
 MODELS = [
