@@ -292,6 +292,7 @@ class Trainer:
                 self._stop_if_asked,
                 apart=self.batches.whole_examples,
                 spread=self.spread,
+                as_trained=True,
             )
         best = position.judge(result.loss)
         if best:
