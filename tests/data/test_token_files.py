@@ -74,7 +74,7 @@ def test_the_smallest_type_that_holds_the_vocabulary(tmp_path):
 def test_the_tokens_are_plain_npy_that_anyone_can_read(files):
     assert np.load(files.folder / "tokens-00000.npy").tolist() == [5, 6, 7, 8]
     # The first example runs on into the second shard, which lists it with a negative start.
-    assert np.load(files.folder / "examples-00001.npy").tolist() == [[-4, 2, 0], [2, 0, 0]]
+    assert np.load(files.folder / "examples-00001.npy").tolist() == [[-4, 2, 0, 0], [2, 0, 0, 0]]
 
 
 def test_an_empty_corpus_opens(tmp_path):
