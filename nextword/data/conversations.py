@@ -2,17 +2,19 @@
 
 A conversation is one thread (`token_files`) as far as the template lets it: where the ids that a reply is given begin
 with those of the reply before and of all that it was given, it goes on from that, and they are not stored again. What
-the system says at its beginning is its preface.
+the system says at its beginning is its preface. Where turns end otherwise than with <eos>, as ChatML's may, only the
+last reply of a thread has one behind it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from nextword.errors import DataError, TemplateError
-from nextword.text.chat import HERE, QUOTE, TURNS, UNQUOTE, Turn
+from nextword.text.chat import HERE, QUOTE, TURNS, UNQUOTE, Conversation, Turn
 from nextword.text.turns import Talk, written
 from nextword.tokenizers.chat import ChatTokenizer
 
@@ -27,7 +29,9 @@ class EncodedReply(NamedTuple):
     """What is said, without what the template adds."""
     goes_on: bool
     preface: int = 0
-    """How many tokens of the prompt are the system's, and the <eos> that closes its turn."""
+    """How many tokens of the prompt stand before whatever of the conversation is read anew: see `token_files`."""
+    closed: bool = True
+    """By <eos>."""
 
 
 def replies(talk: Talk, chat: ChatTokenizer) -> Iterator[EncodedReply]:
@@ -57,37 +61,45 @@ def _turns(talk: Talk, chat: ChatTokenizer) -> Iterator[EncodedReply]:
 
 def _templated(talk: Talk, chat: ChatTokenizer) -> Iterator[EncodedReply]:
     """What any other template makes of it."""
-    read: list[int] = []  # with the reply before
     # Of two people each is the assistant in their own replies: those of one can go on from one another.
     order = talk.replies if talk.told else sorted(talk.replies, key=lambda at: str(talk.turns[at]["role"]))
-    for at in order:
-        try:
-            found = chat.format.with_replies(talk.up_to(at), last_only=True)
-        except TemplateError as error:
-            raise DataError(f"{talk.source}: {error.message}", error.hint) from None
-        ids, mask = chat.encode(found)
-        begins, eos = mask.index(True), chat.tokenizer.eos_id
-        prompt, reply = _opened(ids[:begins], chat.tokenizer.bos_id), ids[begins:]
-        reply = reply[: reply.index(eos)] if eos in reply else reply
-        goes_on = bool(read) and prompt[: len(read)] == read
-        text = talk.turns[at]["content"].strip()
-        if goes_on:
-            yield EncodedReply(prompt[len(read) :], reply, text, goes_on)
-        else:
-            yield EncodedReply(prompt, reply, text, goes_on, _preface(talk.up_to(at), prompt, chat))
-        read = [*prompt, *reply, eos]
+    eos = chat.tokenizer.eos_id
+    found = chain((_asked_and_said(talk, at, chat) for at in order), [([], [])])
+    before: list[int] = []  # with the reply before, and what closes it
+    for at, ((prompt, reply), (following, _)) in zip(order, pairwise(found), strict=True):
+        read, goes_on = [*prompt, *reply], bool(before) and prompt[: len(before)] == before
+        closed = reply[-1:] == [eos] or following[: len(read)] != read
+        asked, said = prompt[len(before) * goes_on :], reply[: reply.index(eos)] if eos in reply else reply
+        preface = 0 if goes_on else _preface(talk.up_to(at), prompt, closed, chat)
+        yield EncodedReply(asked, said, talk.turns[at]["content"].strip(), goes_on, preface, closed)
+        before = [*prompt, *said, *[eos] * closed]
 
 
-def _preface(turns: Sequence[Turn], prompt: list[int], chat: ChatTokenizer) -> int:
-    """How much of a prompt is the system's, where there is one and its turn is closed by <eos>, as replies are."""
+def _asked_and_said(talk: Talk, at: int, chat: ChatTokenizer) -> tuple[list[int], list[int]]:
+    """The ids of all before a reply, and of the reply with what closes it, at most up to <eos>."""
+    try:
+        found = chat.format.with_replies(talk.up_to(at), last_only=True)
+    except TemplateError as error:
+        raise DataError(f"{talk.source}: {error.message}", error.hint) from None
+    ids, mask = chat.encode(found)
+    begins, eos = mask.index(True), chat.tokenizer.eos_id
+    reply = ids[begins:]
+    return _opened(ids[:begins], chat.tokenizer.bos_id), reply[: reply.index(eos) + 1] if eos in reply else reply
+
+
+def _preface(turns: Sequence[Turn], prompt: list[int], closed: bool, chat: ChatTokenizer) -> int:
+    """How much of a prompt is the system's, where there is one whose turn ends as replies do: with <eos> if they are
+    `closed`. Where they are not, the first token at least, which the boundary token stands for."""
+    least = int(not closed)
     if turns[0]["role"] != "system":
-        return 0
+        return least
     try:
         ids, _ = chat.encode(chat.format.parted(turns, 0, add_generation_prompt=True)[0])
     except TemplateError:  # it leaves out what the system says
-        return 0
-    words = [*_opened(ids, chat.tokenizer.bos_id), chat.tokenizer.eos_id]
-    return len(words) if prompt[: len(words)] == words else 0
+        return least
+    ending = [chat.tokenizer.eos_id] if closed else chat.encode(Conversation(chat.format.ending()))[0]
+    words = [*_opened(ids, chat.tokenizer.bos_id), *ending]
+    return len(words) if prompt[: len(words)] == words else least
 
 
 def _opened(ids: list[int], bos: int) -> list[int]:

@@ -79,7 +79,7 @@ def _write_talk(talk: Talk, writer: TokenWriter, chat: ChatTokenizer) -> None:
         writer.preface(reply.preface)
         writer.prompt(reply.prompt)
         writer.target(reply.ids, num_bytes=len(reply.text.encode()))
-        writer.end()
+        writer.end(reply.closed)
 
 
 def _pieces(examples: Iterable[tuple[str, Example]], writers: Mapping[str, TokenWriter]) -> Iterator[_Piece]:

@@ -6,14 +6,16 @@ A folder holds, for shard 00000 and so on,
     examples-00000.npy    (m, 4) int64, of each example: start in this shard, prompt tokens, goes on or not, preface
     index.json            format version, tokenizer, counts, sources, sizes and SHA-256 of the shards
 
-An example is its prompt, its target and `<eos>`. The prompt carries no loss; target and `<eos>` do. An example
-may run over the end of a shard: the next shard then lists it first, with a negative start, so that every shard
-can be read alone. The corpus is one stream of tokens 0, 1, 2, ... opened by an implicit `<eos>` at position -1.
+An example is its prompt, its target and `<eos>`, which is left out where another one goes on and the `<eos>` would part
+them. The prompt carries no loss; target and `<eos>` do. An example may run over the end of a shard: the next shard then
+lists it first, with a negative start, so that every shard can be read alone. The corpus is one stream of tokens 0, 1,
+2, ... opened by an implicit `<eos>` at position -1.
 
 An example that *goes on* (1, else 0) is given all of the example before it, which may itself go on: so a conversation
 stands there once, though each of its replies is given all that was said before. Such examples together are a *thread*.
-So many of its first tokens are its *preface*, what the system says and the <eos> behind it: where a thread is too long
-to be read at one go, they stand before every part of it.
+So many of its first tokens are its *preface*, what the system says and what ends its turn: where a thread is too long
+to be read at one go, they stand before every part of it. The last of them is the token that each later example of the
+thread stands behind, mostly <eos>.
 
 Versions 1 and 2 of the format, which are read as well, have no fourth column, and version 1 no third.
 
@@ -154,7 +156,7 @@ class TokenFiles:
         return mask
 
     def examples(self) -> Iterator[tuple[Ids, int]]:
-        """Each example in order: its ids with the closing <eos>, and the number of prompt tokens it opens with.
+        """Each example in order: its ids with the closing <eos>, if any, and the number of prompt tokens it opens with.
 
         Of one that goes on these are its own alone."""
         starts = (
@@ -269,7 +271,7 @@ class TokenWriter:
         self._goes_on = True
 
     def preface(self, tokens: int) -> None:
-        """So many of the prompt's first tokens, the last of them <eos>, are the preface of the thread that begins."""
+        """So many of the prompt's first tokens are the preface of the thread that begins."""
         self._preface = tokens
 
     def prompt(self, ids: Sequence[int]) -> None:
@@ -286,10 +288,11 @@ class TokenWriter:
         if len(self._waiting) >= _FLUSH_TOKENS:
             self._flush()
 
-    def end(self) -> None:
-        """Close the example at hand with <eos>."""
+    def end(self, closed: bool = True) -> None:
+        """The example at hand is complete; it is `closed` by <eos> unless another one goes on without."""
         self._begin_target()
-        self._waiting.append(self.tokenizer.eos_id)
+        if closed:
+            self._waiting.append(self.tokenizer.eos_id)
         self._examples += 1
         self._start, self._prompt, self._goes_on, self._preface = self.len_tokens, 0, False, 0
         self._in_target = False

@@ -108,7 +108,8 @@ def test_where_a_long_conversation_begins_anew_it_is_what_chat_reads_that_leaves
 
 
 WORDS = ["Hi", " there", "你好", "!", "", " ", "\n", "<eos>", "<|im_end|>", "System:", "\ufdd0", "x"]
-said = st.lists(st.sampled_from(WORDS), max_size=4).map("".join)
+said = st.lists(st.sampled_from(WORDS), max_size=4).map("".join).filter(lambda text: text.strip() != "\ufdd0")
+"""What is said in a turn, but for one that is nothing but what no text has."""
 
 
 @pytest.fixture(scope="module", params=["char", "word", "byte", "bpe", "unigram"])
@@ -133,10 +134,11 @@ def test_a_reply_is_given_the_same_ids_in_training_and_when_the_model_talks(
     for reply in replies(found, chat):
         read = [*(read if reply.goes_on else []), *reply.prompt]
         given.append([bos, *read])
-        read += [*reply.ids, eos]
+        read += [*reply.ids, *[eos] * reply.closed]
     assert sorted(given) == sorted(chat.prompt(found.up_to(at)[:-1]) for at in found.replies)
     rows = sum(not reply.goes_on for reply in replies(found, chat))
-    assert rows == min(1, len(found.replies)) or template != "turns"  # of two people each has a role of their own
+    alike = told or template == "turns"  # else each of two people has a role of their own
+    assert rows == min(1, len(found.replies)) or (not alike and rows == 2)
 
 
 def test_where_earlier_turns_are_written_otherwise_each_reply_stands_alone(any_tokenizer):
@@ -163,6 +165,34 @@ def test_what_ends_a_turn_is_learned_where_it_does_not_end_a_text(tmp_path):
     )
     ids, prompt = next(files["train"].examples())
     assert ids[prompt:].tolist() == [*other.encode("Hello."), backend.token_to_id("<|im_end|>"), 10, other.eos_id]
+
+
+SYSTEM = {"role": "system", "content": "你是诗人。"}
+
+
+@pytest.mark.parametrize("system", [[], [SYSTEM]])
+def test_where_turns_do_not_end_with_eos_a_conversation_is_a_row_all_the_same(system, tmp_path):
+    """As with Gemma, whose turns end with <end_of_turn>."""
+    config = TokenizerConfig(type="byte", special_tokens=("<|im_start|>", "<|im_end|>"))
+    other = Tokenizer(train_tokenizer(config, ["any"]).backend, "byte", "<eos>", "<eos>")
+    chat = ChatTokenizer(other, CHATML)
+    talk = [*system, *({"role": ("user", "assistant")[at % 2], "content": f"turn {at}"} for at in range(8))]
+    files = prepare(
+        [write(tmp_path, talk)],
+        tmp_path / "out",
+        other,
+        read=READ,
+        split=SplitConfig(valid=0),
+        template=chat.template,
+    )["train"]
+    ids, mask = chat.with_replies(talk)
+    [(inputs, targets)] = rows_of(files)
+    assert inputs == ids
+    assert targets == [*(id if said else IGNORE for id, said in zip(ids[1:], mask[1:], strict=True)), other.eos_id]
+    anew = next(row for row, _ in rows_of(files, context=len(ids) // 2) if row != ids[: len(row)])
+    before = chat.with_replies(system)[0] if system else [other.bos_id, *other.encode("\n")]
+    assert anew[: len(before)] == before
+    assert anew[len(before)] == other.backend.token_to_id("<|im_start|>")
 
 
 def test_the_replies_of_a_conversation_are_held_out_together(chat, tokenizer, tmp_path):
