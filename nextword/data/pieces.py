@@ -72,7 +72,8 @@ def with_history(spans: Ids, room: int) -> Ids:
     starts, numbers, targets = spans[:, 0], np.arange(len(spans)), spans[:, 0] + spans[:, 2]
     thread = np.maximum.accumulate(np.where(spans[:, 3] == 0, numbers, 0))
     first, preface = starts[thread], spans[thread, 4]
-    preface = np.where((targets - first > room) & (numbers > thread) & (preface < room), preface, 0)
+    wanted = (targets - first > room) & (numbers > thread) & (preface < room)
+    preface = np.where(wanted & (preface > 1), preface, 0)  # a single token stands for the boundary alone
     fits = np.searchsorted(starts, targets - room + preface)
     begins = starts[np.minimum(np.maximum(thread, fits), numbers)]
     return np.column_stack([begins, starts + spans[:, 1] - begins, targets - begins, first, preface])

@@ -15,7 +15,7 @@ An example that *goes on* (1, else 0) is given all of the example before it, whi
 stands there once, though each of its replies is given all that was said before. Such examples together are a *thread*.
 So many of its first tokens are its *preface*, what the system says and what ends its turn: where a thread is too long
 to be read at one go, they stand before every part of it. The last of them is the token that each later example of the
-thread stands behind, mostly <eos>.
+thread stands behind, mostly <eos>; a preface of one token is that alone, behind the boundary token.
 
 Versions 1 and 2 of the format, which are read as well, have no fourth column, and version 1 no third.
 

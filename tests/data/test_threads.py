@@ -197,6 +197,16 @@ def test_what_the_system_says_is_left_out_of_no_source_that_has_room_for_more(tm
     assert {target for source, target in found if source[-2] == 8} == {9, 17}  # both parts of the answer
 
 
+def test_a_preface_of_one_token_is_the_boundary_and_no_part_of_a_source(tmp_path):
+    files = write_tokens(tmp_path / "x", [([2, 3, 4], [5]), ([6, 7], [8])], CodePoints(), 20, [False, True], [1, 0])
+    assert sorted(ids[0].tolist() for batch in pairs_in_order(files, 1, 6) for ids in [batch.sources[0]]) == [
+        [2, 3, 4, 0],
+        [6, 7, 0],
+    ]
+    rows = [batch.inputs[0].tolist() for batch in epoch_of(ExampleBatches(files, 1, 5))]
+    assert sorted(rows) == [[0, 0, 6, 7, 8], [0, 2, 3, 4, 5]]
+
+
 MODELS = [
     {"type": "lstm", "num_layers": 1, "hidden_size": 8},
     {"type": "transformer", "num_layers": 1, "hidden_size": 8, "num_heads": 2, "max_seq_len": 12},
