@@ -196,7 +196,7 @@ def _heard(event: Event, trial: Trial, ledger: Ledger, session: Session) -> None
     from nextword.training.events import Evaluated
 
     if isinstance(event, Evaluated):
-        trial.curve.append((round(session.trainer.progress, 4), event.result.loss))
+        trial.curve.append((round(session.trainer.clock.progress, 4), event.result.loss))
         if ledger.hopeless(trial.curve):
             session.trainer.interrupt()
 

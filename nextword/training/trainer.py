@@ -27,6 +27,7 @@ from nextword.training import resume, rng
 from nextword.training.adapting import ADAPTER, is_adapted, trained
 from nextword.training.average import PREFIX, WeightAverage
 from nextword.training.carried import Carried
+from nextword.training.clock import Clock
 from nextword.training.compiling import TRIAL_STEPS, WORTHWHILE, compile_model
 from nextword.training.config import TrainConfig
 from nextword.training.distributed import World
@@ -43,8 +44,6 @@ from nextword.training.schedules import lr_factor
 from nextword.training.terms import loss_terms, token_dropout
 
 PAUSES = ("eval", "sample", "checkpoint")
-EVALUATIONS = 10  # in a run, unless eval_every says otherwise
-PAUSE_SHARE = 0.1  # of a time budget: pauses that would take more are left out, but for the last
 
 
 class _Interrupted(Exception):
@@ -101,17 +100,20 @@ class Trainer:
         self.spread = Spread(model, self.world, config.parallel, self.precision)
         self.optimizers = build_optimizers(model, config)
         self.average = WeightAverage(model, config.ema) if config.ema else None
-        self.position = Position()
+        pauses = [what for what in PAUSES if what != "sample" or sample]
+        valid_tokens = 0 if valid_files is None else valid_files.len_tokens
+        self.clock = Clock(config, self.world, self.batches, pauses, valid_tokens, started)
         self.carried = Carried(model, config.fresh_share, config.seed, self.world) if self.batches.carries else None
         self.best: Evaluation | None = None
-        self._started = time.monotonic() if started is None else started
         self._rate = 0.0  # tokens per second, smoothed over some ten steps
-        self._elapsed = 0.0  # seconds of the run, by the first process's clock, when the processes last met
-        self._interrupted = False  # this process was asked to stop
-        self._stopping = False  # one of them was, and all know
         self._last_step = 0.0  # seconds
         self._steps_to_decision = {"always": 1, "auto": TRIAL_STEPS + 1, "never": 0}[config.compile]
         rng.begin(self.world, config.seed)
+
+    @property
+    def position(self) -> Position:
+        """Where the run stands."""
+        return self.clock.position
 
     # -- what a run does -------------------------------------------------------------------------------------------
 
@@ -141,14 +143,7 @@ class Trainer:
     def interrupt(self) -> None:
         """Ask the run, of all processes, to save and end: after the step, the sample or the save it is at, or amid an
         evaluation, which a resumed run does again. Safe to call from a signal handler."""
-        self._interrupted = True
-
-    def _meet(self, *values: float) -> list[float]:
-        """`values` summed over all processes; from here on they all go by the same time, and know if one is to stop."""
-        seconds = time.monotonic() - self._started
-        self._elapsed, asked, *sums = self.world.sum(seconds * self.world.leads, self._interrupted, *values)
-        self._stopping = asked > 0
-        return sums
+        self.clock.interrupt()
 
     def try_rates(self, rates: Iterable[float]) -> Iterator[Step]:
         """A step at each learning rate in place of the schedule's; nothing is evaluated, logged or saved."""
@@ -162,7 +157,7 @@ class Trainer:
         position = self.position
         if lr is None:
             lr = self.config.learning_rate * position.plateau_factor
-            lr *= lr_factor(self.config, position.step, self.progress)
+            lr *= lr_factor(self.config, position.step, self.clock.progress)
         self.optimizers.set_learning_rate(lr)
         batches = [next(self.batches) for _ in range(self.config.accumulate)]
         count = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
@@ -181,7 +176,7 @@ class Trainer:
                 self.carried.keep(batch, state)
             losses.append(loss.detach())
             (loss * (self.world.size / max(count, 1))).backward()  # the mean over processes is taken as they exchange
-        nats = self._meet(*torch.stack(losses).tolist())
+        nats = self.clock.meet(*torch.stack(losses).tolist())
         for number, loss_sum in enumerate(nats, start=first):
             if not math.isfinite(loss_sum):
                 raise self._not_finite("loss", f"batch {number}")
@@ -200,14 +195,14 @@ class Trainer:
         self._rate += (count / took - self._rate) * (0.1 if self._rate else 1.0)
         return Step(
             step=position.step,
-            progress=self.progress,
+            progress=self.clock.progress,
             epoch=self.batches.epoch,
             loss=sum(nats) / max(count, 1),
             lr=lr,
             grad_norm=grad_norm.item(),
             tokens=position.tokens,
             tokens_per_s=self._rate,
-            seconds=self._elapsed,
+            seconds=self.clock.elapsed,
         )
 
     def _compile(self) -> bool:
@@ -216,18 +211,12 @@ class Trainer:
         if self._steps_to_decision != 0:
             return False
         config, position = self.config, self.position
-        left = self.world.first(self._seconds_left())
+        left = self.world.first(self.clock.seconds_left(self._last_step))
         worthwhile = self.batches.one_shape and left >= WORTHWHILE  # each shape is compiled anew
         if config.compile == "auto" and not position.compiled and not worthwhile:
             return False
         position.compiled = compile_model(self.model)
         return position.compiled
-
-    def _seconds_left(self) -> float:
-        """Of training, if all steps are like the last one."""
-        if self.config.budget:
-            return self.config.budget - self._elapsed
-        return self._last_step * self.position.step * (1 / max(self.progress, 1e-9) - 1)
 
     def _not_finite(self, what: str, where: str) -> TrainingError:
         step = self.position.step + 1
@@ -250,35 +239,34 @@ class Trainer:
 
     def _pause(self, logger: RunLogger) -> Generator[Event, None, str]:
         """Do what is due after a step; everything, after the last one. Returns why the run ends here, or ""."""
-        self._meet()
-        if self._stopping:
+        clock = self.clock
+        clock.meet()
+        if clock.stopping:
             return "interrupted"
-        over = self._over()
-        if not any(self._due(what, over) for what in PAUSES):
+        over = clock.over()
+        if not any(clock.due(what, over) for what in PAUSES):
             return over
-        began = self._elapsed
-        if self._due("eval", over):
+        began = clock.elapsed
+        if clock.due("eval", over):
             if self.valid_files is None:
                 self._keep_weights()
-                self._did("eval")
+                clock.did("eval")
             else:
                 try:
                     yield self._evaluate(self.valid_files, logger)
                 except _Interrupted:
                     return "interrupted"
-        self._meet()
-        over = over or self._over()
-        if self._due("sample", over) and not self._stopping:
+        clock.meet()
+        over = over or clock.over()
+        if clock.due("sample", over) and not clock.stopping:
             yield self._sample(logger)
-            self._meet()
-        if self._due("checkpoint", over) and not self._stopping:
-            self._did("checkpoint")
+            clock.meet()
+        if clock.due("checkpoint", over) and not clock.stopping:
+            clock.did("checkpoint")
             self.save()
-            self._meet()
-        took = self._elapsed - began
-        self.position.pause_cost = max(self.position.pause_cost / 2, took)
-        self.position.pause_seconds += took
-        return "interrupted" if self._stopping else over
+            clock.meet()
+        clock.paused(clock.elapsed - began)
+        return "interrupted" if clock.stopping else over
 
     def _evaluate(self, files: TokenFiles | Mixture, logger: RunLogger) -> Evaluated:
         """Read the validation split, and keep the weights if it was never better."""
@@ -300,7 +288,7 @@ class Trainer:
             self._keep_weights()
         elif self.config.schedule == "plateau":
             position.halve_rate_after(self.config.plateau_patience)
-        self._did("eval")
+        self.clock.did("eval")
         logger.log(
             position.step,
             "valid",
@@ -319,14 +307,14 @@ class Trainer:
         with self._best_view(), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             model = self.spread.whole_model()
             text = "" if model is None else self.sample(model)
-        self._did("sample")
+        self.clock.did("sample")
         copied, span = self.copied(text) if self.copied and model is not None else (None, "")
         logger.log_sample(self.position.step, text, copied, span)
         return Sampled(self.position.step, text, copied)
 
     def _stop_if_asked(self) -> None:
-        self._meet()
-        if self._stopping:
+        self.clock.meet()
+        if self.clock.stopping:
             raise _Interrupted
 
     def keep_some_weights(self) -> None:
@@ -369,56 +357,11 @@ class Trainer:
             **{f"share/{name}": round(share, 4) for name, share in self.batches.read_shares().items()},
         )
 
-    def _due(self, what: str, over: str) -> bool:
-        position = self.position
-        if position.done.get(what, 0) == position.step or (what == "sample" and self.sample is None):
-            return False
-        if over:
-            return True
-        every = getattr(self.config, f"{what}_every") or self.config.eval_every
-        if every:
-            return position.step % every == 0
-        if self.config.budget and position.pause_seconds > PAUSE_SHARE * self._elapsed:
-            return False
-        return int(self.progress * EVALUATIONS) > position.marks.get(what, 0)
-
-    def _did(self, what: str) -> None:
-        self.position.done[what] = self.position.step
-        self.position.marks[what] = int(self.progress * EVALUATIONS)
-
-    # -- how far the run is ----------------------------------------------------------------------------------------
-
-    @property
-    def progress(self) -> float:
-        """Share of the run that is over, 0 to 1."""
-        config = self.config
-        if config.budget:
-            return min(1.0, self._elapsed / max(config.budget - self._last_pause_cost(), 1e-9))
-        if config.steps:
-            return min(1.0, self.position.step / config.steps)
-        return min(1.0, self.batches.epoch / config.epochs) if config.epochs else 0.0
-
-    def _last_pause_cost(self) -> float:
-        """Seconds that the pause at the end will take: as the ones before; until there was one, as long as a third of a
-        step (its forward pass) for each batch of the validation text, though the first steps may be slow."""
-        position = self.position
-        if position.pause_cost or self.valid_files is None:
-            return position.pause_cost
-        forward = position.step_seconds / 3 * self.valid_files.len_tokens / max(position.tokens, 1)
-        return min(forward, PAUSE_SHARE * self.config.budget)
-
-    def _over(self) -> str:
-        """Why there is no next step, or "". A budget always gives at least one step."""
-        position, patience = self.position, self.config.patience
-        if self.progress >= 1 and (position.step or not self.config.budget):
-            return "completed"
-        return "early stopping" if patience and position.evals_since_best >= patience else ""
-
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
     def save(self) -> None:
         """Write a checkpoint to resume from, with any number of processes."""
-        self.position.seconds = self._elapsed
+        self.position.seconds = self.clock.elapsed
         optimizer_tensors, optimizer_values = self.optimizers.state()
         tensors: dict[str, Tensor] = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
         if self.carried:
@@ -457,14 +400,10 @@ class Trainer:
             parameters = dict(self.model.named_parameters())
             average = resume.strip(tensors, PREFIX)
             self.average.weights = {name: like(tensor, parameters[name]) for name, tensor in average.items()}
-        self.position = Position(**values["position"])
-        rng.restore(self.world, tensors, self.config.seed, self.position.step)
         self.batches.load_state_dict(values["batches"])
+        self.clock.resume(Position(**values["position"]))
+        rng.restore(self.world, tensors, self.config.seed, self.position.step)
         self.precision = values["precision"]
         if self.position.compiled:
             self._steps_to_decision = 1
         self.best = Evaluation.restored(values["best"]) if values["best"] else None
-        self._started -= self.position.seconds
-        self._meet()
-        now = int(self.progress * EVALUATIONS)  # in a run that was lengthened, an earlier tenth than it was
-        self.position.marks = {what: min(tenth, now) for what, tenth in self.position.marks.items()}

@@ -191,7 +191,7 @@ def count_exchanges(world: World, root: Path) -> Any:
 def budget(world: World, root: Path) -> Any:
     """A second of time: the clocks differ, the decisions must not."""
     trainer = make("lstm", root / "tokens", root / "budget", world, budget=1.0, eval_every=0, checkpoint_every=0)
-    trainer._started -= 100.0 * world.rank
+    trainer.clock._started -= 100.0 * world.rank
     return {key: value for key, value in play(trainer).items() if key != "batches"}
 
 

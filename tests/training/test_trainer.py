@@ -103,8 +103,8 @@ def test_a_budget_sets_time_aside_for_its_only_evaluation(name, files, tmp_path)
     run = trainer(name, files, tmp_path / "run", budget=60, eval_every=10**6)
     next(event for event in run.run() if isinstance(event, Step) and event.step > 3)
     spent = run.position.step_seconds
-    assert spent / 60 < run.progress  # more of it is over than the steps took
-    assert run.progress <= (spent + 1) / 54  # a tenth at most
+    assert spent / 60 < run.clock.progress  # more of it is over than the steps took
+    assert run.clock.progress <= (spent + 1) / 54  # a tenth at most
 
 
 def test_epochs_end_where_the_data_ends(name, files, tmp_path):
