@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
 from typing import Generic, Self
 
 import numpy as np
@@ -141,6 +141,10 @@ class Vocabulary(Generic[State]):
             mask[self.walk(spelling.tree, state, allowed)] = True
         return torch.from_numpy(mask)
 
+    def after(self, state: State, text: str) -> State:
+        """Where an allowed text leads."""
+        return reduce(self.automaton.step, text, state)
+
     def walk(self, node: Node, state: State, allowed: np.ndarray) -> list[int]:
         """The tokens of a tree that are paths."""
         ends_here = not self.automaton.whole or self.automaton.rests(state)
@@ -190,8 +194,7 @@ class VerseConstraint(Constraint, Generic[State]):
         if token not in pieces.rows[self.context]:
             return
         whole, self.begun = cut(self.begun + pieces.rows[self.context][token])
-        for character in whole or "":
-            self.state = self.vocabulary.automaton.step(self.state, character)
+        self.state = self.vocabulary.after(self.state, whole or "")
         self.context = int(pieces.after[token])
 
     def fork(self) -> Self:

@@ -137,7 +137,7 @@ class EnglishAutomaton:
 
     def rests(self, state: State) -> bool:
         """Whether a token may end here: anywhere, unless words are tokens of their own."""
-        return not self.whole or state.place != "word" or state.prefix.depth == 0 or any(self.behind(state))
+        return not self.whole or state.place != "word" or not state.prefix.letters or any(self.behind(state))
 
     def allowed(self, state: State) -> np.ndarray:
         """What leads to a word that some way allows, and what may follow a word that is complete."""
@@ -147,12 +147,12 @@ class EnglishAutomaton:
         return found
 
     def step(self, state: State, character: str) -> State:
-        """The state after a character, which must be allowed."""
+        """The state after a character, or several letters of a word, which must be allowed."""
         line, ways, _, prefix, place = state
-        if place == "word":
-            child = prefix.children.get(character)
-            if child:
-                return State(line, ways, (), child, "word")
+        if character not in BEHIND:
+            longer = self.lexicon.beyond(prefix, character)
+            assert longer is not None
+            return State(line, ways, (), longer, "word")
         if place == "gap":
             return state._replace(place="word")
         ways, ended = self.behind(state)
@@ -165,7 +165,11 @@ class EnglishAutomaton:
     def _next(self, state: State) -> Iterator[str]:
         """The characters that may follow."""
         if state.place == "word":
-            yield from (letter for letter, child in state.prefix.children.items() if self._may_become(state, child))
+            yield from (
+                letter
+                for letter, child in self.lexicon.children(state.prefix).items()
+                if self._may_become(state, child)
+            )
         behind = self.behind(state)
         if any(behind) or state.place == "gap":
             yield from self._between(self.turn(state, behind))
@@ -208,7 +212,7 @@ class EnglishAutomaton:
         """Behind the letters so far, if they are a word that may stand there, or behind its punctuation; else there is
         no way."""
         line, ways, ended, prefix, place = state
-        if place == "word" and prefix.depth and prefix.is_word:
+        if place == "word" and prefix.is_word:
             return self._behind(line, ways, prefix.low)
         return Behind(ways, ended) if place == "mark" else NOWHERE
 

@@ -177,7 +177,8 @@ class EnglishLine:
         for beats, kept, group, syllables in ask.ends:
             may[self.plan.endings(beats, kept, group, -1)[syllables]] = True
         if ask.head:
-            prefix = self.lexicon.root.children[ask.head]
+            prefix = self.lexicon.beyond(self.lexicon.root, ask.head)
+            assert prefix is not None
             may[: prefix.low] = may[prefix.high :] = False
         before = np.zeros(len(may) + 1, dtype=np.int32)
         np.cumsum(may, out=before[1:])

@@ -7,8 +7,9 @@ by side in the lexicon, and of the words that may come it is known how many lie 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, reduce
 
 import numpy as np
@@ -17,11 +18,11 @@ from torch import Tensor
 
 from nextword.poetry.constraint import Node, Vocabulary, spelt
 from nextword.poetry.english import BEHIND, EnglishAutomaton, State, Turn
-from nextword.poetry.english_line import Rhyming, Words
+from nextword.poetry.english_line import Words
 from nextword.poetry.lexicon import Prefix
 from nextword.tokenizers import Tokenizer
 
-APOSTROPHE = "’".encode()  # the one character of the alphabet that tokens may hold a part of
+RUNS = re.compile(f"[{re.escape(BEHIND)}]|[^{re.escape(BEHIND)}]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,49 +32,39 @@ class Leads:
     ids: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    _to: dict[int, np.ndarray] = field(default_factory=dict)
-    _to_any: dict[Rhyming, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def among(self, words: Words) -> np.ndarray:
         """The tokens that lead to any word that may come."""
         found: np.ndarray = self.ids[words.before[self.high] > words.before[self.low]]
         return found
 
-    def to(self, word: int) -> np.ndarray:
-        """The tokens that lead to a word."""
-        if word not in self._to:
-            self._to[word] = self.ids[(self.low <= word) & (word < self.high)]
-        return self._to[word]
-
-    def to_any(self, rhyming: Rhyming, used: frozenset[int]) -> np.ndarray:
-        """The tokens that lead to any of some words, those used apart."""
-        if rhyming not in self._to_any:
-            tokens = [self.to(word) for word in rhyming.words]
-            words = np.repeat(np.array(rhyming.words, dtype=np.int64), [*map(len, tokens)])
-            self._to_any[rhyming] = np.concatenate([np.zeros(0, dtype=np.int64), *tokens]), words
-        ids, words = self._to_any[rhyming]
-        for word in used:
-            ids, words = ids[words != word], words[words != word]
-        return ids
+    def to(self, words: list[int]) -> np.ndarray:
+        """The tokens that lead to any of these words, which are in order."""
+        found: np.ndarray = self.ids[np.searchsorted(words, self.high) > np.searchsorted(words, self.low)]
+        return found
 
 
 class Shelf:
     """The tokens of one context, by what they write before their letters."""
 
     def __init__(self, tokens: Iterable[tuple[int, str, bytes]]) -> None:
-        self.trees: dict[str, Node] = {}
-        """What stands before the letters -> the letters behind it, down to none at all."""
+        self.marks: dict[str, list[int]] = {}
+        """Tokens of no letters."""
+        self.letters: dict[str, dict[str, list[int]]] = {}
+        """What stands before the letters, the letters -> the tokens, those that end inside an apostrophe included: it
+        is the one character that has parts."""
         self.others = Node()
         """Tokens with more behind their letters."""
         for id, text, part in tokens:
             letters = text.lstrip(BEHIND)
-            if set(letters).isdisjoint(BEHIND):
-                before = text[: len(text) - len(letters)]
-                self.trees.setdefault(before, Node()).add(letters, part, id)
-            else:
+            before = text[: len(text) - len(letters)]
+            letters = letters.replace("’", "'") + ("'" if part else "")
+            if not set(letters).isdisjoint(BEHIND):
                 self.others.add(text, part, id)
-        self.letters = self.trees.pop("", Node())
-        """Tokens of letters alone."""
+            elif letters:
+                self.letters.setdefault(before, {}).setdefault(letters, []).append(id)
+            else:
+                self.marks.setdefault(before, []).append(id)
 
 
 class EnglishVocabulary(Vocabulary[State]):
@@ -83,8 +74,8 @@ class EnglishVocabulary(Vocabulary[State]):
         super().__init__(automaton, tokenizer)
         self.english = automaton
         self._shelves: dict[int, Shelf] = {}
-        self._leads: dict[tuple[int, str, Prefix], Leads] = {}
         self._turns: dict[tuple[int, Turn], tuple[np.ndarray, list[str]]] = {}
+        self._leads = lru_cache(maxsize=1 << 14)(self._find_leads)
         self._starts = lru_cache(maxsize=256)(self._find_start)
 
     def mask(self, state: State, context: int, begun: bytes) -> Tensor:
@@ -97,17 +88,21 @@ class EnglishVocabulary(Vocabulary[State]):
             mask = mask.copy()
             for before in befores:
                 after = reduce(self.english.step, before, state)
-                self._begin(mask, self.leads(context, before, after.prefix), after)
+                self._begin(mask, self._leads(context, before, after.prefix), after)
         else:
             mask = np.zeros(self.pieces.size, dtype=bool)
-        if state.place == "word" and state.prefix.depth == 0:
-            self._begin(mask, self.leads(context, "", state.prefix), state)
-        elif state.place == "word":
+        if state.place == "word" and state.prefix.letters:
             self._go_on(mask, context, state)
+        elif state.place == "word":
+            self._begin(mask, self._leads(context, "", state.prefix), state)
         others = self._shelf(context).others
         if others.children:
             mask[self.walk(others, state, self.english.allowed(state))] = True
         return torch.from_numpy(mask)
+
+    def after(self, state: State, text: str) -> State:
+        """The letters of a word at once."""
+        return reduce(self.english.step, RUNS.findall(text), state)
 
     def _begin(self, mask: np.ndarray, leads: Leads, state: State) -> None:
         """Allow the tokens that begin a word which may come."""
@@ -115,19 +110,20 @@ class EnglishVocabulary(Vocabulary[State]):
             mask |= self._starts(leads, self.english.inside.words(way.stands))
             rhyming, used = self.english.rhyming(state.line, way)
             for words in rhyming:
-                mask[leads.to_any(words, used)] = True
+                mask[leads.to([word for word in words.words if word not in used])] = True
 
     def _go_on(self, mask: np.ndarray, context: int, state: State) -> None:
         """Allow the tokens that go on with a word towards one which may come."""
-        prefix = state.prefix
-        low, high = prefix.low + prefix.is_word, prefix.high
+        _, _, low, high = prefix = state.prefix
         for way in state.ways:
             words = self.english.inside.words(way.stands)
             if words.before[high] > words.before[low]:
-                mask[self.leads(context, "", prefix).among(words)] = True
+                mask[self._leads(context, "", prefix).among(words)] = True
             rhyming, used = self.english.rhyming(state.line, way)
-            for word in (word for some in rhyming for word in some.within(low, high) if word not in used):
-                mask[self.leads(context, "", prefix).to(word)] = True
+            for some in rhyming:
+                towards = [word for word in some.within(low, high) if word not in used]
+                if towards:
+                    mask[self._leads(context, "", prefix).to(towards)] = True
 
     def _find_start(self, leads: Leads, words: Words) -> np.ndarray:
         """(V,) bool: the tokens that may begin a word."""
@@ -139,12 +135,12 @@ class EnglishVocabulary(Vocabulary[State]):
         """(V,) bool: the tokens without letters that may come at such a turn as in that state; and what may stand
         before the letters of others."""
         if (context, turn) not in self._turns:
-            mask, befores = np.zeros(self.pieces.size, dtype=bool), []
-            for before, tree in self._shelf(context).trees.items():
+            mask, befores, shelf = np.zeros(self.pieces.size, dtype=bool), [], self._shelf(context)
+            for before in {*shelf.marks, *shelf.letters} - {""}:
                 after = self._follow(state, before)
                 if after is not None:
-                    mask[tree.ids] = True
-                    befores += [before] if after.place == "word" and (tree.children or tree.parts) else []
+                    mask[shelf.marks.get(before, [])] = True
+                    befores += [before] if after.place == "word" and before in shelf.letters else []
             self._turns[context, turn] = mask, befores
         return self._turns[context, turn]
 
@@ -156,26 +152,20 @@ class EnglishVocabulary(Vocabulary[State]):
             state = self.english.step(state, character)
         return state
 
-    def leads(self, context: int, before: str, prefix: Prefix) -> Leads:
+    def _find_leads(self, context: int, before: str, prefix: Prefix) -> Leads:
         """Where the letters of tokens lead that stand behind a beginning of words."""
-        key = context, before, prefix
-        if key not in self._leads:
-            shelf = self._shelf(context)
-            tree = shelf.trees[before] if before else shelf.letters
-            found = np.array(list(self._spans(tree, prefix)), dtype=np.int64).reshape(-1, 3)
-            self._leads[key] = Leads(*found.T.copy())
-        return self._leads[key]
-
-    def _spans(self, tree: Node, prefix: Prefix) -> Iterator[tuple[int, int, int]]:
-        """Of each token of a tree: its id, and the words that it leads to from there."""
-        for character, after in prefix.children.items():
-            if character == "’":
-                yield from ((id, after.low, after.high) for id, part in tree.parts if APOSTROPHE.startswith(part))
-            child = tree.children.get(character)
-            if child:
-                high = after.low + after.is_word if self.english.whole else after.high
-                yield from ((id, after.low, high) for id in child.ids)
-                yield from self._spans(child, after)
+        tokens: Mapping[str, list[int]] = self._shelf(context).letters.get(before, {})
+        lexicon, texts = self.english.lexicon, tokens.keys()
+        if prefix.letters and prefix.high - prefix.longer < len(tokens):
+            rests = (word[len(prefix.letters) :] for word in lexicon.words[prefix.longer : prefix.high])
+            texts &= {rest[:end] for rest in rests for end in range(1, len(rest) + 1)}
+        found: list[tuple[int, int, int]] = []
+        for text in texts:
+            after = lexicon.beyond(prefix, text)
+            if after:
+                high = after.longer if self.english.whole else after.high
+                found += [(id, after.low, high) for id in tokens[text]]
+        return Leads(*np.array(found, dtype=np.int64).reshape(-1, 3).T.copy())
 
     def _shelf(self, context: int) -> Shelf:
         if context not in self._shelves:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import regex  # type: ignore[import-untyped]
@@ -25,40 +25,27 @@ LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz'")
 WITH_VOWEL = regex.compile(r"[ao]|i('.+)?|.*[aeiouy].+|.+[aeiouy]")
 """Neither a letter nor an abbreviation: b, hsbc, tv's."""
 SPELT = regex.compile(r"'?[a-z]+(?:'[a-z]+)*")
+BEHIND_ALL = "{"
+"""Sorted behind all letters."""
 
 
-@dataclass(frozen=True, eq=False)
-class Prefix:
-    """A beginning of words: those from `low` up to `high` have it. There is one object for each; they compare by
-    identity."""
+class Prefix(NamedTuple):
+    """A beginning of words: those from `low` up to `high` have it, and from `longer` on they have more letters."""
 
-    words: list[str] = field(repr=False)
+    letters: str
+    """As the lexicon spells them."""
     low: int
+    longer: int
     high: int
-    depth: int
 
-    @cached_property
+    @property
     def is_word(self) -> bool:
         """Whether it is a word itself: the first of those that begin so."""
-        return len(self.words[self.low]) == self.depth
-
-    @cached_property
-    def children(self) -> dict[str, Prefix]:
-        """A letter more, as it may be written: the first one as a capital, too, an apostrophe in two shapes."""
-        found: dict[str, Prefix] = {}
-        low = self.low + self.is_word
-        while low < self.high:
-            letter = self.words[low][self.depth]
-            beyond = self.words[low][: self.depth] + chr(ord(letter) + 1)
-            high = bisect_left(self.words, beyond, low, self.high)
-            child = Prefix(self.words, low, high, self.depth + 1)
-            found |= dict.fromkeys(spellings(letter, first=self.depth == 0), child)
-            low = high
-        return found
+        return self.longer > self.low
 
 
 def spellings(letter: str, first: bool) -> tuple[str, ...]:
-    """As what a letter may be written."""
+    """As what a letter may be written: the first one as a capital, too, an apostrophe in two shapes."""
     if letter == "'":
         return ("'", "’")
     return (letter, letter.upper()) if first else (letter,)
@@ -85,7 +72,7 @@ class Lexicon:
         self.stresses = list(patterns)
         self._classes: dict[tuple[int | None, Phones], int] = {}
         self._rhymes: dict[int | None, np.ndarray] = {}
-        self.root = Prefix(self.words, 0, len(self.words), 0)
+        self.root = Prefix("", 0, 0, len(self.words))
         """Before the first letter."""
 
     @cached_property
@@ -105,6 +92,27 @@ class Lexicon:
                 ]
             )
         return self._rhymes[weak]
+
+    def beyond(self, prefix: Prefix, letters: str) -> Prefix | None:
+        """With more letters, as they may be written: `spellings`. None: no word begins so."""
+        if not prefix.letters:
+            letters = letters[0].lower() + letters[1:]
+        letters = prefix.letters + letters.replace("’", "'")
+        low = bisect_left(self.words, letters, prefix.longer, prefix.high)
+        high = bisect_left(self.words, letters + BEHIND_ALL, low, prefix.high)
+        return Prefix(letters, low, low + (self.words[low] == letters), high) if low < high else None
+
+    def children(self, prefix: Prefix) -> dict[str, Prefix]:
+        """With each letter that may come next, as it may be written."""
+        found: dict[str, Prefix] = {}
+        low, depth = prefix.longer, len(prefix.letters)
+        while low < prefix.high:
+            letter = self.words[low][depth]
+            child = self.beyond(prefix, letter)
+            assert child is not None
+            found |= dict.fromkeys(spellings(letter, first=depth == 0), child)
+            low = child.high
+        return found
 
     def find(self, word: str) -> int | None:
         """Which word it is; None for one that is not among them."""
