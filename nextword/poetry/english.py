@@ -63,8 +63,9 @@ class State(NamedTuple):
     line: int
     ways: tuple[Way, ...]
     """As they were at the beginning of the word."""
-    ended: tuple[Rhymes, ...]
-    """Behind punctuation: the ways in which the line has ended."""
+    behind: Behind
+    """Behind the letters so far, if they are a word that may stand there, or behind punctuation; else there is no
+    way."""
     prefix: Prefix
     """The letters of the word so far."""
     place: str
@@ -129,7 +130,7 @@ class EnglishAutomaton:
     def start(self) -> State:
         """Nothing is written."""
         begun = tuple(Rhymes(*beginning) for beginning in self.plan.beginnings)
-        return State(0, self._begin(0, begun), (), self.lexicon.root, "word")
+        return State(0, self._begin(0, begun), NOWHERE, self.lexicon.root, "word")
 
     def finished(self, state: State) -> bool:
         """All lines are written."""
@@ -137,7 +138,7 @@ class EnglishAutomaton:
 
     def rests(self, state: State) -> bool:
         """Whether a token may end here: anywhere, unless words are tokens of their own."""
-        return not self.whole or state.place != "word" or not state.prefix.letters or any(self.behind(state))
+        return not self.whole or state.place != "word" or not state.prefix.letters or any(state.behind)
 
     def allowed(self, state: State) -> np.ndarray:
         """What leads to a word that some way allows, and what may follow a word that is complete."""
@@ -148,19 +149,20 @@ class EnglishAutomaton:
 
     def step(self, state: State, character: str) -> State:
         """The state after a character, or several letters of a word, which must be allowed."""
-        line, ways, _, prefix, place = state
+        line, ways, behind, prefix, place = state
         if character not in BEHIND:
             longer = self.lexicon.beyond(prefix, character)
             assert longer is not None
-            return State(line, ways, (), longer, "word")
+            behind = self._behind(line, ways, longer.low) if longer.is_word else NOWHERE
+            return State(line, ways, behind, longer, "word")
         if place == "gap":
             return state._replace(place="word")
-        ways, ended = self.behind(state)
+        ways, ended = behind
         if character == "\n" or (character in CLOSING and ended and self._closes[line][0]):
             return self._next_line(line, ended)
         if character == " ":
-            return State(line, ways, (), self.lexicon.root, "word")
-        return State(line, self._parted(ways), ended, self.lexicon.root, "mark")
+            return State(line, ways, NOWHERE, self.lexicon.root, "word")
+        return State(line, (), Behind(self._parted(ways), ended), self.lexicon.root, "mark")
 
     def _next(self, state: State) -> Iterator[str]:
         """The characters that may follow."""
@@ -170,24 +172,24 @@ class EnglishAutomaton:
                 for letter, child in self.lexicon.children(state.prefix).items()
                 if self._may_become(state, child)
             )
-        behind = self.behind(state)
-        if any(behind) or state.place == "gap":
-            yield from self._between(self.turn(state, behind))
+        if any(state.behind) or state.place == "gap":
+            yield from self._between(self.turn(state))
 
     def _may_become(self, state: State, prefix: Prefix) -> bool:
         """Whether letters begin a word that may come."""
-        low, high = prefix.low, prefix.high
+        _, low, _, high = prefix
         for way in state.ways:
-            before = self.inside.words(way.stands).before
+            may = self.inside.words(way.stands).may
             rhyming, used = self.rhyming(state.line, way)
-            if before[high] > before[low] or any({*some.within(low, high)} - used for some in rhyming):
+            if may[low:high].any() or any({*some.within(low, high)} - used for some in rhyming):
                 return True
         return False
 
-    def turn(self, state: State, behind: Behind) -> Turn:
-        """What decides what may stand there between words: `behind` is that of the state."""
-        mark = state.place == "word" and bool(behind.ended or self._parted(behind.ways))
-        return Turn(state.place, mark, bool(behind.ways), bool(behind.ended), *self._closes[state.line])
+    def turn(self, state: State) -> Turn:
+        """What decides what may stand there between words."""
+        ways, ended = state.behind
+        mark = state.place == "word" and bool(ended or self._parted(ways))
+        return Turn(state.place, mark, bool(ways), bool(ended), *self._closes[state.line])
 
     def _between(self, turn: Turn) -> Iterator[str]:
         """The marks, space or line end that may come."""
@@ -203,20 +205,13 @@ class EnglishAutomaton:
         """At the beginning of a line, behind an empty one where a stanza begins."""
         last, gap = self._closes[line]
         if last:
-            return State(line + 1, (), (), self.lexicon.root, "gap")
-        return State(line + 1, self._begin(line + 1, ended), (), self.lexicon.root, "gap" if gap else "word")
+            return State(line + 1, (), NOWHERE, self.lexicon.root, "gap")
+        return State(line + 1, self._begin(line + 1, ended), NOWHERE, self.lexicon.root, "gap" if gap else "word")
 
     # -- words -----------------------------------------------------------------------------------------------------
 
-    def behind(self, state: State) -> Behind:
-        """Behind the letters so far, if they are a word that may stand there, or behind its punctuation; else there is
-        no way."""
-        line, ways, ended, prefix, place = state
-        if place == "word" and prefix.is_word:
-            return self._behind(line, ways, prefix.low)
-        return Behind(ways, ended) if place == "mark" else NOWHERE
-
     def _find_behind(self, line: int, ways: tuple[Way, ...], word: int) -> Behind:
+        """Behind a word, wherever it may stand."""
         going, ended = [], []
         for way in ways:
             stands = self.inside.after(way.stands, word)

@@ -103,8 +103,8 @@ class Ask(NamedTuple):
 class Words:
     """W words by whether they may come. There is one object for the same words, as for `Stands`."""
 
-    before: np.ndarray
-    """(W + 1,): how many of the words before each may come."""
+    may: np.ndarray
+    """(W,) bool"""
 
 
 class EnglishLine:
@@ -180,9 +180,7 @@ class EnglishLine:
             prefix = self.lexicon.beyond(self.lexicon.root, ask.head)
             assert prefix is not None
             may[: prefix.low] = may[prefix.high :] = False
-        before = np.zeros(len(may) + 1, dtype=np.int32)
-        np.cumsum(may, out=before[1:])
-        return Words(before)
+        return Words(may)
 
     def classes(self, stands: Stands, word: int) -> tuple[int, ...]:
         """The rhyme classes with which a word may end the line; -1 where it has no rhyme."""

@@ -8,8 +8,7 @@ by side in the lexicon, and of the words that may come it is known how many lie 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import lru_cache, reduce
 
 import numpy as np
@@ -18,30 +17,12 @@ from torch import Tensor
 
 from nextword.poetry.constraint import Node, Vocabulary, spelt
 from nextword.poetry.english import BEHIND, EnglishAutomaton, State, Turn
+from nextword.poetry.english_letters import Steps, Tree
 from nextword.poetry.english_line import Words
-from nextword.poetry.lexicon import Prefix
+from nextword.poetry.lexicon import LETTERS
 from nextword.tokenizers import Tokenizer
 
 RUNS = re.compile(f"[{re.escape(BEHIND)}]|[^{re.escape(BEHIND)}]+")
-
-
-@dataclass(frozen=True, eq=False)
-class Leads:
-    """Tokens that write letters on: N tokens, and of each the words that it leads to, from `low` up to `high`."""
-
-    ids: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-    def among(self, words: Words) -> np.ndarray:
-        """The tokens that lead to any word that may come."""
-        found: np.ndarray = self.ids[words.before[self.high] > words.before[self.low]]
-        return found
-
-    def to(self, words: list[int]) -> np.ndarray:
-        """The tokens that lead to any of these words, which are in order."""
-        found: np.ndarray = self.ids[np.searchsorted(words, self.high) > np.searchsorted(words, self.low)]
-        return found
 
 
 class Shelf:
@@ -50,9 +31,9 @@ class Shelf:
     def __init__(self, tokens: Iterable[tuple[int, str, bytes]]) -> None:
         self.marks: dict[str, list[int]] = {}
         """Tokens of no letters."""
-        self.letters: dict[str, dict[str, list[int]]] = {}
-        """What stands before the letters, the letters -> the tokens, those that end inside an apostrophe included: it
-        is the one character that has parts."""
+        self.letters: dict[str, list[tuple[str, int]]] = {}
+        """What stands before letters -> the letters, and the token. One that ends inside an apostrophe, the only
+        character that has parts, counts as if it wrote it."""
         self.others = Node()
         """Tokens with more behind their letters."""
         for id, text, part in tokens:
@@ -62,7 +43,7 @@ class Shelf:
             if not set(letters).isdisjoint(BEHIND):
                 self.others.add(text, part, id)
             elif letters:
-                self.letters.setdefault(before, {}).setdefault(letters, []).append(id)
+                self.letters.setdefault(before, []).append((letters, id))
             else:
                 self.marks.setdefault(before, []).append(id)
 
@@ -75,26 +56,26 @@ class EnglishVocabulary(Vocabulary[State]):
         self.english = automaton
         self._shelves: dict[int, Shelf] = {}
         self._turns: dict[tuple[int, Turn], tuple[np.ndarray, list[str]]] = {}
-        self._leads = lru_cache(maxsize=1 << 14)(self._find_leads)
+        self._tree = lru_cache(maxsize=16)(self._find_tree)
+        self._steps = lru_cache(maxsize=64)(self._find_steps)
         self._starts = lru_cache(maxsize=256)(self._find_start)
 
     def mask(self, state: State, context: int, begun: bytes) -> Tensor:
         """(V,) bool: as of `Vocabulary`."""
         if begun or self.english.finished(state):
             return super().mask(state, context, begun)
-        behind = self.english.behind(state)
-        if any(behind) or state.place == "gap":
-            mask, befores = self._between(state, self.english.turn(state, behind), context)
+        if any(state.behind) or state.place == "gap":
+            mask, befores = self._between(state, self.english.turn(state), context)
             mask = mask.copy()
             for before in befores:
                 after = reduce(self.english.step, before, state)
-                self._begin(mask, self._leads(context, before, after.prefix), after)
+                self._begin(mask, self._steps(context, before, 0), after)
         else:
             mask = np.zeros(self.pieces.size, dtype=bool)
         if state.place == "word" and state.prefix.letters:
             self._go_on(mask, context, state)
         elif state.place == "word":
-            self._begin(mask, self._leads(context, "", state.prefix), state)
+            self._begin(mask, self._steps(context, "", 0), state)
         others = self._shelf(context).others
         if others.children:
             mask[self.walk(others, state, self.english.allowed(state))] = True
@@ -104,31 +85,28 @@ class EnglishVocabulary(Vocabulary[State]):
         """The letters of a word at once."""
         return reduce(self.english.step, RUNS.findall(text), state)
 
-    def _begin(self, mask: np.ndarray, leads: Leads, state: State) -> None:
+    def _begin(self, mask: np.ndarray, steps: Steps, state: State) -> None:
         """Allow the tokens that begin a word which may come."""
         for way in state.ways:
-            mask |= self._starts(leads, self.english.inside.words(way.stands))
+            mask |= self._starts(steps, self.english.inside.words(way.stands))
             rhyming, used = self.english.rhyming(state.line, way)
-            for words in rhyming:
-                mask[leads.to([word for word in words.words if word not in used])] = True
+            for some in rhyming:
+                mask[steps.to([word for word in some.words if word not in used])] = True
 
     def _go_on(self, mask: np.ndarray, context: int, state: State) -> None:
         """Allow the tokens that go on with a word towards one which may come."""
-        _, _, low, high = prefix = state.prefix
+        letters, _, low, high = state.prefix
+        steps = self._steps(context, "", len(letters))
         for way in state.ways:
-            words = self.english.inside.words(way.stands)
-            if words.before[high] > words.before[low]:
-                mask[self._leads(context, "", prefix).among(words)] = True
+            mask[steps.among(self.english.inside.words(way.stands), low, high)] = True
             rhyming, used = self.english.rhyming(state.line, way)
             for some in rhyming:
-                towards = [word for word in some.within(low, high) if word not in used]
-                if towards:
-                    mask[self._leads(context, "", prefix).to(towards)] = True
+                mask[steps.to([word for word in some.within(low, high) if word not in used])] = True
 
-    def _find_start(self, leads: Leads, words: Words) -> np.ndarray:
+    def _find_start(self, steps: Steps, words: Words) -> np.ndarray:
         """(V,) bool: the tokens that may begin a word."""
         mask = np.zeros(self.pieces.size, dtype=bool)
-        mask[leads.among(words)] = True
+        mask[steps.among(words, 0, len(words.may))] = True
         return mask
 
     def _between(self, state: State, turn: Turn, context: int) -> tuple[np.ndarray, list[str]]:
@@ -152,20 +130,16 @@ class EnglishVocabulary(Vocabulary[State]):
             state = self.english.step(state, character)
         return state
 
-    def _find_leads(self, context: int, before: str, prefix: Prefix) -> Leads:
-        """Where the letters of tokens lead that stand behind a beginning of words."""
-        tokens: Mapping[str, list[int]] = self._shelf(context).letters.get(before, {})
-        lexicon, texts = self.english.lexicon, tokens.keys()
-        if prefix.letters and prefix.high - prefix.longer < len(tokens):
-            rests = (word[len(prefix.letters) :] for word in lexicon.words[prefix.longer : prefix.high])
-            texts &= {rest[:end] for rest in rests for end in range(1, len(rest) + 1)}
-        found: list[tuple[int, int, int]] = []
-        for text in texts:
-            after = lexicon.beyond(prefix, text)
-            if after:
-                high = after.longer if self.english.whole else after.high
-                found += [(id, after.low, high) for id in tokens[text]]
-        return Leads(*np.array(found, dtype=np.int64).reshape(-1, 3).T.copy())
+    def _find_steps(self, context: int, before: str, depth: int) -> Steps:
+        """The tokens that go on behind so many letters of words."""
+        return self._tree(context, before, depth == 0).steps(self.english.lexicon.letters[depth:], self.english.whole)
+
+    def _find_tree(self, context: int, before: str, first: bool) -> Tree:
+        """The tokens of letters behind what stands before them. `first`: the first letter may be a capital."""
+        tokens: Iterable[tuple[str, int]] = self._shelf(context).letters.get(before, [])
+        if first:
+            tokens = ((letters[0].lower() + letters[1:], id) for letters, id in tokens)
+        return Tree((letters, id) for letters, id in tokens if set(letters).issubset(LETTERS))
 
     def _shelf(self, context: int) -> Shelf:
         if context not in self._shelves:

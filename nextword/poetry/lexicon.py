@@ -21,7 +21,7 @@ from nextword.verse.scansion import WORD, voiced
 from nextword.verse.spoken import CONTRACTED, OLD, guessed
 
 CHARACTERS = "\n’" + "".join(map(chr, range(32, 127)))
-LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz'")
+LETTERS = "'abcdefghijklmnopqrstuvwxyz"
 WITH_VOWEL = regex.compile(r"[ao]|i('.+)?|.*[aeiouy].+|.+[aeiouy]")
 """Neither a letter nor an abbreviation: b, hsbc, tv's."""
 SPELT = regex.compile(r"'?[a-z]+(?:'[a-z]+)*")
@@ -42,6 +42,11 @@ class Prefix(NamedTuple):
     def is_word(self) -> bool:
         """Whether it is a word itself: the first of those that begin so."""
         return self.longer > self.low
+
+
+def number(letter: str) -> int:
+    """As `Lexicon.letters` has it."""
+    return LETTERS.index(letter) + 1
 
 
 def spellings(letter: str, first: bool) -> tuple[str, ...]:
@@ -79,6 +84,15 @@ class Lexicon:
     def lengths(self) -> np.ndarray:
         """(R,): syllables."""
         return np.array([len(stress) for stress in self.stresses], dtype=np.int64)[self.stress_of]
+
+    @cached_property
+    def letters(self) -> np.ndarray:
+        """(L + 1, W): the letters of each word as numbers, from 1 on; behind its last one 0."""
+        written = np.array(self.words, dtype="S")
+        found = written.view(np.uint8).reshape(len(written), -1)
+        numbers = np.zeros(128, dtype=np.uint8)
+        numbers[[*map(ord, LETTERS)]] = range(1, len(LETTERS) + 1)
+        return np.pad(numbers[found].T, ((0, 1), (0, 0)))
 
     def rhymes(self, weak: int | None) -> np.ndarray:
         """(R,): the rhyme class of each reading when so many weak syllables follow the last strong beat, which
@@ -153,10 +167,10 @@ def writable(tokenizer: Tokenizer, words: frozenset[str] | None = None) -> tuple
     own."""
     characters = spellable(tokenizer)
     if characters is None:
-        return spelt(words, LETTERS), frozenset(CHARACTERS), False
+        return spelt(words, frozenset(LETTERS)), frozenset(CHARACTERS), False
     if " " in characters:
         letters = {*characters, *("'" if "’" in characters else "")}
-        return spelt(words, LETTERS & letters), frozenset(characters), False
+        return spelt(words, frozenset(LETTERS) & letters), frozenset(characters), False
     pieces = token_pieces(tokenizer)
     tokens = [
         {piece.decode(errors="replace").strip().lower().replace("’", "'") for piece in pieces.ids_of[context]}
