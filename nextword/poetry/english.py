@@ -10,6 +10,7 @@ stand (`nextword.poetry.english_line`). A state holds all of them, as in Chinese
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nextword.errors import UsageError
-from nextword.poetry.english_line import Course, EnglishLine, Rhyming, Stand, Stands
+from nextword.poetry.english_line import Course, EnglishLine, Stand, Stands
 from nextword.poetry.english_plan import EnglishPlan
 from nextword.poetry.kept import Kept
 from nextword.poetry.lexicon import Lexicon, Prefix, spellings
@@ -180,8 +181,7 @@ class EnglishAutomaton:
         _, low, _, high = prefix
         for way in state.ways:
             may = self.inside.words(way.stands).may
-            rhyming, used = self.rhyming(state.line, way)
-            if may[low:high].any() or any({*some.within(low, high)} - used for some in rhyming):
+            if may[low:high].any() or self.rhyming(state.line, way, low, high):
                 return True
         return False
 
@@ -256,13 +256,14 @@ class EnglishAutomaton:
             found += [Way(self.inside.stands(places), rhymes)] if places else []
         return tuple(dict.fromkeys(found))
 
-    def rhyming(self, line: int, way: Way) -> tuple[tuple[Rhyming, ...], frozenset[int]]:
-        """The words that may come and end a line by a class already chosen, which `EnglishLine.words` lacks; and those
-        that may not though they are among them."""
+    def rhyming(self, line: int, way: Way, low: int, high: int) -> list[int]:
+        """The words that may come and end a line by a class already chosen, from one word up to another;
+        `EnglishLine.words` lacks them."""
         if not way.stands.closed:
-            return (), frozenset()
+            return []
         rhyme, used = self._chosen(line, way.rhymes)
-        return self.inside.rhyming(way.stands, rhyme), used
+        words = self.inside.rhyming(way.stands, rhyme)
+        return [word for word in words[bisect_left(words, low) : bisect_left(words, high)] if word not in used]
 
     def _chosen(self, line: int, rhymes: Rhymes) -> tuple[int, frozenset[int]]:
         """The class of the rhyme of a line, -1 for none yet, and the words that may not end it any more."""

@@ -7,7 +7,6 @@ is found out once holds for all lines of a kind in all poems, and is kept.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,16 +70,8 @@ class Stands:
         return tuple(stand for stand in self.ends if not stand.course.open)
 
 
-@dataclass(frozen=True, eq=False)
-class Rhyming:
-    """Words of one rhyme class that may end a line, in their order. There is one object for them, as for `Stands`."""
-
-    words: tuple[int, ...]
-
-    def within(self, low: int, high: int) -> tuple[int, ...]:
-        """Those from one word of the lexicon up to another."""
-        return self.words[bisect_left(self.words, low) : bisect_left(self.words, high)]
-
+UNFIT = -2
+"""Of no class that may end a line."""
 
 End = tuple[str, Kept, int | None, int]
 """The beats of a line, what is given of it, its rhyme, and the syllables of the word that ends it."""
@@ -116,9 +107,9 @@ class EnglishLine:
         self._afters: dict[tuple[Stands, frozenset[str], int], Stands] = {}
         self._parted: dict[Stands, Stands] = {}
         self._given = {plan.word(word) for kept in plan.kept for word in kept.words}
-        self._classes: dict[Stands, tuple[dict[int, tuple[int, ...]], frozenset[End]]] = {}
-        self._classes_of: dict[frozenset[End], dict[int, tuple[int, ...]]] = {}
-        self._rhyming: dict[tuple[Stands, int], tuple[Rhyming, ...]] = {}
+        self._ends: dict[Stands, list[np.ndarray]] = {}
+        self._classes: dict[End, np.ndarray] = {}
+        self._rhyming: dict[tuple[Stands, int], list[int]] = {}
         self._words: dict[Stands, Words] = {}
         self._answers: dict[Ask, Words] = {}
 
@@ -182,39 +173,37 @@ class EnglishLine:
             may[: prefix.low] = may[prefix.high :] = False
         return Words(may)
 
-    def classes(self, stands: Stands, word: int) -> tuple[int, ...]:
+    def classes(self, stands: Stands, word: int) -> set[int]:
         """The rhyme classes with which a word may end the line; -1 where it has no rhyme."""
         if not stands.ends:
-            return ()
-        if stands not in self._classes:
-            ends = frozenset((*stand.course[:3], len(stand.rest)) for stand in stands.ends)
-            self._classes[stands] = self._classes_of.setdefault(ends, {}), ends
-        known, ends = self._classes[stands]
-        if word not in known:
-            known[word] = tuple(dict.fromkeys(self._find_classes(ends, word)))
-        return known[word]
+            return set()
+        if stands not in self._ends:
+            self._ends[stands] = [self._end_classes((*stand.course[:3], len(stand.rest))) for stand in stands.ends]
+        low, high = self.lexicon.first[word : word + 2].tolist()
+        return {rhyme for classes in self._ends[stands] for rhyme in classes[low:high].tolist()} - {UNFIT}
 
-    def _find_classes(self, ends: Iterable[End], word: int) -> Iterable[int]:
-        lexicon = self.lexicon
-        for beats, kept, group, syllables in ends:
-            may_end = self.plan.may_end(beats, kept, group)
-            for reading in range(lexicon.first[word], lexicon.first[word + 1]):
-                if may_end[reading] and lexicon.lengths[reading] == syllables:
-                    yield -1 if group is None else int(lexicon.rhymes(weak_end(beats))[reading])
+    def _end_classes(self, end: End) -> np.ndarray:
+        """(R,): the rhyme class with which each reading may end a line so."""
+        if end not in self._classes:
+            beats, kept, group, syllables = end
+            classes = -1 if group is None else self.lexicon.rhymes(weak_end(beats))
+            fits = self.plan.may_end(beats, kept, group) & (self.lexicon.lengths == syllables)
+            self._classes[end] = np.where(fits, classes, UNFIT)
+        return self._classes[end]
 
-    def rhyming(self, stands: Stands, rhyme: int) -> tuple[Rhyming, ...]:
-        """What may come and end the line by a class already chosen."""
+    def rhyming(self, stands: Stands, rhyme: int) -> list[int]:
+        """The words, in order, that may come and end the line by a class already chosen."""
         key = stands, rhyme
         if key not in self._rhyming:
-            self._rhyming[key] = tuple(map(Rhyming, self._find_rhyming(stands, rhyme)))
+            self._rhyming[key] = sorted({*self._find_rhyming(stands, rhyme)})
         return self._rhyming[key]
 
-    def _find_rhyming(self, stands: Stands, rhyme: int) -> Iterable[tuple[int, ...]]:
+    def _find_rhyming(self, stands: Stands, rhyme: int) -> Iterable[int]:
         for stand in stands.closed:
             words = self.plan.endings(*stand.course[:3], rhyme).get(len(stand.rest))
             if words is not None:
                 head = stand.course.kept.head if stand.beat == 0 else ""
-                yield tuple(word for word in words.tolist() if self.lexicon.words[word].startswith(head))
+                yield from (word for word in words.tolist() if self.lexicon.words[word].startswith(head))
 
     def _asked(self, stand: Stand) -> frozenset[str]:
         """The stresses with which the next given word may stand there."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nextword.poetry.constraint import Node, Vocabulary, spelt
-from nextword.poetry.english import BEHIND, EnglishAutomaton, State, Turn
+from nextword.poetry.english import BEHIND, EnglishAutomaton, State, Turn, Way
 from nextword.poetry.english_letters import Steps, Tree
 from nextword.poetry.english_line import Words
 from nextword.poetry.lexicon import LETTERS
@@ -73,7 +73,7 @@ class EnglishVocabulary(Vocabulary[State]):
         else:
             mask = np.zeros(self.pieces.size, dtype=bool)
         if state.place == "word" and state.prefix.letters:
-            self._go_on(mask, context, state)
+            self._go_on(mask, self._steps(context, "", len(state.prefix.letters)), state)
         elif state.place == "word":
             self._begin(mask, self._steps(context, "", 0), state)
         others = self._shelf(context).others
@@ -89,19 +89,19 @@ class EnglishVocabulary(Vocabulary[State]):
         """Allow the tokens that begin a word which may come."""
         for way in state.ways:
             mask |= self._starts(steps, self.english.inside.words(way.stands))
-            rhyming, used = self.english.rhyming(state.line, way)
-            for some in rhyming:
-                mask[steps.to([word for word in some.words if word not in used])] = True
+            self._rhyme(mask, steps, state, way)
 
-    def _go_on(self, mask: np.ndarray, context: int, state: State) -> None:
+    def _go_on(self, mask: np.ndarray, steps: Steps, state: State) -> None:
         """Allow the tokens that go on with a word towards one which may come."""
-        letters, _, low, high = state.prefix
-        steps = self._steps(context, "", len(letters))
         for way in state.ways:
-            mask[steps.among(self.english.inside.words(way.stands), low, high)] = True
-            rhyming, used = self.english.rhyming(state.line, way)
-            for some in rhyming:
-                mask[steps.to([word for word in some.within(low, high) if word not in used])] = True
+            mask[steps.among(self.english.inside.words(way.stands), state.prefix.low, state.prefix.high)] = True
+            self._rhyme(mask, steps, state, way)
+
+    def _rhyme(self, mask: np.ndarray, steps: Steps, state: State, way: Way) -> None:
+        """Allow the tokens that lead to a word which ends the line by a class already chosen."""
+        words = self.english.rhyming(state.line, way, state.prefix.low, state.prefix.high)
+        if words:
+            mask[steps.to(words)] = True
 
     def _find_start(self, steps: Steps, words: Words) -> np.ndarray:
         """(V,) bool: the tokens that may begin a word."""
