@@ -102,6 +102,7 @@ spelling_of = lru_cache(maxsize=256)(Spelling)
 """The same spelling again: many poems are written in one alphabet."""
 
 
+@lru_cache(maxsize=1 << 14)
 def cut(data: bytes) -> tuple[str | None, bytes]:
     """The whole characters, and the bytes of one that is begun behind them; None for what is no UTF-8.
 

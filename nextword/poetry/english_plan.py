@@ -200,8 +200,8 @@ class EnglishPlan:
 
     def _find_stresses(self, word: int) -> frozenset[str]:
         """Of all readings of a word."""
-        stress_of = self.lexicon.stress_of[self.lexicon.first[word] : self.lexicon.first[word + 1]]
-        return frozenset(self.lexicon.stresses[stress] for stress in stress_of)
+        readings = slice(*self.lexicon.first[word : word + 2])
+        return frozenset(map(self.lexicon.stresses.__getitem__, self.lexicon.stress_of[readings].tolist()))
 
     def _can(self, beats: str, kept: Kept, beat: int, place: int, end: int) -> bool:
         """Whether a line can be filled from a beat on, with the given words from `place` on, so that a word of `end`

@@ -22,7 +22,13 @@ from nextword.poetry.english_line import Words
 from nextword.poetry.lexicon import LETTERS
 from nextword.tokenizers import Tokenizer
 
-RUNS = re.compile(f"[{re.escape(BEHIND)}]|[^{re.escape(BEHIND)}]+")
+RUN = re.compile(f"[{re.escape(BEHIND)}]|[^{re.escape(BEHIND)}]+")
+
+
+@lru_cache(maxsize=1 << 14)
+def runs(text: str) -> list[str]:
+    """Letters at once, what stands between words character by character."""
+    return RUN.findall(text)
 
 
 class Shelf:
@@ -82,8 +88,8 @@ class EnglishVocabulary(Vocabulary[State]):
         return torch.from_numpy(mask)
 
     def after(self, state: State, text: str) -> State:
-        """The letters of a word at once."""
-        return reduce(self.english.step, RUNS.findall(text), state)
+        """As of `Vocabulary`, the letters of a word at once."""
+        return reduce(self.english.step, runs(text), state)
 
     def _begin(self, mask: np.ndarray, steps: Steps, state: State) -> None:
         """Allow the tokens that begin a word which may come."""
