@@ -124,7 +124,6 @@ class EnglishAutomaton:
         """[line]: whether it is the last one, and whether an empty line follows."""
         self._joined = any(any(one.joined) for one in plan.kept)
         self._begin = lru_cache(maxsize=1 << 12)(self._find_beginning)
-        self._behind = lru_cache(maxsize=1 << 14)(self._find_behind)
 
     # -- one character after another -------------------------------------------------------------------------------
 
@@ -210,17 +209,19 @@ class EnglishAutomaton:
 
     # -- words -----------------------------------------------------------------------------------------------------
 
-    def _find_behind(self, line: int, ways: tuple[Way, ...], word: int) -> Behind:
+    def _behind(self, line: int, ways: tuple[Way, ...], word: int) -> Behind:
         """Behind a word, wherever it may stand."""
-        going, ended = [], []
+        going: list[Way] = []
+        ended: dict[Rhymes, None] = {}
         for way in ways:
-            stands = self.inside.after(way.stands, word)
+            stands, classes = self.inside.behind(way.stands, word)
             if stands.places:
                 going.append(Way(stands, way.rhymes))
-            for rhyme in self.inside.classes(way.stands, word):
+            for rhyme in classes:
                 rhymes = self._ended(line, way.rhymes, word, rhyme)
-                ended += [rhymes] if rhymes else []
-        return Behind(tuple(dict.fromkeys(going)), tuple(dict.fromkeys(ended)))
+                if rhymes:
+                    ended[rhymes] = None
+        return Behind(tuple(going), tuple(ended))
 
     def _ended(self, line: int, rhymes: Rhymes, word: int, rhyme: int) -> Rhymes | None:
         """Behind a line that ends in a word: its letter has its class, and may not end in that word again. None: it

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -107,6 +107,7 @@ class EnglishLine:
         self._afters: dict[tuple[Stands, frozenset[str], int], Stands] = {}
         self._parted: dict[Stands, Stands] = {}
         self._given = {plan.word(word) for kept in plan.kept for word in kept.words}
+        self.behind = lru_cache(maxsize=1 << 16)(self._find_behind)
         self._ends: dict[Stands, list[np.ndarray]] = {}
         self._classes: dict[End, np.ndarray] = {}
         self._rhyming: dict[tuple[Stands, int], list[int]] = {}
@@ -118,12 +119,13 @@ class EnglishLine:
         key = frozenset(places)
         return self._known.setdefault(key, Stands(key))
 
-    def after(self, stands: Stands, word: int) -> Stands:
-        """Behind a word that does not end the line; without places if it may not stand there."""
+    def _find_behind(self, stands: Stands, word: int) -> tuple[Stands, tuple[int, ...]]:
+        """Behind a word: the places where one may stand if it does not end the line, and the rhyme classes with which
+        it may end it, -1 where it has no rhyme."""
         key = stands, self.plan.stresses(word), word if word in self._given else -1
         if key not in self._afters:
             self._afters[key] = self.stands(self._find_after(*key))
-        return self._afters[key]
+        return self._afters[key], tuple(self._find_classes(stands, word))
 
     def _find_after(self, stands: Stands, stresses: frozenset[str], given: int) -> Iterable[Stand]:
         for stand in stands.places:
@@ -173,8 +175,7 @@ class EnglishLine:
             may[: prefix.low] = may[prefix.high :] = False
         return Words(may)
 
-    def classes(self, stands: Stands, word: int) -> set[int]:
-        """The rhyme classes with which a word may end the line; -1 where it has no rhyme."""
+    def _find_classes(self, stands: Stands, word: int) -> set[int]:
         if not stands.ends:
             return set()
         if stands not in self._ends:

@@ -77,6 +77,7 @@ class Lexicon:
         self.stresses = list(patterns)
         self._classes: dict[tuple[int | None, Phones], int] = {}
         self._rhymes: dict[int | None, np.ndarray] = {}
+        self._prefix = lru_cache(maxsize=1 << 14)(self._find_prefix)
         self.root = Prefix("", 0, 0, len(self.words))
         """Before the first letter."""
 
@@ -111,9 +112,10 @@ class Lexicon:
         """With more letters, as they may be written: `spellings`. None: no word begins so."""
         if not prefix.letters:
             letters = letters[0].lower() + letters[1:]
-        letters = prefix.letters + letters.replace("’", "'")
-        low = bisect_left(self.words, letters, prefix.longer, prefix.high)
-        high = bisect_left(self.words, letters + BEHIND_ALL, low, prefix.high)
+        return self._prefix(prefix.letters + letters.replace("’", "'"))
+
+    def _find_prefix(self, letters: str) -> Prefix | None:
+        low, high = bisect_left(self.words, letters), bisect_left(self.words, letters + BEHIND_ALL)
         return Prefix(letters, low, low + (self.words[low] == letters), high) if low < high else None
 
     def children(self, prefix: Prefix) -> dict[str, Prefix]:
