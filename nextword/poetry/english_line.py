@@ -204,7 +204,7 @@ class EnglishLine:
             words = self.plan.endings(*stand.course[:3], rhyme).get(len(stand.rest))
             if words is not None:
                 head = stand.course.kept.head if stand.beat == 0 else ""
-                yield from (word for word in words.tolist() if self.lexicon.words[word].startswith(head))
+                yield from (word for word in words.tolist() if not head or self.lexicon.words[word].startswith(head))
 
     def _asked(self, stand: Stand) -> frozenset[str]:
         """The stresses with which the next given word may stand there."""

@@ -252,20 +252,21 @@ class EnglishPlan:
                 found &= self._rhyming[group][weak_end(beats)]
         return found
 
-    def _find_by_class(self, beats: str, kept: Kept, group: int) -> tuple[np.ndarray, np.ndarray]:
-        """The readings that may end a line, by their rhyme class; and these classes."""
+    def _find_by_class(self, beats: str, kept: Kept, group: int) -> np.ndarray:
+        """What may end a line: rhyme class, syllables and word as one number each, in order."""
         readings = np.flatnonzero(self.may_end(beats, kept, group))
         classes = self.lexicon.rhymes(weak_end(beats))[readings]
-        order = np.argsort(classes, kind="stable")
-        return readings[order], classes[order]
+        kinds = classes * (self.most_syllables + 1) + self.lexicon.lengths[readings]
+        return np.unique(kinds * len(self.lexicon.words) + self.lexicon.word_of[readings])
 
     def _find_endings(self, beats: str, kept: Kept, group: int | None, rhyme: int) -> dict[int, np.ndarray]:
-        """Syllables -> the words of so many that may end a line: of a rhyme class, or of any for -1."""
+        """Syllables -> the words of so many that may end a line, in order: of a rhyme class, or of any for -1."""
         if group is None or rhyme < 0:
             readings = np.flatnonzero(self.may_end(beats, kept, group))
-        else:
-            ordered, classes = self._by_class(beats, kept, group)
-            low, high = np.searchsorted(classes, (rhyme, rhyme + 1))
-            readings = ordered[low:high]
-        words, lengths = self.lexicon.word_of[readings], self.lexicon.lengths[readings]
-        return {int(length): np.unique(words[lengths == length]) for length in np.unique(lengths)}
+            words, lengths = self.lexicon.word_of[readings], self.lexicon.lengths[readings]
+            return {length: np.unique(words[lengths == length]) for length in {*lengths.tolist()}}
+        found, size = self._by_class(beats, kept, group), len(self.lexicon.words)
+        low, high = np.searchsorted(found, np.array([rhyme, rhyme + 1]) * (self.most_syllables + 1) * size)
+        kinds, words = np.divmod(found[low:high], size)
+        lengths = kinds % (self.most_syllables + 1)
+        return {length: words[lengths == length] for length in {*lengths.tolist()}}
