@@ -134,7 +134,7 @@ class EnglishAutomaton:
 
     def finished(self, state: State) -> bool:
         """All lines are written."""
-        return state.line == len(self.form.patterns[0].lines)
+        return state.line == len(self._closes)
 
     def rests(self, state: State) -> bool:
         """Whether a token may end here: anywhere, unless words are tokens of their own."""
