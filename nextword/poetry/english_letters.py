@@ -19,7 +19,7 @@ class Steps:
     def __init__(self, words: np.ndarray, ids: np.ndarray, size: int) -> None:
         """`words` and `ids` (P,); `size`: W."""
         self.words, self.ids = words, ids
-        self.first = np.searchsorted(words, np.arange(size + 1))
+        self.first = np.concatenate([[0], np.bincount(words, minlength=size).cumsum()])
         """(W + 1,): the pairs of word w are first[w] up to first[w + 1]."""
 
     def among(self, words: Words, low: int, high: int) -> np.ndarray:
@@ -57,7 +57,7 @@ class Tree:
 
     def steps(self, letters: np.ndarray, whole: bool) -> Steps:
         """In words (L, W), of which the last row is 0. `whole`: only tokens that write all of a word."""
-        words, nodes = np.arange(letters.shape[1]), np.zeros(letters.shape[1], dtype=np.int32)
+        words, nodes = np.arange(letters.shape[1], dtype=np.int32), np.zeros(letters.shape[1], dtype=np.int32)
         found = [(words[:0], nodes[:0])]
         for place, row in enumerate(letters):
             nodes = self.children[nodes, row[words]]

@@ -188,8 +188,8 @@ class EnglishLine:
         if end not in self._classes:
             beats, kept, group, syllables = end
             classes = -1 if group is None else self.lexicon.rhymes(weak_end(beats))
-            fits = self.plan.may_end(beats, kept, group) & (self.lexicon.lengths == syllables)
-            self._classes[end] = np.where(fits, classes, UNFIT)
+            fitting = self.plan.may_end(beats, kept, group) & (self.lexicon.lengths == syllables)
+            self._classes[end] = np.where(fitting, classes, UNFIT)
         return self._classes[end]
 
     def rhyming(self, stands: Stands, rhyme: int) -> list[int]:

@@ -1,8 +1,8 @@
 """The tokens that an English form allows, looked up instead of tried character by character.
 
 A token writes what stands between words (a comma, a space, a line end), then letters. What may stand between words
-depends on little (`Turn`). Letters are allowed if they lead to a word that may come: the words that begin so lie side
-by side in the lexicon, and of the words that may come it is known how many lie before each.
+depends on little (`Turn`). Letters are allowed if they lead to a word that may come: the words that begin with those
+written so far lie side by side in the lexicon, and the tokens that write each of them on are known (`Steps`).
 """
 
 from __future__ import annotations
