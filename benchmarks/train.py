@@ -287,6 +287,8 @@ def main() -> None:
     for name in SHAPES["cpu"]:
         parser.add_argument(f"--{name}", type=int, help="default: " + ", ".join(str(s[name]) for s in SHAPES.values()))
     arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch finds no GPU here")
     keep_freed_memory()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, transformers {transformers.__version__}")
     for kind in arguments.model or ["transformer"]:
