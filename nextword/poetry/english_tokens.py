@@ -78,10 +78,10 @@ class EnglishVocabulary(Vocabulary[State]):
                 self._begin(mask, self._steps(context, before, 0), after)
         else:
             mask = np.zeros(self.pieces.size, dtype=bool)
-        if state.place == "word" and state.prefix.letters:
-            self._go_on(mask, self._steps(context, "", len(state.prefix.letters)), state)
-        elif state.place == "word":
+        if state.place == "word" and not state.prefix.letters:
             self._begin(mask, self._steps(context, "", 0), state)
+        elif state.prefix.longer < state.prefix.high:
+            self._go_on(mask, self._steps(context, "", len(state.prefix.letters)), state)
         others = self._shelf(context).others
         if others.children:
             mask[self.walk(others, state, self.english.allowed(state))] = True
@@ -95,13 +95,15 @@ class EnglishVocabulary(Vocabulary[State]):
         """Allow the tokens that begin a word which may come."""
         for way in state.ways:
             mask |= self._starts(steps, self.english.inside.words(way.stands))
-            self._rhyme(mask, steps, state, way)
+            if way.stands.closed:
+                self._rhyme(mask, steps, state, way)
 
     def _go_on(self, mask: np.ndarray, steps: Steps, state: State) -> None:
         """Allow the tokens that go on with a word towards one which may come."""
         for way in state.ways:
             mask[steps.among(self.english.inside.words(way.stands), state.prefix.low, state.prefix.high)] = True
-            self._rhyme(mask, steps, state, way)
+            if way.stands.closed:
+                self._rhyme(mask, steps, state, way)
 
     def _rhyme(self, mask: np.ndarray, steps: Steps, state: State, way: Way) -> None:
         """Allow the tokens that lead to a word which ends the line by a class already chosen."""
