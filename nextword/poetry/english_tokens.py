@@ -80,7 +80,7 @@ class EnglishVocabulary(Vocabulary[State]):
             mask = np.zeros(self.pieces.size, dtype=bool)
         if state.place == "word" and not state.prefix.letters:
             self._begin(mask, self._steps(context, "", 0), state)
-        elif state.prefix.longer < state.prefix.high:
+        elif state.place == "word" and state.prefix.longer < state.prefix.high:
             self._go_on(mask, self._steps(context, "", len(state.prefix.letters)), state)
         others = self._shelf(context).others
         if others.children:
