@@ -28,6 +28,7 @@ WIDTHS = range(128, 1537, 64)
 PER_CHARACTER = 8  # weights that a character of text can bear, with dropout
 FEW_READINGS = 3.0  # of the text: up to these nothing is learned by heart, and dropout costs more than it gives
 HEAD_SIZE, MUON_RATE = 64, 6e-3
+BEST = "of all kinds it learned most in a few minutes, a Transformer of the same cost far less"
 PROBE_SIZE, PROBE_SECONDS = 1024, 1.0
 
 
@@ -65,45 +66,43 @@ def plan(kind: str, seconds: float, rate: float, characters: int, characters_per
     `kind` is the model's type, "" = to be chosen. `vocab_size` and `characters_per_token` are those to be expected.
     """
     chosen = kind or "gru"
-    transformer = chosen == "transformer"
-    work = (TRANSFORMER_REACHED if transformer else REACHED) * rate * seconds
     bearable = PER_CHARACTER * characters
-    if transformer:
+    if chosen == "transformer":
+        work = TRANSFORMER_REACHED * rate * seconds
         width = _width(TRANSFORMER_WIDTH * (work / TRANSFORMER_WORK) ** (1 / 6), (HEAD_SIZE * bearable / 12) ** (1 / 3))
         layers = width // HEAD_SIZE
         weights = 12 * layers * width**2 + vocab_size * width
+        shape: dict[str, Any] = {"num_heads": width // HEAD_SIZE}
+        context, optimizer, learning_rate = 128, "Muon", MUON_RATE
+        name, why = f"Transformer of {layers} layers of {width}", "; in so short a time a GRU usually learns more"
     else:
+        work = REACHED * rate * seconds
         width = _width(REFERENCE_WIDTH * (work / REFERENCE_WORK) ** (1 / 4), math.sqrt(bearable / 6))
         layers = 1
         weights = GATES[chosen] * width**2 + vocab_size * width
+        shape = {"tied": vocab_size > 2 * width}
+        learning_rate = float(f"{4e-3 * math.sqrt(REFERENCE_WIDTH / width):.1e}")
+        context, optimizer = 64, "AdamW"
+        name, why = f"{chosen.upper()} of {width}", ""
+    asked = ", as asked for" if kind else f"; {BEST}"
     tokens = work / (6 * weights)
     readings = tokens / max(characters / characters_per_token, 1)
     dropout = round(min(0.5, max(0.0, 0.15 * math.log2(readings / FEW_READINGS))), 2) if readings else 0.0
-    rows, context = 16 if readings <= FEW_READINGS else 32, 128 if transformer else 64
-    learning_rate = MUON_RATE if transformer else float(f"{4e-3 * math.sqrt(REFERENCE_WIDTH / width):.1e}")
-    model: dict[str, Any] = {"type": chosen, "num_layers": layers, "hidden_size": width, "dropout": dropout}
-    if transformer:
-        model |= {"num_heads": width // HEAD_SIZE}
-    else:
-        model |= {"tied": vocab_size > 2 * width}
+    rows = 16 if readings <= FEW_READINGS else 32
+    model = {"type": chosen, "num_layers": layers, "hidden_size": width, "dropout": dropout} | shape
     train = {
         "batch_size": rows,
         "context": context,
         "learning_rate": learning_rate,
         "warmup_steps": min(50, int(tokens / (rows * context) / 10)),
     }
-    name = f"Transformer of {layers} layers of {width}" if transformer else f"{chosen.upper()} of {width}"
-    why = {
-        "": "; of all kinds it learned most in a few minutes, a Transformer of the same cost far less",
-        "transformer": ", as asked for; in so short a time a GRU usually learns more",
-    }
     reasons = (
         f"machine: {rate / 1e12:.2f} TFLOP/s in matrix products; {seconds:,.0f} s of that train {work:.1e} operations",
-        f"model: {name}, about {weights / 1e6:.1f}M weights{why.get(kind, ', as asked for')}",
+        f"model: {name}, about {weights / 1e6:.1f}M weights{asked}{why}",
         f"text: {characters:,} characters, read some {readings:.1f} times, so dropout {dropout}"
         + (" against learning it by heart" if dropout else ": nothing is learned by heart yet"),
-        f"steps: {rows} rows of {context} tokens, or of whole examples, {'Muon' if transformer else 'AdamW'} at "
-        f"{learning_rate:g}, falling by a cosine to 0 as the time runs out, weight decay by the size of the text",
+        f"steps: {rows} rows of {context} tokens, or of whole examples, {optimizer} at {learning_rate:g}, falling by a "
+        "cosine to 0 as the time runs out, weight decay by the size of the text",
     )
     return Plan(model, train, reasons)
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -209,8 +209,8 @@ def new_run(
             names = [file.path for path in folders.values() for file in read_index(path / "train").sources]
             where: dict[str, Any] = {"folders": described} if recipe.mix.corpora else {"folder": described[""]}
             where |= {"sources": names + ([corpus] if corpus else []), "apart": trial.batches.whole_examples}
+            recipe = replace(recipe, train=trial.config)  # with what the data settled
             sections = recipe.sections() | {"corpus": where, "environment": environment(world.device)}
-            sections["train"] = trial.config.model_dump(mode="json")  # with what the data settled
             if recipe.reasons:
                 sections["chosen"] = list(recipe.reasons)
             if source is not None:
