@@ -1,4 +1,4 @@
-"""The words that English verse may be written in: their spelling as a tree, their stress and rhyme as arrays.
+"""The words that English verse may be written in: in the order of their spelling, their stress and rhyme as arrays.
 
 W words, sorted; R readings, those of one word side by side; a word has one reading for each pronunciation.
 """

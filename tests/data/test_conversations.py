@@ -50,6 +50,12 @@ def write(folder, *conversations):
     return path
 
 
+def prepared(folder, tokenizer, template, *conversations):
+    """All of them to train on."""
+    path, everything = write(folder, *conversations), SplitConfig(valid=0)
+    return prepare([path], folder / "out", tokenizer, read=READ, split=everything, template=template)["train"]
+
+
 def rows_of(files, context=10**6):
     """(inputs, targets) of an epoch, row by row."""
     batches = ExampleBatches(files, tokens=1, context=context)
@@ -68,10 +74,7 @@ def learned(files, context=10**6):
 
 
 def test_a_row_is_what_the_model_is_asked_and_what_it_is_to_say(chat, tokenizer, tmp_path):
-    path = write(tmp_path, TURNS)
-    files = prepare([path], tmp_path / "out", tokenizer, read=READ, split=SplitConfig(valid=0), template=chat.template)[
-        "train"
-    ]
+    files = prepared(tmp_path, tokenizer, chat.template, TURNS)
     assert len(list(rows_of(files))) == 1
     assert list(learned(files)) == [
         (tuple(chat.prompt(TURNS[:end])), (*tokenizer.encode(TURNS[end]["content"]), tokenizer.eos_id))
@@ -88,14 +91,7 @@ def test_where_a_long_conversation_begins_anew_it_is_what_chat_reads_that_leaves
     chat = chat if template == "chatml" else ChatTokenizer(tokenizer, template)
     system = {"role": "system", "content": "你是诗人。"}
     turns = [{"role": ("user", "assistant")[at % 2], "content": f"turn {at}"} for at in range(16)]
-    files = prepare(
-        [write(tmp_path, [system, *turns])],
-        tmp_path / "out",
-        tokenizer,
-        read=READ,
-        split=SplitConfig(valid=0),
-        template=chat.template,
-    )["train"]
+    files = prepared(tmp_path, tokenizer, chat.template, [system, *turns])
     context = files.len_tokens // 2
     possible = {
         tuple(chat.prompt([system, *turns[begin:end]])): (end, begin)
@@ -155,15 +151,8 @@ def test_what_ends_a_turn_is_learned_where_it_does_not_end_a_text(tmp_path):
     ).backend
     other = Tokenizer(backend, "byte", "<eos>", "<eos>")
     chat = ChatTokenizer(other, CHATML)
-    files = prepare(
-        [write(tmp_path, TURNS[:2])],
-        tmp_path / "out",
-        other,
-        read=READ,
-        split=SplitConfig(valid=0),
-        template=chat.template,
-    )
-    ids, prompt = next(files["train"].examples())
+    files = prepared(tmp_path, other, chat.template, TURNS[:2])
+    ids, prompt = next(files.examples())
     assert ids[prompt:].tolist() == [*other.encode("Hello."), backend.token_to_id("<|im_end|>"), 10, other.eos_id]
 
 
@@ -177,14 +166,7 @@ def test_where_turns_do_not_end_with_eos_a_conversation_is_a_row_all_the_same(sy
     other = Tokenizer(train_tokenizer(config, ["any"]).backend, "byte", "<eos>", "<eos>")
     chat = ChatTokenizer(other, CHATML)
     talk = [*system, *({"role": ("user", "assistant")[at % 2], "content": f"turn {at}"} for at in range(8))]
-    files = prepare(
-        [write(tmp_path, talk)],
-        tmp_path / "out",
-        other,
-        read=READ,
-        split=SplitConfig(valid=0),
-        template=chat.template,
-    )["train"]
+    files = prepared(tmp_path, other, chat.template, talk)
     ids, mask = chat.with_replies(talk)
     [(inputs, targets)] = rows_of(files)
     assert inputs == ids
