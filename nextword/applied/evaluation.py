@@ -13,7 +13,7 @@ import numpy as np
 from nextword.applied.answers import Prompt, answers, fitted
 from nextword.decoding.config import SAMPLING
 from nextword.generator import TextGenerator
-from nextword.generator.chat import with_ends
+from nextword.generator.chat import room_for_prompt, with_ends
 from nextword.metrics.learned import Metric
 from nextword.metrics.score import Rows, Score
 from nextword.scoring import score_text
@@ -82,18 +82,21 @@ def judge(
 ) -> Judged:
     """Answer a test set and measure the answers. `settings` of GenerationConfig go before those of the run.
 
-    `chat` writes what was said before a reply.
+    `chat` writes what was said before a reply: where that is too long, the system's words and the last turns that fit.
     """
     started = time.monotonic()
-    prompts: list[Prompt] = [chat.prompt(item.before) if chat else item.prompt for item in items]
+    prompts: list[Prompt] = [item.prompt for item in items]
+    left_out = [0] * len(items)
     if chat:
         settings = with_ends(generator, chat, settings)
+        room = room_for_prompt(generator.model, generator.settled(settings).max_tokens)
+        prompts, left_out = map(list, zip(*(chat.prompt_within(item.before, room) for item in items), strict=True))
     found = answers(generator, prompts, {"seed": 0, **settings}, told)
     seconds = time.monotonic() - started
     outputs = [answer.text for answer in found]
     baselines = {name: task.scores(texts, items, tokenized) for name, texts in task.baselines(items).items()}
     scores = task.scores(outputs, items, tokenized)
-    cut = sum(answer.cut > 0 for answer in found)
+    cut = sum(answer.cut > 0 or turns > 0 for answer, turns in zip(found, left_out, strict=True))
     return Judged(outputs, scores, baselines, task.headline, cut, seconds, unusual(generator, settings))
 
 

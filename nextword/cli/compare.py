@@ -113,7 +113,7 @@ def _scores(run: Run, pairs: list[tuple[str, str]], test: list[Item], settings: 
     from nextword.tasks.registry import task_of
 
     chat = chat_for(run, test)
-    asked = _spoken(chat, test) if chat else pairs
+    asked = _spoken(run, chat, test) if chat else pairs
     with counting(f"{run.folder} reads", len(pairs)) as advance:
         found = [bits_per_byte(TextGenerator.of(run), asked, lambda said: advance(""))]
     if task := task_of(run.config):
@@ -121,11 +121,17 @@ def _scores(run: Run, pairs: list[tuple[str, str]], test: list[Item], settings: 
     return found
 
 
-def _spoken(chat: ChatTokenizer, test: list[Item]) -> list[tuple[list[int], str]]:
-    """The (prompt, text) pairs of conversations, as the chat template of a run has them."""
-    return [
-        (chat.prompt(item.before), chat.reply(item.before, reference)) for item in test for reference in item.references
-    ]
+def _spoken(run: Run, chat: ChatTokenizer, test: list[Item]) -> list[tuple[list[int], str]]:
+    """The (prompt, text) pairs of conversations, as the chat template of a run has them, and as far as it can read
+    them with the text behind."""
+    from nextword.generator.chat import room_for_prompt
+
+    found = []
+    for item in test:
+        text = chat.reply(item.before, item.references[0])
+        room = room_for_prompt(run.model, len(run.tokenizer.encode(text)))
+        found.append((chat.prompt_within(item.before, room)[0], text))
+    return found
 
 
 def _print(found: list[Difference], a: Path, b: Path, number: int, samples: int) -> None:

@@ -72,9 +72,9 @@ class ExampleBatches(PlannedBatches):
 def examples_in_order(files: TokenFiles, tokens: int, context: int, as_trained: bool = False) -> Iterator[Batch]:
     """Every example once, the longest first, in batches of at most `tokens` tokens.
 
-    One longer than `context` is read in windows that move by half a context, and one that goes on with as much as there
-    is room for of what it goes on from; or both `as_trained`, cut as `ExampleBatches` does. Raises DataError below 2
-    tokens.
+    One longer than `context` is read in windows that move by half a context, and one that goes on from others behind
+    its preface and as many of these, whole, as there is room for; or both `as_trained`, cut as `ExampleBatches` does.
+    Raises DataError below 2 tokens.
     """
     _, context, _ = fit(files.len_tokens, 1, context)
     units = Units.of(files, context, overlap=not as_trained)

@@ -36,8 +36,8 @@ class Units:
     def of(cls, files: TokenFiles, context: int, overlap: bool) -> Units:
         """Units of at most `context` tokens, those first that need not be cut.
 
-        `overlap`: a target has as much before it as there is room for, if need be at the cost of reading that once for
-        each; else what of a thread begins anew has its preface and the last examples before it, together at most half a
+        What of a thread has to begin anew does so with its preface and the last examples before it: with `overlap` as
+        many as there is room for, at the cost of reading them once for each target, else together at most half a
         context.
         """
         spans = files.spans()
@@ -86,12 +86,12 @@ def _cut_thread(spans: Sequence[Piece], context: int, overlap: bool) -> Iterator
     reach = first + context  # of the unit at hand: how far its row has room
     for number, (start, length, prompt, goes_on, _) in enumerate(spans):
         target, stop = start + prompt, start + length
-        again = begins[bisect_left(begins, max(target - context // 2 + preface, stop - room), hi=number)]
+        earliest = stop - room if overlap else max(target - context // 2 + preface, stop - room)
+        again = begins[bisect_left(begins, earliest, hi=number)]
         if stop <= reach:
             yield start, length, prompt, goes_on
-        elif overlap or stop - again > room:
+        elif stop - again > room:
             yield from _cut(first, stop - first, target - first, context, overlap)
-            reach = reach if overlap else 0
         else:
             if preface:
                 yield first, preface, preface, 0

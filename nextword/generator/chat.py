@@ -6,8 +6,8 @@ behind that. So a recurrent model goes on from its state, and a Transformer from
 
 from __future__ import annotations
 
+import math
 import secrets
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +20,9 @@ from nextword.generator.job import Generation, Job
 from nextword.generator.mutual_information import by_mutual_information
 from nextword.generator.request import as_unicode
 from nextword.metrics.overlap import chrf
+from nextword.models.base import LanguageModel
 from nextword.text.chat import Turn
-from nextword.text.turns import check_turns
+from nextword.text.turns import check_turns, first_that_fits
 from nextword.tokenizers.chat import ChatTokenizer
 
 
@@ -51,6 +52,15 @@ def with_ends(generator: TextGenerator, tokenizer: ChatTokenizer, settings: Mapp
     """Settings of generation, and what ends a reply in the chat template. Raises UsageError as `settled`."""
     config, (tokens, strings) = generator.settled(settings), tokenizer.ends()
     return dict(settings) | {"stop_tokens": [*config.stop_tokens, *tokens], "stop": [*config.stop, *strings]}
+
+
+def room_for_prompt(model: LanguageModel, most_new: int) -> float:
+    """How many tokens of a conversation, the boundary with them, a model can read and still write a reply of up to
+    `most_new`, or of a quarter of its context if that is less. An encoder's source shares it with nothing."""
+    limit = model.max_seq_len
+    if limit is None:
+        return math.inf
+    return limit if model.encodes else limit - min(most_new, limit // 4)
 
 
 class Chat:
@@ -238,15 +248,16 @@ class Chat:
         """What the model is to answer, as text and tokens; the first turn in it.
 
         Where its context cannot hold all turns, it is the last of them that come to half of it, so that what is left
-        is seldom read anew.
+        is seldom read anew. A model with an encoder reads all anew anyway, and so as much as it can.
         """
+        model = self.generator.model
         first = next((turn.said.first for turn in reversed(turns) if turn.said), 0)
         text, ids = self._encoded(turns[first:])
-        limit = self.generator.model.max_seq_len
-        if limit is not None and len(ids) + min(self.config.max_tokens, limit // 4) > limit:
+        room = room_for_prompt(model, self.config.max_tokens)
+        if len(ids) > room:
             begins = [i for i in range(first, len(turns)) if turns[i].role == "user"]
-            fits = bisect_left(begins, True, key=lambda i: len(self._encoded(turns[i:])[1]) <= limit // 2)
-            first = begins[min(fits, len(begins) - 1)]
+            less = room if model.encodes or model.max_seq_len is None else model.max_seq_len // 2
+            first = first_that_fits(begins, lambda i: len(self._encoded(turns[i:])[1]), less)
             text, ids = self._encoded(turns[first:])
         return first, text, ids
 

@@ -12,7 +12,8 @@ A "system" (or "persona") beside it, a text or a list of them, is the first turn
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +121,16 @@ def replies(record: Record) -> Iterator[Reply]:
 def written(turn: Turn) -> str:
     """What is said in a turn: the layout of `nextword.text.chat.TURNS`, where <eos> closes it."""
     return "System: " * (turn["role"] == "system") + turn["content"].strip()
+
+
+def first_that_fits(begins: Sequence[int], size: Callable[[int], int], room: float) -> int:
+    """Where a conversation that is too long is to begin: the first of the turns `begins` from which on it has at most
+    `room` tokens, `size` tells how many; the last of them if there is none.
+
+    >>> first_that_fits([0, 2, 4], lambda turn: 50 - 10 * turn, 30)
+    2
+    """
+    return begins[min(bisect_left(begins, True, key=lambda turn: size(turn) <= room), len(begins) - 1)]
 
 
 def _field(record: Record) -> str:

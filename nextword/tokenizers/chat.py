@@ -13,6 +13,7 @@ from typing import Any, Self
 from nextword.errors import RunError, TemplateError
 from nextword.text.chat import BUILT_IN, ChatFormat, Conversation, Turn
 from nextword.text.template import ChatTemplate
+from nextword.text.turns import first_that_fits
 from nextword.tokenizers.base import SETTINGS, Tokenizer, read_settings
 
 CHAT_TEMPLATE = "chat_template.jinja"  # in the folder of a model, as transformers has it
@@ -62,6 +63,17 @@ class ChatTokenizer:
     def prompt(self, turns: Sequence[Turn], **settings: Any) -> list[int]:
         """The ids to which the model writes its reply."""
         return self.encode(self.format.render(turns, **settings))[0]
+
+    def prompt_within(self, turns: Sequence[Turn], room: float) -> tuple[list[int], int]:
+        """The same of the system's words and as many of the last turns as `room` tokens hold, from one of the user on,
+        in any case from the last. With it, how many turns are left out."""
+        whole = self.prompt(turns)
+        begins = [at for at, turn in enumerate(turns) if turn["role"] == "user"]
+        if len(whole) <= room or not begins:
+            return whole, 0
+        system = [turn for turn in turns if turn["role"] == "system"]
+        first = first_that_fits(begins, lambda at: len(self.prompt([*system, *turns[at:]])), room)
+        return self.prompt([*system, *turns[first:]]), first - len(system)
 
     def with_replies(
         self, turns: Sequence[Turn], last_only: bool = False, **settings: Any

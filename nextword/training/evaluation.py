@@ -132,7 +132,8 @@ def evaluate(
             batches = chain.from_iterable(map(_columns, batches))
         how = "each reply given all before it" if talks else "each example by itself"
         if max(with_history(spans, files.len_tokens)[:, 1]) > window:
-            ways = "rows, as in training" if in_rows else f"windows, stride {max(1, window // 2)}"
+            windows = f"windows, stride {max(1, window // 2)}"
+            ways = "rows, as in training" if in_rows else "the last turns that fit" if talks else windows
             how += f"; those of more than {window} tokens in {ways}"
     elif model.max_seq_len is None:
         batches = stream_in_order(files, batch_size, _CARRIED_CONTEXT)

@@ -1,12 +1,14 @@
 """`nextword evaluate` and `compare` of runs for a task: figures that others find too, baselines, confidence."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from nextword import corpora
 from nextword.cli import run
+from nextword.generator import TextGenerator
 from nextword.metrics import learned
 from nextword.metrics.score import mean_score
 
@@ -14,14 +16,18 @@ TINY = ["--set", "model.hidden_size=8", "--set", "model.num_layers=1", "--set", 
 TINY += ["--set", "train.precision='float32'", "--set", "model.max_seq_len=64"]
 PAIRS = corpora.rows("tatoeba-en-fr")[:80]
 DOCS = [row for row in corpora.rows("python-docs") if len(row["document"]) < 400][:40]
+TALK = [
+    {"role": "system", "content": "你是水手。"},
+    *({"role": ("user", "assistant")[at % 2], "content": f"{at} 去哪里?"} for at in range(12)),
+]
 QUICK = ["--set", "num_beams=2", "--set", "max_tokens=12"]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with runs for translation and for summarization, a plain one, and their data."""
+    """A folder with runs for translation, summarization and dialogue, a plain one, and their data."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, rows in (("pairs", PAIRS), ("docs", DOCS)):
+    for name, rows in (("pairs", PAIRS), ("docs", DOCS), ("talk", [{"messages": TALK}])):
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     for side in ("en", "fr"):
@@ -30,6 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, options in (
         ("translator", ["pairs.jsonl", "--task", "translation"]),
         ("summarizer", ["docs.jsonl", "--task", "summarization", "--set", "task.length_buckets=2"]),
+        ("talker", ["talk.jsonl", "--task", "dialogue", "--model", "transformer", "--set", "split.valid=0"]),
         ("plain", ["text.txt"]),
     ):
         data, *task = options
@@ -152,6 +159,23 @@ def test_a_comparison_of_translators_is_in_their_metrics(capsys):
     one = figures_of(capsys, "evaluate", "translator", "test.en", "test.fr", *QUICK)
     assert figures["metrics"]["bits per byte"]["a"] == pytest.approx(one["bits_per_byte"], rel=1e-4)
     assert figures["metrics"]["chrF"]["b"] == pytest.approx(one["metrics"]["chrF"]["value"])
+
+
+def test_of_a_long_conversation_the_first_turns_are_left_out_and_not_what_the_system_says(monkeypatch, capsys):
+    asked, generated = [], TextGenerator.submit_ids
+
+    def spied(self, prompt, **settings):
+        asked.append(self.tokenizer.decode(prompt))
+        return generated(self, prompt, **settings)
+
+    monkeypatch.setattr(TextGenerator, "submit_ids", spied)
+    one = figures_of(capsys, "evaluate", "talker", "talk.jsonl", *QUICK)
+    assert len(asked) == one["num_answers"] == 6
+    assert one["cut"] == sum(not text.startswith("System: 你是水手。0 去") for text in asked) > 0
+    assert all(re.fullmatch(r"System: 你是水手。(\d+ 去哪里\?)+", text) for text in asked)
+    assert "in the last turns that fit" in one["how"]
+    both = figures_of(capsys, "compare", "talker", "talker", "talk.jsonl", *QUICK, "--samples", 100)
+    assert both["metrics"]["bits per byte"]["a"] == pytest.approx(one["bits_per_byte"], rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,18 @@ def test_a_long_conversation_loses_its_first_turns_whole(system: str) -> None:
     assert chat.turns == said
 
 
+def test_a_model_with_an_encoder_reads_all_that_it_can() -> None:
+    kind = {"type": "encoder-decoder", "hidden_size": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": 60}
+    generator = generator_of(**kind)
+    chat = Chat(generator, ChatTokenizer(TOKENIZER, "turns"), "狐狸", choices=["dog", "fox"], seed=1)
+    spy = Spy(generator)
+    for number in range(10):
+        chat.say(f"Is it {number}?")
+    for shown, following in pairwise(TOKENIZER.decode(prompt) for prompt in spy.prompts):
+        assert shown.startswith("System: 狐狸Is it ")
+        assert following.startswith(shown) or len(shown) > 60 - 2 * len("Is it 0?dog") - 10  # the <eos> are not shown
+
+
 def test_a_reply_has_the_context_left_to_it() -> None:
     generator = generator_of(**TINY["transformer"] | {"max_seq_len": 40})
     chat = Chat(generator, ChatTokenizer(TOKENIZER, "plain"), ignore_eos=True, seed=1)

@@ -56,6 +56,17 @@ def test_a_prompt_is_the_beginning_of_the_whole(tokenizer: Tokenizer) -> None:
     assert all(mask[len(prompt) :])
 
 
+@pytest.mark.parametrize("system", [[], [{"role": "system", "content": "six"}]])
+def test_where_there_is_little_room_the_first_turns_are_left_out(tokenizer: Tokenizer, system: list) -> None:
+    chat = ChatTokenizer(tokenizer, "chatml")
+    turns = [{"role": ("user", "assistant")[at % 2], "content": "two " * (at + 1)} for at in range(5)]
+    whole, *_ = by_first = [chat.prompt([*system, *turns[first:]]) for first in (0, 2, 4)]
+    for room in range(len(whole) + 2):
+        fits = next((number for number, ids in enumerate(by_first) if len(ids) <= room), 2)
+        assert chat.prompt_within([*system, *turns], room) == (by_first[fits], 2 * fits)
+    assert chat.prompt_within(system, 0) == (chat.prompt(system), 0)
+
+
 @pytest.mark.parametrize("name", ["chatml", "plain"])
 def test_the_boundary_stands_at_the_start_once(tokenizer: Tokenizer, name: str) -> None:
     ids, _ = ChatTokenizer(tokenizer, name).with_replies(TALK)
