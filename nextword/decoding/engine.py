@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from nextword.decoding.processors import guidance
 from nextword.decoding.reading import Reader
 from nextword.decoding.requests import Event, Failed, FinishReason, Request
 from nextword.decoding.sampling import NOT_FINITE, broken, draw, likeliest, uniforms
-from nextword.decoding.search import Row, Search, Step, searches_for
+from nextword.decoding.search import NEUTRAL, Row, RowSettings, Search, Step, searches_for
 from nextword.decoding.trace import Trace
 from nextword.errors import RunError, UsageError
 from nextword.models.base import LanguageModel, State
@@ -59,7 +60,8 @@ class Engine:
         self._context: list[int] = []  # (R) tokens each row's state holds
         self._history = History(self.device)
         self._pipeline = Pipeline([], 0, self.device)
-        self._settings: list[object] = []  # of each row, that the pipeline was built for
+        self._settings: list[RowSettings] = []  # that the pipeline was built for: of each row, or one for all
+        self._latest = NEUTRAL  # settings of the row that joined last
 
     # -- coming and going ------------------------------------------------------------------------------------------
 
@@ -171,18 +173,25 @@ class Engine:
     def _admit(self) -> None:
         """Searches that wait begin to be read, in their order, as long as there is room.
 
-        Where not all fit, an eighth of the batch is filled at a time: when rows join, what all remember is copied.
+        Where not all fit, an eighth of the batch is filled at a time: prompts are best read together, and when rows
+        join, what all remember is copied.
         """
         free = self.max_rows - sum(search.width for search in [*self._searches, *self._arriving])
-        if free < self.max_rows // 8 and sum(search.width for search in self._waiting) > free:
-            return
+        crowded = sum(search.width for search in islice(self._waiting, max(free, 0) + 1)) > free
+        patient = crowded and free < self.max_rows // 8
         while self._waiting and self._fits(self._waiting[0]):
+            if patient and not self._joins_lightly(self._waiting[0]):
+                return
             search = self._waiting.popleft()
             self._arriving[search] = {}
             for slot, row in enumerate(search.rows):
                 known = self.reader.add(row.ids, search, slot, is_prompt=True)
                 if known is not None:
                     self._arriving[search][slot] = known
+
+    def _joins_lightly(self, search: Search) -> bool:
+        """Whether its prompts are read already, into a state that does not grow."""
+        return self.model.max_seq_len is None and all(self.cache.find(row.ids) for row in search.rows)
 
     def _fits(self, search: Search) -> bool:
         running = [*self._searches, *self._arriving]
@@ -205,9 +214,12 @@ class Engine:
         states = [] if self._state is None else [self._state]
         self._state = State.join([*states, *(prefix.state for prefix in prefixes)])
         self._context += [int(prefix.state.lengths[0]) for prefix in prefixes]
+        rows = [row for search in ready for row in search.rows]
+        for row in rows:  # those alike share one object, which is quickly seen
+            self._latest = row.settings = self._latest if row.settings == self._latest else row.settings
         # A source is no beginning of the answer: to say what it says is no repetition.
         last = 1 if self.model.encodes else None
-        self._history.add([row.ids[:last] for search in ready for row in search.rows])
+        self._history.add([row.ids[:last] for row in rows])
         self._searches += ready
         return [prefix.after for prefix in prefixes if prefix.after is not None]
 
@@ -283,15 +295,16 @@ class Engine:
     def _process(self, start: Tensor, rows: list[Row], logits: Tensor) -> Tensor:
         """(R, V) -> (R, V): the settings of each row act. `logits` (R, V) are the model's own, for the traces."""
         settings = [row.settings for row in rows]
-        if len(settings) != len(self._settings) or any(
-            a is not b for a, b in zip(settings, self._settings, strict=True)
-        ):
-            self._pipeline, self._settings = Pipeline(settings, start.size(1), self.device), [*settings]
+        alike = all(one is settings[0] for one in settings)
+        settings = settings[:1] if alike else settings
+        if [*map(id, settings)] != [*map(id, self._settings)]:
+            self._pipeline, self._settings = Pipeline(settings, start.size(1), self.device), settings
         pipeline = self._pipeline
         chance = None
         if pipeline.needs_chance:
+            places = [*range(len(rows))] if alike else pipeline.needs_chance
             chance = torch.zeros(len(rows), dtype=torch.float64)
-            chance[pipeline.needs_chance] = uniforms([rows[i].rng for i in pipeline.needs_chance])
+            chance[places] = uniforms([rows[i].rng for i in places])
         traces: dict[int, Trace] = {}
         for at, search in self._places():
             if search.trace is not None and rows[at].rng is not None:

@@ -119,12 +119,13 @@ class Pipeline:
     needs_history: bool
     """A row looks back: `history` must be given."""
     needs_chance: list[int]
-    """Rows that may use XTC: `uniforms` must be given if there are any, and theirs alone matter."""
+    """Those of the settings that may use XTC: `uniforms` must be given if there are any, and their rows' matter."""
 
     def __init__(
         self, settings: Sequence[tuple[GenerationConfig, TokenSettings]], vocab_size: int, device: torch.device
     ) -> None:
-        """Raises UsageError for a token id outside the vocabulary."""
+        """Settings of each row, or one for any number of rows. Raises UsageError for a token id outside the
+        vocabulary."""
         self._configs = [config for config, _ in settings]
         self._drawn = [c.temperature > 0 and c.num_beams == 1 and not c.contrastive_alpha for c in self._configs]
         self._vocab_size, self._device = vocab_size, device

@@ -22,7 +22,8 @@ from nextword.decoding.constraints import Constraint
 from nextword.decoding.requests import Continuation, Drawn, Ended, Event, FinishReason, Request
 from nextword.decoding.trace import Trace
 
-NEUTRAL = (GenerationConfig(), TokenSettings())
+RowSettings = tuple[GenerationConfig, TokenSettings]
+NEUTRAL: RowSettings = (GenerationConfig(), TokenSettings())
 
 
 @dataclass(eq=False)
@@ -37,7 +38,8 @@ class Row:
     rng: torch.Generator | None = None
     """None: no token is drawn for this row, its search chooses by itself."""
     log_probs: list[float] = field(default_factory=list)
-    settings: tuple[GenerationConfig, TokenSettings] = NEUTRAL
+    settings: RowSettings = NEUTRAL
+    """Without the seed: `rng` stands in for it."""
 
     @property
     def generated(self) -> list[int]:
@@ -152,7 +154,7 @@ class Search(ABC):
 def first_row(request: Request, rng: torch.Generator | None = None) -> Row:
     """The prompt of a request as a row."""
     constraint = None if request.constraint is None else request.constraint.fork()
-    settings = (request.config, request.tokens)
+    settings = (request.config.model_copy(update={"seed": None}), request.tokens)
     return Row(list(request.prompt), len(request.prompt), constraint, rng, settings=settings)
 
 

@@ -208,8 +208,10 @@ class TextGenerator:
             if job.handle(event):
                 for ended in self._end(job.request, event.sample, "stop"):
                     job.handle(ended)
-            if job.finished:
+            if job.error is not None:  # its other samples need not go on
                 self.cancel(job)
+            elif job.finished:
+                del self._jobs[job.request]
         self._solos = [solo for solo in self._solos if not solo.over]
 
     def cancel(self, job: Job) -> None:

@@ -10,7 +10,7 @@ from running import EOS, V, continue_one, request, run, tiny
 from toys import Bag, Bigram, random_table
 
 from nextword.decoding.engine import Engine
-from nextword.decoding.requests import Ended, Failed
+from nextword.decoding.requests import Drawn, Ended, Failed
 from nextword.decoding.sampling import draw, likeliest
 from nextword.errors import RunError, UsageError
 
@@ -50,11 +50,12 @@ def test_a_text_does_not_depend_on_what_runs_beside_it(kind, how):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sample_i_is_drawn_with_seed_plus_i(kind):
+@pytest.mark.parametrize("settings", [{}, {"xtc_probability": 0.5, "min_p": 0.02, "penalty_window": 4}], ids=str)
+def test_sample_i_is_drawn_with_seed_plus_i(kind, settings):
     model = tiny(kind)
-    three = run(model, [request(seed=7, num_samples=3)])
+    three = run(model, [request(seed=7, num_samples=3, **settings)])
     for sample in range(3):
-        assert told(three[0, sample]) == told(continue_one(model, seed=7 + sample))
+        assert told(three[0, sample]) == told(continue_one(model, seed=7 + sample, **settings))
     assert three[0, 0].ids != three[0, 1].ids
 
 
@@ -202,6 +203,15 @@ def test_requests_wait_for_room_in_their_order():
         order += [event.request for event in engine.step() if isinstance(event, Ended)]
         assert engine.num_running <= 2
     assert order == requests
+
+
+def test_where_nothing_is_to_be_read_a_row_is_taken_as_soon_as_it_is_free():
+    engine, lengths = Engine(tiny("lstm"), max_rows=16), [20, *range(3, 40)]
+    for seed, tokens in enumerate(lengths):
+        engine.submit(request(seed=seed, max_tokens=tokens, eos=None))
+    engine.step()  # reads the prompt, once for all
+    while engine.num_waiting:
+        assert sum(isinstance(event, Drawn) for event in engine.step()) == 16
 
 
 def test_a_request_too_large_for_the_memory_runs_alone():

@@ -65,7 +65,8 @@ def marks(*ids: int) -> Tensor:
     return torch.zeros(1, V, dtype=torch.bool).index_fill(1, torch.tensor(ids, dtype=torch.long), True)
 
 
-def test_the_order_is_that_of_the_functions_one_by_one() -> None:
+@pytest.mark.parametrize("settings", [1, 3], ids=["one for all rows", "of each row"])
+def test_the_order_is_that_of_the_functions_one_by_one(settings: int) -> None:
     logits, history, allowed = random_logits(3), random_history(3), ~marks(8)
     before, generated, uniforms = logits.clone(), torch.tensor([3, 6, 7]), torch.tensor([0.2, 0.3, 0.4])
     window = history[:, -9:]
@@ -99,7 +100,7 @@ def test_the_order_is_that_of_the_functions_one_by_one() -> None:
         names.append(name)
         after.append(function(after[-1]))
     seen: list[tuple[str, Tensor]] = [("model", logits)]
-    got = Pipeline([(EVERYTHING, TOKENS)] * 3, V, CPU)(
+    got = Pipeline([(EVERYTHING, TOKENS)] * settings, V, CPU)(
         logits,
         generated=generated,
         history=history,
