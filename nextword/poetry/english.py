@@ -203,9 +203,12 @@ class EnglishAutomaton:
     def _next_line(self, line: int, ended: tuple[Rhymes, ...]) -> State:
         """At the beginning of a line, behind an empty one where a stanza begins."""
         last, gap = self._closes[line]
-        if last:
-            return State(line + 1, (), NOWHERE, self.lexicon.root, "gap")
-        return State(line + 1, self._begin(line + 1, ended), NOWHERE, self.lexicon.root, "gap" if gap else "word")
+        place = "gap" if gap or last else "word"
+        return State(line + 1, self.beginnings(line, ended), NOWHERE, self.lexicon.root, place)
+
+    def beginnings(self, line: int, ended: tuple[Rhymes, ...]) -> tuple[Way, ...]:
+        """The ways at the beginning of the line behind one that has ended."""
+        return () if self._closes[line][0] or not ended else self._begin(line + 1, ended)
 
     # -- words -----------------------------------------------------------------------------------------------------
 

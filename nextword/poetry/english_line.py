@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -104,11 +104,9 @@ class EnglishLine:
     def __init__(self, plan: EnglishPlan) -> None:
         self.plan, self.lexicon = plan, plan.lexicon
         self._known: dict[frozenset[Stand], Stands] = {}
-        self._afters: dict[tuple[Stands, frozenset[str], int], Stands] = {}
+        self._behind: dict[tuple[Stands, frozenset[str], int], tuple[Stands, list[np.ndarray]]] = {}
         self._parted: dict[Stands, Stands] = {}
         self._given = {plan.word(word) for kept in plan.kept for word in kept.words}
-        self.behind = lru_cache(maxsize=1 << 16)(self._find_behind)
-        self._ends: dict[Stands, list[np.ndarray]] = {}
         self._classes: dict[End, np.ndarray] = {}
         self._rhyming: dict[tuple[Stands, int], list[int]] = {}
         self._words: dict[Stands, Words] = {}
@@ -119,13 +117,17 @@ class EnglishLine:
         key = frozenset(places)
         return self._known.setdefault(key, Stands(key))
 
-    def _find_behind(self, stands: Stands, word: int) -> tuple[Stands, tuple[int, ...]]:
+    def behind(self, stands: Stands, word: int) -> tuple[Stands, set[int]]:
         """Behind a word: the places where one may stand if it does not end the line, and the rhyme classes with which
         it may end it, -1 where it has no rhyme."""
         key = stands, self.plan.stresses(word), word if word in self._given else -1
-        if key not in self._afters:
-            self._afters[key] = self.stands(self._find_after(*key))
-        return self._afters[key], tuple(self._find_classes(stands, word))
+        if key not in self._behind:
+            self._behind[key] = self.stands(self._find_after(*key)), self._find_ends(stands, key[1])
+        after, ends = self._behind[key]
+        if not ends:
+            return after, set()
+        low, high = self.lexicon.first[word : word + 2].tolist()
+        return after, {rhyme for classes in ends for rhyme in classes[low:high].tolist()} - {UNFIT}
 
     def _find_after(self, stands: Stands, stresses: frozenset[str], given: int) -> Iterable[Stand]:
         for stand in stands.places:
@@ -175,13 +177,11 @@ class EnglishLine:
             may[: prefix.low] = may[prefix.high :] = False
         return Words(may)
 
-    def _find_classes(self, stands: Stands, word: int) -> set[int]:
-        if not stands.ends:
-            return set()
-        if stands not in self._ends:
-            self._ends[stands] = [self._end_classes((*stand.course[:3], len(stand.rest))) for stand in stands.ends]
-        low, high = self.lexicon.first[word : word + 2].tolist()
-        return {rhyme for classes in self._ends[stands] for rhyme in classes[low:high].tolist()} - {UNFIT}
+    def _find_ends(self, stands: Stands, stresses: frozenset[str]) -> list[np.ndarray]:
+        """The rhyme classes by reading, (R,) each, of the ends for which a word so stressed has the syllables."""
+        lengths = {len(stress) for stress in stresses}
+        fitting = [stand for stand in stands.ends if len(stand.rest) in lengths]
+        return [self._end_classes((*stand.course[:3], len(stand.rest))) for stand in fitting]
 
     def _end_classes(self, end: End) -> np.ndarray:
         """(R,): the rhyme class with which each reading may end a line so."""

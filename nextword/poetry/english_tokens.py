@@ -8,7 +8,7 @@ written so far lie side by side in the lexicon, and the tokens that write each o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from functools import lru_cache, reduce
 
 import numpy as np
@@ -22,6 +22,7 @@ from nextword.poetry.english_line import Words
 from nextword.poetry.lexicon import LETTERS
 from nextword.tokenizers import Tokenizer
 
+MOST_OPENINGS = 1 << 12
 RUN = re.compile(f"[{re.escape(BEHIND)}]|[^{re.escape(BEHIND)}]+")
 
 
@@ -62,6 +63,7 @@ class EnglishVocabulary(Vocabulary[State]):
         self.english = automaton
         self._shelves: dict[int, Shelf] = {}
         self._turns: dict[tuple[int, Turn], tuple[np.ndarray, list[str]]] = {}
+        self._openings: dict[Hashable, np.ndarray] = {}
         self._tree = lru_cache(maxsize=16)(self._find_tree)
         self._steps = lru_cache(maxsize=64)(self._find_steps)
         self._starts = lru_cache(maxsize=256)(self._find_start)
@@ -70,26 +72,42 @@ class EnglishVocabulary(Vocabulary[State]):
         """(V,) bool: as of `Vocabulary`."""
         if begun or self.english.finished(state):
             return super().mask(state, context, begun)
-        if any(state.behind) or state.place == "gap":
-            mask, befores = self._between(state, self.english.turn(state), context)
+        mask = self._opening(state, context)
+        others = self._shelf(context).others.children
+        goes_on = state.prefix.letters and state.prefix.longer < state.prefix.high
+        if goes_on or others:
             mask = mask.copy()
-            for before in befores:
-                after = reduce(self.english.step, before, state)
-                self._begin(mask, self._steps(context, before, 0), after)
-        else:
-            mask = np.zeros(self.pieces.size, dtype=bool)
-        if state.place == "word" and not state.prefix.letters:
-            self._begin(mask, self._steps(context, "", 0), state)
-        elif state.place == "word" and state.prefix.longer < state.prefix.high:
+        if goes_on:
             self._go_on(mask, self._steps(context, "", len(state.prefix.letters)), state)
-        others = self._shelf(context).others
-        if others.children:
-            mask[self.walk(others, state, self.english.allowed(state))] = True
+        if others:
+            mask[self.walk(self._shelf(context).others, state, self.english.allowed(state))] = True
         return torch.from_numpy(mask)
 
     def after(self, state: State, text: str) -> State:
         """As of `Vocabulary`, the letters of a word at once."""
         return reduce(self.english.step, runs(text), state)
+
+    def _opening(self, state: State, context: int) -> np.ndarray:
+        """(V,) bool: the tokens that do not go on with a word begun. Not to be written to: it is kept, by all that
+        decides about it, and most of that is the same in many poems."""
+        line, ways, behind, prefix, _ = state
+        turn, begun = self.english.turn(state), () if prefix.letters else ways
+        onwards, next_line = behind.ways, self.english.beginnings(line, behind.ended)
+        key = context, turn, _asked(line, begun), _asked(line, onwards), _asked(line + 1, next_line)
+        if key not in self._openings:
+            if len(self._openings) == MOST_OPENINGS:
+                del self._openings[next(iter(self._openings))]
+            self._openings[key] = self._find_opening(state, turn, context)
+        return self._openings[key]
+
+    def _find_opening(self, state: State, turn: Turn, context: int) -> np.ndarray:
+        between, befores = self._between(state, turn, context)
+        mask = between.copy()
+        for before in befores:
+            self._begin(mask, self._steps(context, before, 0), reduce(self.english.step, before, state))
+        if state.place == "word" and not state.prefix.letters:
+            self._begin(mask, self._steps(context, "", 0), state)
+        return mask
 
     def _begin(self, mask: np.ndarray, steps: Steps, state: State) -> None:
         """Allow the tokens that begin a word which may come."""
@@ -154,3 +172,8 @@ class EnglishVocabulary(Vocabulary[State]):
             tokens = spelt(self.pieces, context, b"", self.english.alphabet, self.english.whole)
             self._shelves[context] = Shelf(tokens)
         return self._shelves[context]
+
+
+def _asked(line: int, ways: tuple[Way, ...]) -> tuple[Hashable, ...]:
+    """All that decides which words may begin in a line: what rhymes are chosen only where a word could end it."""
+    return tuple((line, way) if way.stands.closed else way.stands for way in ways)
