@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from nextword.cli.inputs import read_text
 from nextword.cli.options import Json
 from nextword.cli.verse import write
-from nextword.errors import UsageError
+from nextword.errors import DataError, UsageError
 
 HELP = "Verse: write poems in a form, check a poem against a form, put it on a card. `nextword poem RUN` is write."
 
@@ -63,23 +63,22 @@ def check(
     from nextword.verse import chinese, forms
 
     book = chinese.rhyme_book(rhyme_book) if rhyme_book else None
-    wanted = forms.find_form(form, rescues, feminine) if form else None
     text = read_text(None if file == "-" else Path(file))
-    if wanted.language == "zh" if wanted else re.search("[\u4e00-\u9fff]", text):
-        lines = chinese_checker.split_lines(text)
-        wanted = wanted or chinese_checker.guess_form(lines, book)
-        verdict = chinese_checker.check(lines, wanted, book, borrowing)
+    if not text.strip():
+        raise DataError(f"{file} is empty", hint="Give a poem, without its title")
+    first = re.search("[\u3007\u4e00-\u9fff]+", text)
+    wanted = forms.find_form(form, rescues, feminine, first[0] if first else "", rhyme_book or "") if form else None
+    if wanted.language == "zh" if wanted else first:
+        verdict = chinese_checker.judge(text, wanted, book, borrowing)
     else:
         if book:
             raise UsageError("English verse has no rhyme book", hint="Leave out --rhyme-book, or name a Chinese --form")
-        lines = english_checker.split_lines(text)
-        wanted = wanted or english_checker.guess_form(lines, elision, slant)
-        verdict = english_checker.check(lines, wanted, elision, slant)
+        verdict = english_checker.judge(text, wanted, elision, slant)
     if as_json:
         print(json.dumps(verdict.to_dict(), ensure_ascii=False, indent=2))
         return
-    print(f"{wanted.title}  {verdict.pattern}  ({chinese.BOOKS.get(verdict.rhyme_book, 'CMUdict')})")
-    for number, line in enumerate(lines, start=1):
+    print(verdict.heading)
+    for number, line in enumerate(verdict.lines, start=1):
         beats = verdict.beats[number - 1] if number <= len(verdict.beats) else ""
         print(f"{number:3}  {line}  {beats}")
         for fault in verdict.faults:

@@ -15,8 +15,11 @@ from nextword.cli.options import Device, Json
 from nextword.errors import UsageError
 
 if TYPE_CHECKING:
-    from nextword.poetry.writer import Poem, Wish
+    from nextword.poetry.writer import Poem, Wish, Written
     from nextword.verse.patterns import Form
+
+FORCED = 2.0
+"""Nats from which on a token counts as forced: the model gave less than one part in seven to all that the form allows."""
 
 
 def write(
@@ -46,6 +49,11 @@ def write(
         bool,
         typer.Option("--borrowing", help="Regulated verse: the first line may rhyme on a neighbouring class, 借韵."),
     ] = False,
+    feminine: Annotated[bool, typer.Option(help="English: whether lines may end with one weak syllable more.")] = True,
+    elision: Annotated[
+        bool, typer.Option("--elision", help="English: heaven may be one syllable, despised three.")
+    ] = False,
+    slant: Annotated[bool, typer.Option("--slant", help="English: love may rhyme with prove, soul with all.")] = False,
     stanzas: Annotated[int, typer.Option(min=1, help="English: of common metre, ballads and couplets, how many.")] = 1,
     lexicon: Annotated[
         Path | None, typer.Option(help="English: a text whose words alone are written, such as the training text.")
@@ -66,14 +74,20 @@ def write(
 
     Example: nextword poem runs/tang --form qijue --theme 秋思 --rhyme 东 --acrostic 春夏秋冬 -n 8
     """
+    from nextword.verse.card_file import kind_of
+    from nextword.verse.layout import spaced
+
     drafted = read_text(polish) if polish is not None else None
-    wanted = _form(form, begin, drafted, rhyme_book, rescues)
+    if card is not None:
+        kind_of(card)
+    wanted = _form(form, begin, drafted, rhyme_book, rescues, feminine)
     if wanted.language == "en":
         of_chinese = {"rhyme": rhyme, "rhyme-book": rhyme_book, "pattern": pattern, "begin": begin, "word": word}
-        _refuse(wanted, of_chinese | {"repeats": repeats or None, "borrowing": borrowing or None})
-        wish = _english(wanted, stanzas, acrostic, drafted, lexicon)
+        _refuse(wanted, of_chinese | {"repeats": repeats, "no-rescues": not rescues, "borrowing": borrowing})
+        wish = _english(wanted, stanzas, acrostic, drafted, lexicon, elision, slant)
     else:
-        _refuse(wanted, {"stanzas": stanzas if stanzas != 1 else None, "lexicon": lexicon})
+        of_english = {"stanzas": stanzas != 1, "lexicon": lexicon, "no-feminine": not feminine}
+        _refuse(wanted, of_english | {"elision": elision, "slant": slant})
         wish = _chinese(wanted, pattern, rhyme_book, rhyme, acrostic, begin, drafted)
         wish = replace(wish, words=tuple(word or ()), repeats=repeats, borrowing=borrowing)
     wish = replace(wish, theme=theme.strip(), author=author.strip())
@@ -86,7 +100,7 @@ def write(
     warn_unknown(generator.tokenizer, theme + author)
     if number == 1 and show == "text" and not as_json and card is None:
         piece = ""
-        for piece in writer.stream_poem(generator, wish, **settings):
+        for piece in spaced(writer.stream_poem(generator, wish, **settings), wish.form):
             sys.stdout.write(piece)
             sys.stdout.flush()
         print(end="" if piece.endswith("\n") else "\n")
@@ -102,35 +116,42 @@ def write(
     for place, poem in enumerate(poems):
         if place:
             print()
-        print(poem.text.rstrip("\n") if show == "text" else _shown(poem, wish))
+        print("".join(spaced(poem.text, wish.form)).rstrip("\n") if show == "text" else _shown(poem, wish))
 
 
-def _form(name: str | None, begin: str | None, drafted: str | None, book: str | None, rescues: bool) -> Form:
+def _form(
+    name: str | None, begin: str | None, drafted: str | None, book: str | None, rescues: bool, feminine: bool
+) -> Form:
     """The form asked for, or that of the draft."""
     from nextword.poetry import given, kept
     from nextword.verse import check, check_english
-    from nextword.verse.chinese import rhyme_book
     from nextword.verse.forms import find_form
-    from nextword.verse.regulated import couplet
+    from nextword.verse.regulated import COUPLET
 
-    if name in ("duilian", "对联"):
-        first = check.split_lines(begin) if begin is not None else []
-        if len(first) != 1:
-            raise UsageError("duilian answers one line", hint="Give it: --form duilian --begin 春风入喜财入户")
-        return couplet(first[0], rhyme_book(book or "pingshui"))
     if name:
-        return find_form(name, rescues)
+        lines = check.split_lines(begin) if name in COUPLET and begin is not None else []
+        if len(lines) > 1:
+            raise UsageError(f"duilian answers one line, not {len(lines)}", hint="Give the first with --begin")
+        return find_form(name, rescues, feminine, lines[0] if lines else "", book or "")
     if drafted is None:
-        raise UsageError("in which form?", hint="Give --form, such as qijue, wulü, 浣溪沙 or limerick")
+        raise UsageError("no form is named", hint="Give --form, such as qijue, wulü, 浣溪沙 or limerick")
     if given.HAN.search(drafted):
         return check.guess_form(given.draft(drafted)[0])
     return check_english.guess_form(kept.draft(drafted)[0])
 
 
-def _english(form: Form, stanzas: int, acrostic: str | None, drafted: str | None, lexicon: Path | None) -> Wish:
+def _english(
+    form: Form,
+    stanzas: int,
+    acrostic: str | None,
+    drafted: str | None,
+    lexicon: Path | None,
+    elision: bool,
+    slant: bool,
+) -> Wish:
     """What is asked of an English poem; as many stanzas as the acrostic and the draft need."""
     from nextword.poetry import kept
-    from nextword.poetry.lexicon import words_of
+    from nextword.poetry.lexicon import Licences, words_of
     from nextword.poetry.writer import Wish
     from nextword.verse.patterns import in_stanzas
 
@@ -145,7 +166,7 @@ def _english(form: Form, stanzas: int, acrostic: str | None, drafted: str | None
             f"the draft is not in the shape of {form.title}", hint=f"Draft {height} lines, not {len(lines)}"
         )
     known = words_of(read_text(lexicon)) if lexicon is not None else None
-    return Wish(whole, kept=kept.together(heads, stay), lexicon=known)
+    return Wish(whole, kept=kept.together(heads, stay), lexicon=known, licences=Licences(elision, slant))
 
 
 def _chinese(
@@ -167,9 +188,8 @@ def _chinese(
     book = rhyme_book(book_name or form.rhyme_book)
     heads = given.acrostic(acrostic) if acrostic is not None else {}
     lines, stay = given.draft(drafted) if drafted is not None else ([], {})
-    lengths = [len(line.beats[0]) for line in form.patterns[0].lines]
-    if lines and [len(line) for line in lines] != lengths:
-        shape = " ".join(map(str, lengths))
+    if lines and [len(line) for line in lines] != form.lengths:
+        shape = " ".join(map(str, form.lengths))
         raise UsageError(f"the draft is not in the shape of {form.title}", hint=f"Its lines have {shape} characters")
     first = given.beginning(split_lines(begin) if begin is not None else [])
     return Wish(
@@ -182,30 +202,22 @@ def _chinese(
 
 def _refuse(form: Form, options: dict[str, object]) -> None:
     """Raise UsageError for an option that was given, though it says nothing of this form."""
-    if given := [f"--{name}" for name, value in options.items() if value not in (None, "", [])]:
+    if given := [f"--{name}" for name, value in options.items() if value not in (None, False, "", [])]:
         language = "an English" if form.language == "en" else "a Chinese"
         raise UsageError(f"{form.title} is {language} form, and takes no {given[0]}", hint="Leave it out")
 
 
 def _shown(poem: Poem, wish: Wish) -> str:
-    """A poem with its tones, rhymes and costs."""
-    from nextword.verse.check import rhyme_of
-
-    verdict = poem.verdict
-    costs = _costs(poem)
-    if wish.form.language == "en":
-        rows = [f"{wish.form.title}  {verdict.pattern}"]
-        width = max(map(len, verdict.lines))
-        for i, (line, beats) in enumerate(zip(verdict.lines, verdict.beats, strict=True)):
-            rows.append(f"{line:{width}}  {beats:12}" + (f"{costs[i]:5.1f} nats" if costs else ""))
-        return "\n".join([*rows, f"{poem.log_prob:.2f} nats a token, the form cost {poem.cost:.1f} nats"])
-    rhyme = rhyme_of(list(verdict.lines), wish.form, wish.rhyme_book)
-    rows = ["  ".join(filter(None, [wish.form.title, verdict.pattern, f"{rhyme} ({wish.rhyme_book.title})".strip()]))]
+    """A poem with its tones or stresses, its rhymes and its costs."""
+    verdict, costs = poem.verdict, _costs(poem)
+    width = max(map(len, verdict.lines)) if wish.form.language == "en" else 0
+    rows = [verdict.heading]
     for i, (line, beats) in enumerate(zip(verdict.lines, verdict.beats, strict=True)):
-        rhymes = "韵" if wish.form.patterns[0].lines[i].rhyme else "  "
-        rows.append(f"{line}  {beats}  {rhymes}  {costs[i]:5.1f} nats" if costs else f"{line}  {beats}  {rhymes}")
-    if chosen := [f"{character} {tone}" for character, tone in _readings(poem, wish)]:
-        rows.append(f"read as: {', '.join(chosen)}")
+        if width:
+            row = f"{line:{width}}  {beats:12}"
+        else:
+            row = f"{line}  {beats}  {'韵' if wish.form.patterns[0].lines[i].rhyme else '  '}"
+        rows.append(f"{row}  {costs[i]}" if costs else row)
     rows += verdict.notes
     told = [f"{poem.log_prob:.2f} nats a token", f"the form cost {poem.cost:.1f} nats" if costs else ""]
     told += [f"parallelism {poem.parallelism:.2f}"] if poem.parallelism is not None else []
@@ -213,33 +225,28 @@ def _shown(poem: Poem, wish: Wish) -> str:
 
 
 def _save_card(poem: Poem, wish: Wish, file: Path, tones: bool) -> None:
-    """Of ci, the stanzas apart."""
+    """The stanzas apart; couplets of regulated verse are none."""
     from nextword.verse import card_file
+    from nextword.verse.layout import spaced
 
     ci = wish.form.language == "zh" and not wish.form.regulated
-    rows = poem.text.replace("\n", "\n\n") if ci else poem.text
+    rows = poem.text.replace("\n", "\n\n") if ci else "".join(spaced(poem.text, wish.form))
     drawn = card_file.poem_card(rows, wish.theme or wish.form.title)
     card_file.save_card(card_file.with_tones(drawn, wish.form) if tones else drawn, file)
     print(f"Wrote {file}", file=sys.stderr)
 
 
-def _readings(poem: Poem, wish: Wish) -> list[tuple[str, str]]:
-    """Characters that can be level and oblique, each with what its place takes it for."""
-    found = {}
-    for line, beats in zip(poem.verdict.lines, poem.verdict.beats, strict=True):
-        for character, beat in zip(line, beats, strict=True):
-            tones = {reading.tone == "平" for reading in wish.rhyme_book.readings(character)}
-            if len(tones) == 2 and beat != "中":
-                found[character] = beat
-    return list(found.items())
-
-
-def _costs(poem: Poem) -> list[float]:
-    """Of each line, in nats; [] where they are not known."""
-    costs = [0.0] * len(poem.verdict.lines)
+def _costs(poem: Poem) -> list[str]:
+    """Of each line, in nats, and which token cost the most, where that is more than 2; [] where costs are not known."""
+    lines: list[list[Written]] = [[] for _ in poem.verdict.lines]
     for step in poem.steps:
-        costs[step.line] += step.cost
-    return costs if poem.steps else []
+        lines[step.line].append(step)
+    told = []
+    for steps in lines if poem.steps else ():
+        most = max(steps, key=lambda step: step.cost)
+        where = f", {most.cost:.1f} at {most.text.strip() or 'the end'}" if most.cost > FORCED else ""
+        told.append(f"{sum(step.cost for step in steps):5.1f} nats{where}")
+    return told
 
 
 def _as_dict(poem: Poem) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class ChineseAutomaton:
     def step(self, state: State, character: str) -> State:
         """The ways that this character keeps."""
         slot = self.plan.slots[state.at]
-        readings = self.plan.readings[character]
+        readings = self.plan.book.readings(character) if slot.given else self.plan.readings[character]
         key = (state.at, state.ways, readings)
         if key not in self._steps:
             kept = [way for old in self._ways[state.ways] if (way := self._keep(old, slot, readings))]

@@ -73,7 +73,7 @@ def placements(form: Form, words: Sequence[str], given: Given, seed: int) -> Ite
     A word keeps within the parts of a line that are read together: 2 + 3 of five characters, 2 + 2 + 3 of seven.
     Raises UsageError for a word that no line can hold.
     """
-    lengths = [len(line.beats[0]) for line in form.patterns[0].lines]
+    lengths = form.lengths
     spots = [[spot for i, n in enumerate(lengths) for spot in spots_in(i, n, len(word))] for word in words]
     for word, found in zip(words, spots, strict=True):
         if not found or not all(HAN.fullmatch(c) for c in word):

@@ -56,12 +56,22 @@ def spellings(letter: str, first: bool) -> tuple[str, ...]:
     return (letter, letter.upper()) if first else (letter,)
 
 
-class Lexicon:
-    """Words with all ways to say them, elision apart."""
+class Licences(NamedTuple):
+    """What a poet may do with words."""
 
-    def __init__(self, words: Iterable[str]) -> None:
+    elision: bool = False
+    """Shorten and lengthen them without a sign of it, as `nextword.verse.spoken` says: heaven as one syllable."""
+    slant: bool = False
+    """Rhyme on the consonants alone: love with prove."""
+
+
+class Lexicon:
+    """Words with all ways to say them."""
+
+    def __init__(self, words: Iterable[str], licences: Licences = Licences()) -> None:
         """`words` in lower case; those that can only be guessed are left out."""
-        pairs = sorted({word: ways for word in words if (ways := sayings(word))}.items())
+        self.slant = licences.slant
+        pairs = sorted({word: ways for word in words if (ways := sayings(word, licences.elision))}.items())
         self.words = [word for word, _ in pairs]
         self.phones = [phones for _, ways in pairs for phones in ways]
         counts = [len(ways) for _, ways in pairs]
@@ -102,11 +112,16 @@ class Lexicon:
             classes = self._classes
             self._rhymes[weak] = np.array(
                 [
-                    classes.setdefault((weak, rhyme_part(phones, weak)), len(classes)) if length > (weak or 0) else -1
+                    classes.setdefault((weak, self._part(phones, weak)), len(classes)) if length > (weak or 0) else -1
                     for phones, length in zip(self.phones, self.lengths.tolist(), strict=True)
                 ]
             )
         return self._rhymes[weak]
+
+    def _part(self, phones: Phones, weak: int | None) -> Phones:
+        """What two words that rhyme have in common: of slant rhymes, all but the first vowel, if anything is left."""
+        part = rhyme_part(phones, weak)
+        return part[1:] or part if self.slant else part
 
     def beyond(self, prefix: Prefix, letters: str) -> Prefix | None:
         """With more letters, as they may be written: `spellings`. None: no word begins so."""
@@ -136,11 +151,11 @@ class Lexicon:
         return found if self.words[found : found + 1] == [word] else None
 
 
-def sayings(word: str) -> tuple[Phones, ...]:
+def sayings(word: str, elision: bool = False) -> tuple[Phones, ...]:
     """How it is said; () for a word that would have to be guessed, or has no syllable of its own."""
     if not SPELT.fullmatch(word):
         return ()
-    return tuple(phones for phones in voiced(word, elision=False) if stresses(phones) and not guessed(phones))
+    return tuple(phones for phones in voiced(word, elision) if stresses(phones) and not guessed(phones))
 
 
 @cache
@@ -158,25 +173,27 @@ def words_of(text: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=2)
-def spelt(words: frozenset[str] | None, letters: frozenset[str]) -> Lexicon:
+def spelt(words: frozenset[str] | None, letters: frozenset[str], licences: Licences) -> Lexicon:
     """Those of the words, or of all, that have no other letters."""
-    return Lexicon(word for word in (english() if words is None else words) if letters.issuperset(word))
+    return Lexicon((word for word in (english() if words is None else words) if letters.issuperset(word)), licences)
 
 
 @lru_cache(maxsize=4)
-def writable(tokenizer: Tokenizer, words: frozenset[str] | None = None) -> tuple[Lexicon, frozenset[str], bool]:
+def writable(
+    tokenizer: Tokenizer, words: frozenset[str] | None = None, licences: Licences = Licences()
+) -> tuple[Lexicon, frozenset[str], bool]:
     """The words, of these or of all, that a tokenizer can write, its characters, and whether words are tokens of their
     own."""
     characters = spellable(tokenizer)
     if characters is None:
-        return spelt(words, frozenset(LETTERS)), frozenset(CHARACTERS), False
+        return spelt(words, frozenset(LETTERS), licences), frozenset(CHARACTERS), False
     if " " in characters:
         letters = {*characters, *("'" if "’" in characters else "")}
-        return spelt(words, frozenset(LETTERS) & letters), frozenset(characters), False
+        return spelt(words, frozenset(LETTERS) & letters, licences), frozenset(characters), False
     pieces = token_pieces(tokenizer)
     tokens = [
         {piece.decode(errors="replace").strip().lower().replace("’", "'") for piece in pieces.ids_of[context]}
         for context in range(pieces.contexts)
     ]
     own = set.intersection(*tokens)
-    return Lexicon(own if words is None else own & words), frozenset(characters), True
+    return Lexicon(own if words is None else own & words, licences), frozenset(characters), True

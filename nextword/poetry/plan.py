@@ -72,7 +72,7 @@ class Plan:
         """The rhymes of the form."""
         read, pools = pools_of(book.name, known)
         self.readings: dict[str, tuple[Reading, ...]] = dict.fromkeys(sorted(marks - read.keys()), ()) | read
-        """Of all characters that may occur; () of punctuation and of what the book lacks."""
+        """Of all characters that may occur, as they are written freely; () of punctuation and of what the book lacks."""
         reserved = frozenset() if repeats else marks
         self.pools = {key: found - reserved for key, found in pools.items()}
         """(rhyme class or ANY, beat) -> the characters of that class that may be written on that beat."""
@@ -88,9 +88,9 @@ class Plan:
 
     def _fill_all(self, rhymes: Sequence[str]) -> None:
         """Find the patterns that can be filled; raise the reason if there is none."""
-        if len(rhymes) > len(self.letters):
+        if (size := len(self.letters)) < len(rhymes):
             raise UsageError(
-                f"{self.form.title} has {len(self.letters)} rhymes, but {len(rhymes)} are asked for",
+                f"{self.form.title} has {size} rhyme{'s' * (size != 1)}, but {len(rhymes)} are asked for",
                 hint="Give one rhyme class for each, or fewer",
             )
         refusals: list[Refused] = []
@@ -211,8 +211,9 @@ class Plan:
 def pools_of(
     book: str, characters: frozenset[str]
 ) -> tuple[dict[str, tuple[Reading, ...]], dict[tuple[str, str], frozenset[str]]]:
-    """What a rhyme book says of characters: the readings of each, and the `pools` of a plan."""
-    readings = {c: found for c in sorted(characters) if HAN.fullmatch(c) and (found := rhyme_book(book).readings(c))}
+    """What a rhyme book says of characters: the usual readings of each, and the `pools` of a plan. By its rare ones none
+    is written: models flee into them from a tone that they must not have, as 洞庭 with an oblique 庭."""
+    readings = {c: found for c in sorted(characters) if HAN.fullmatch(c) and (found := rhyme_book(book).usual(c))}
     pools: dict[tuple[str, str], set[str]] = {}
     for character, all_readings in readings.items():
         for reading in all_readings:
@@ -236,9 +237,11 @@ def slots_of(form: Form, given: Given) -> list[Slot]:
     places = {(slot.line, slot.place) for slot in slots}
     for line_number, place in sorted(given):
         if (line_number, place) not in places:
-            shape = " ".join(str(len(line.beats[0])) for line in lines)
-            raise UsageError(
-                f"{form.title} has no place {place + 1} in line {line_number + 1}",
-                hint=f"Its lines have {shape} characters",
+            shape = " ".join(map(str, form.lengths))
+            what = (
+                f"no line {line_number + 1}"
+                if line_number >= len(lines)
+                else f"no place {place + 1} in line {line_number + 1}"
             )
+            raise UsageError(f"{form.title} has {what}", hint=f"Its lines have {shape} characters")
     return slots

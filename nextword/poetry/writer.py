@@ -23,7 +23,7 @@ from nextword.poetry.english import EnglishAutomaton
 from nextword.poetry.english_tokens import EnglishVocabulary
 from nextword.poetry.given import placements
 from nextword.poetry.kept import Kept
-from nextword.poetry.lexicon import english, writable
+from nextword.poetry.lexicon import Licences, english, writable
 from nextword.poetry.plan import HAN, Given
 from nextword.verse import check_english
 from nextword.verse.check import Verdict, check, split_lines
@@ -41,7 +41,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of a poem. Of an English one, only form, theme, lexicon and what is kept."""
+    """What is asked of a poem. Of an English one, only form, theme, author, lexicon, licences and what is kept."""
 
     form: Form
     book: RhymeBook | None = None
@@ -59,6 +59,8 @@ class Wish:
     """The first line of regulated verse may rhyme on a neighbouring class (借韵)."""
     lexicon: frozenset[str] | None = None
     """The English words to choose among, in lower case; None: all of the dictionary."""
+    licences: Licences = Licences()
+    """What may be done with English words."""
     kept: Mapping[int, Kept] = field(default_factory=dict)
     """Of an English poem: line, from 0 -> what is given of it. Given words are written though the lexicon lack them."""
 
@@ -166,7 +168,7 @@ def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator
     if wish.form.language == "en":
         stay = frozenset(word for one in wish.kept.values() for word in (*one.words, one.last) if word)
         words = (frozenset(english()) if wish.lexicon is None else wish.lexicon) | stay if stay else wish.lexicon
-        automaton = EnglishAutomaton(wish.form, *writable(generator.tokenizer, words), wish.kept)
+        automaton = EnglishAutomaton(wish.form, *writable(generator.tokenizer, words, wish.licences), wish.kept)
         yield from repeat(VerseConstraint(EnglishVocabulary(automaton, generator.tokenizer)))
     known = spellable(generator.tokenizer)
     book = wish.rhyme_book
@@ -233,7 +235,7 @@ def finished(generator: TextGenerator, job: Job, wish: Wish) -> Poem:
 def judged(text: str, wish: Wish) -> Verdict:
     """What the checker says of a poem."""
     if wish.form.language == "en":
-        return check_english.check(check_english.split_lines(text), wish.form)
+        return check_english.judge(text, wish.form, slant=wish.licences.slant)
     return check(split_lines(text), wish.form, wish.rhyme_book, wish.borrowing)
 
 

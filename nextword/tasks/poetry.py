@@ -10,7 +10,7 @@ from nextword.metrics.score import Score
 from nextword.metrics.verse import verse_scores
 from nextword.tasks.base import Item, Task
 from nextword.text.records import Example, ReadConfig, Record
-from nextword.verse.check import guess_form, rhyme_of, split_lines
+from nextword.verse.check import guess_form, rhymes_of, split_lines
 from nextword.verse.forms import find_form
 from nextword.verse.layout import header, layout
 from nextword.verse.patterns import Form
@@ -25,7 +25,7 @@ def _examples(record: Record, read: ReadConfig) -> list[Example]:
     form = _form_of(record, lines)
     dice = sha256("".join(lines).encode()).digest()
     said = {
-        "rhyme": rhyme_of(lines, form) if form and dice[0] % 2 else "",
+        "rhyme": next(iter(rhymes_of(lines, form)), "") if form and dice[0] % 2 else "",
         "author": str(record.get("author", "")) if dice[1] % 2 else "",
         "title": str(record.get("title", "")) if dice[2] % 8 else "",
     }

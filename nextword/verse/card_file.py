@@ -48,21 +48,25 @@ def picture(card: Card) -> str:
     return chinese_card(card) if HAN.search("".join(map("".join, card.stanzas))) else latin_card(card)
 
 
+def kind_of(path: Path) -> str:
+    """svg, html or png, by the ending of its name. Raises UsageError for another."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("svg", "html", "htm", "png"):
+        raise UsageError(f"{path.name!r} is no kind of card", hint="Name it .svg, .html or .png")
+    return "html" if kind == "htm" else kind
+
+
 def save_card(card: Card, path: Path) -> None:
     """Write the card as .svg, .html or .png. Raises UsageError for another ending, and for PNG MissingExtra without its
     library and NextwordError without a font."""
+    kind = kind_of(path)
     drawn = picture(card)
-    kind = path.suffix.lower()
-    if kind == ".svg":
-        write_text(path, drawn)
-    elif kind in (".html", ".htm"):
-        write_text(path, html_page(drawn, card))
-    elif kind == ".png":
+    if kind == "png":
         image = png(drawn, card)
         with replacing(path) as unfinished:
             unfinished.write_bytes(image)
     else:
-        raise UsageError(f"{path.name!r} is no kind of card", hint="Name it .svg, .html or .png")
+        write_text(path, drawn if kind == "svg" else html_page(drawn, card))
 
 
 def png(drawn: str, card: Card) -> bytes:

@@ -7,11 +7,14 @@ In regulated verse the first line may borrow its rhyme from a neighbouring class
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import accumulate, islice
+
 import regex  # type: ignore[import-untyped]
 
 from nextword.errors import DataError, UsageError
 from nextword.verse.chinese import RhymeBook, rhyme_book
-from nextword.verse.forms import forms
+from nextword.verse.forms import COUPLET, find_form, forms
 from nextword.verse.patterns import Form, Pattern
 from nextword.verse.verdict import Fault, Verdict, count_faults
 
@@ -24,6 +27,32 @@ def split_lines(text: str) -> list[str]:
     return lines
 
 
+def judge(text: str, form: Form | None = None, book: RhymeBook | None = None, borrowing: bool = True) -> Verdict:
+    """Judge the text of a poem, in the form that it breaks least if none is named.
+
+    Lines that are as the form has them but for their breaks are parted as the form has them, which is noted. Raises
+    DataError for a text without Chinese, or of the shape of no form.
+    """
+    lines = split_lines(text)
+    form = form or guess_form(lines, book)
+    parted = part(lines, form)
+    verdict = check(parted, form, book, borrowing)
+    note = f"lines parted as {form.title} has them"
+    return verdict if parted == lines else replace(verdict, notes=(note, *verdict.notes))
+
+
+def part(lines: list[str], form: Form) -> list[str]:
+    """The same characters in the lines of the form, where they are as many and some breaks are missing, or elsewhere in
+    less than half of a ci, as editions punctuate those differently. Other lines stay as they are."""
+    lengths = form.lengths
+    wanted, found = set(accumulate(lengths)), set(accumulate(map(len, lines)))
+    alike = found <= wanted or (not form.regulated and 2 * len(found & wanted) > len(wanted))
+    if max(found) != max(wanted) or not alike:
+        return lines
+    characters = iter("".join(lines))
+    return ["".join(islice(characters, length)) for length in lengths]
+
+
 def check(lines: list[str], form: Form, book: RhymeBook | None = None, borrowing: bool = True) -> Verdict:
     """Judge the lines by the nearest pattern of the form. `borrowing`: whether 借韵 will do. Raises UsageError for a
     form that is not Chinese."""
@@ -34,27 +63,39 @@ def check(lines: list[str], form: Form, book: RhymeBook | None = None, borrowing
     book = book or rhyme_book(form.rhyme_book)
     borrowing = borrowing and form.regulated
     judged = [(against(lines, pattern, book, borrowing), pattern) for pattern in form.patterns]
-    (beats, faults, notes), pattern = min(judged, key=lambda one: len(one[0][1]))
+    (beats, faults, notes), pattern = min(
+        judged, key=lambda one: (len(one[0][1]), forced(lines, one[0][0], book), -rhyming(one[1]))
+    )
     if form.regulated:
         faults += [fault for line in enumerate(lines, 1) for fault in ends(*line, book)] + joints(lines, book)
-    unknown = dict.fromkeys(c for line in lines for c in line if not book.readings(c))
-    notes += [f"not in {book.title}, taken to fit: {''.join(unknown)}"] if unknown else []
+    notes += readings_noted(lines, beats, book)
     order = sorted(faults, key=lambda fault: (fault.line, fault.place))
-    return Verdict(form.name, pattern.name, book.name, tuple(lines), tuple(beats), tuple(order), tuple(notes))
+    return Verdict(
+        form=form.name,
+        title=form.title,
+        pattern=pattern.name,
+        rhyme_book=book.name,
+        rhymes=tuple(rhymes_of(lines, form, book)),
+        lines=tuple(lines),
+        beats=tuple(beats),
+        faults=tuple(order),
+        notes=tuple(notes),
+    )
 
 
 def guess_form(lines: list[str], book: RhymeBook | None = None) -> Form:
-    """The Chinese form of these line lengths that the poem breaks least. Raises DataError if none has them."""
+    """The Chinese form of these line lengths that the poem breaks least; two lines of one length are a couplet. Raises
+    DataError if none has them."""
+    known = [form for form in forms() if form.language == "zh"]
+    if len(lines) == 2 and len(lines[0]) == len(lines[1]) > 1:
+        known.append(find_form(COUPLET[0], answered=lines[0], book=book.name if book else ""))
     lengths = [len(line) for line in lines]
-    fitting = [
-        form
-        for form in forms()
-        if form.language == "zh" and [len(line.beats[0]) for line in form.patterns[0].lines] == lengths
-    ]
+    fitting = [form for form in known if form.lengths == lengths]
+    fitting = fitting or [form for form in known if [*map(len, part(lines, form))] == form.lengths]
     if not fitting:
-        shown = " ".join(map(str, lengths[:12]))
+        shown = " ".join(map(str, lengths[:12])) + " ..." * (len(lengths) > 12)
         raise DataError(f"no form has lines of {shown} characters", hint="Name the form: --form qijue, --form 浣溪沙")
-    return min(fitting, key=lambda form: len(check(lines, form, book).faults))
+    return min(fitting, key=lambda form: len(check(part(lines, form), form, book).faults))
 
 
 def against(
@@ -65,7 +106,8 @@ def against(
     faults = count_faults(len(lines), len(pattern.lines))
     for number, (line, wanted) in enumerate(zip(lines, pattern.lines, strict=False), start=1):
         best, places = min(
-            ((option, misfits(line, option, book)) for option in wanted.beats), key=lambda found: len(found[1])
+            ((option, misfits(line, option, book)) for option in wanted.beats),
+            key=lambda found: (len(found[1]), forced([line], [found[0]], book)),
         )
         beats.append(best)
         if len(line) != len(best):
@@ -77,6 +119,39 @@ def against(
             faults.append(Fault(number, place, "tone", f"{character} is {tones}; the pattern has {beat} here"))
     found, notes = judge_rhymes(lines, beats, pattern, book, borrowing)
     return beats, faults + found, notes
+
+
+def forced(lines: list[str], beats: list[str], book: RhymeBook) -> int:
+    """How many characters fit by a reading alone that poets hardly use. Of ways to judge a poem that with the fewest is
+    meant: 间 can be oblique, but 彩云间 above 一日还 is a rhyme."""
+    return sum(
+        bool(book.fitting(character, beat)) and not any(reading.fits(beat) for reading in book.usual(character))
+        for line, kept in zip(lines, beats, strict=False)
+        for character, beat in zip(line, kept, strict=False)
+    )
+
+
+def rhyming(pattern: Pattern) -> int:
+    """How many lines rhyme."""
+    return sum(line.rhyme != "" for line in pattern.lines)
+
+
+def readings_noted(lines: list[str], beats: list[str], book: RhymeBook) -> list[str]:
+    """How characters are read that can be level and oblique, where the pattern decides it; and which are unknown."""
+    decided = {
+        f"{character} {beat}": any(reading.fits(beat) for reading in book.usual(character))
+        for line, kept in zip(lines, beats, strict=False)
+        for character, beat in zip(line, kept, strict=False)
+        if beat != "中" and len({reading.tone == "平" for reading in book.readings(character)}) == 2
+    }
+    unknown = dict.fromkeys(c for line in lines for c in line if not book.readings(c))
+    rare = [reading for reading, usual in decided.items() if not usual]
+    said = {
+        "read as": ", ".join(decided),
+        "of which poets hardly use": ", ".join(rare),
+        f"not in {book.title}, taken to fit": "".join(unknown),
+    }
+    return [f"{what}: {which}" for what, which in said.items() if which]
 
 
 def misfits(line: str, beats: str, book: RhymeBook) -> list[int]:
@@ -130,20 +205,19 @@ def tones(line: str, beats: str, book: RhymeBook) -> str:
     return "".join(found)
 
 
-def rhyme_of(lines: list[str], form: Form, book: RhymeBook | None = None) -> str:
-    """The class that a Chinese poem rhymes on; the first of them where the form has several, "" where the ends do not
-    rhyme or the shape is another."""
+def rhymes_of(lines: list[str], form: Form, book: RhymeBook | None = None) -> list[str]:
+    """The class of each rhyme of a Chinese form in a poem; "" where its ends do not rhyme, [] where the shape is
+    another."""
     book = book or rhyme_book(form.rhyme_book)
-    pattern = form.patterns[0]
-    letter = next((line.rhyme for line in pattern.lines if line.rhyme), "")
-    if len(lines) != len(pattern.lines):
-        return ""
-    ends = [
-        {reading.rhyme for reading in book.fitting(line[-1], wanted.beats[0][-1])}
-        for line, wanted in zip(lines, pattern.lines, strict=True)
-        if wanted.rhyme == letter
-    ]
-    return min(set.intersection(*ends), default="") if ends else ""
+    wanted = form.patterns[0].lines
+    if len(lines) != len(wanted):
+        return []
+    found: dict[str, set[str]] = {}
+    for line, asked in zip(lines, wanted, strict=True):
+        if asked.rhyme:
+            classes = {reading.rhyme for reading in book.fitting(line[-1], asked.beats[0][-1])}
+            found[asked.rhyme] = found.get(asked.rhyme, classes) & classes
+    return [min(classes, default="") for classes in found.values()]
 
 
 def level(character: str, book: RhymeBook) -> bool | None:

@@ -25,6 +25,13 @@ def split_lines(text: str) -> list[str]:
     return lines
 
 
+def judge(text: str, form: Form | None = None, elision: bool = True, slant: bool = False) -> Verdict:
+    """Judge the text of a poem, in the form that it breaks least if none is named. Raises DataError for a text without
+    English, or of so many lines as no form has."""
+    lines = split_lines(text)
+    return check(lines, form or guess_form(lines, elision, slant), elision, slant)
+
+
 def check(lines: list[str], form: Form, elision: bool = True, slant: bool = False) -> Verdict:
     """Judge the lines by the nearest pattern of the form.
 
@@ -39,7 +46,7 @@ def check(lines: list[str], form: Form, elision: bool = True, slant: bool = Fals
     unknown = dict.fromkeys(word.text for line in words for word in line if guessed(word.ways[0]))
     notes = (f"not in the dictionary, taken to fit: {', '.join(unknown)}",) if unknown else ()
     order = sorted(faults, key=lambda fault: (fault.line, fault.place))
-    return Verdict(form.name, pattern.name, "cmudict", tuple(lines), tuple(beats), tuple(order), notes)
+    return Verdict(form.name, form.title, pattern.name, "cmudict", (), tuple(lines), tuple(beats), tuple(order), notes)
 
 
 def guess_form(lines: list[str], elision: bool = True, slant: bool = False) -> Form:

@@ -43,6 +43,10 @@ class RhymeBook:
     table: dict[str, tuple[Reading, ...]]
     variants: dict[str, str]
     """Characters of the other script, and variants, by what the table has in their place."""
+    rare: dict[str, str]
+    """Character that can be level and oblique -> the one of the two, 平 or 仄, that poets hardly ever read it in."""
+    rhymes: tuple[str, ...]
+    """The classes, in the order of the book."""
 
     def readings(self, character: str) -> tuple[Reading, ...]:
         """All readings; () if the book does not have the character.
@@ -52,13 +56,19 @@ class RhymeBook:
         """
         return self.table.get(character) or self.table.get(self.variants.get(character, ""), ())
 
+    def usual(self, character: str) -> tuple[Reading, ...]:
+        """The readings that poets use: 庭 can be oblique, in a word of Zhuangzi's, but who writes it means a court.
+
+        >>> len(rhyme_book("pingshui").readings("庭")), len(rhyme_book("pingshui").usual("庭"))
+        (2, 1)
+        """
+        readings = self.readings(character)
+        rare = self.rare.get(character) or self.rare.get(self.variants.get(character, ""), "")
+        return tuple(reading for reading in readings if not (rare and reading.fits(rare)))
+
     def fitting(self, character: str, beat: str) -> tuple[Reading, ...]:
         """The readings that may stand on this beat (平, 仄 or 中)."""
         return tuple(reading for reading in self.readings(character) if reading.fits(beat))
-
-    def rhymes(self) -> list[str]:
-        """The classes, in the order of the book."""
-        return list(dict.fromkeys(reading.rhyme for readings in self.table.values() for reading in readings))
 
     def characters(self, rhyme: str, beat: str = "中") -> str:
         """The characters of a class that fit a beat, as the book lists them. Variants it does not list are left out."""
@@ -84,13 +94,13 @@ class RhymeBook:
         >>> rhyme_book("pingshui").find_rhyme("东"), rhyme_book("cilin").find_rhyme("东")
         ('一东', '第一部')
         """
-        classes = self.rhymes()
-        named = [rhyme for rhyme in classes if name in (rhyme, rhyme[-1])]
+        named = [rhyme for rhyme in self.rhymes if name in (rhyme, rhyme[-1])]
         found = named if len(named) == 1 else [*dict.fromkeys(reading.rhyme for reading in self.readings(name))]
-        if len(found) == 1:
-            return found[0]
-        hint = f"{name} is of {', '.join(found)}: choose one" if found else did_you_mean(name, classes)
-        raise UsageError(f"{self.title} has no rhyme class {name!r}", hint=hint)
+        if len(found) > 1:
+            raise UsageError(f"{name} is of several classes of {self.title}", hint=f"Name one: {', '.join(found)}")
+        if not found:
+            raise UsageError(f"{self.title} has no rhyme class {name!r}", hint=did_you_mean(name, self.rhymes))
+        return found[0]
 
 
 @cache
@@ -99,17 +109,20 @@ def rhyme_book(name: str) -> RhymeBook:
     key = next((key for key, title in BOOKS.items() if name.lower() in (key, title)), None)
     if key is None:
         raise UsageError(f"no rhyme book is called {name!r}", hint=did_you_mean(name, [*BOOKS, *BOOKS.values()]))
+    classes = read_json(f"{key}.json.gz")["classes"]
     table: dict[str, tuple[Reading, ...]] = {}
-    for rhyme, tone, characters in read_json(f"{key}.json.gz")["classes"]:
+    for rhyme, tone, characters in classes:
         for character in characters:
             table[character] = (*table.get(character, ()), Reading(tone, rhyme))
-    return RhymeBook(key, BOOKS[key], table, read_json("variants.json.gz"))
+    rare = {} if key == "xinyun" else {c: tone for tone, found in read_json("rare.json.gz").items() for c in found}
+    rhymes = tuple(dict.fromkeys(rhyme for rhyme, _, _ in classes))
+    return RhymeBook(key, BOOKS[key], table, read_json("variants.json.gz"), rare, rhymes)
 
 
 @cache
 def neighbours() -> dict[str, frozenset[str]]:
     """Level class of Pingshui that has neighbours -> itself and them."""
-    classes = rhyme_book("pingshui").rhymes()
+    classes = rhyme_book("pingshui").rhymes
     groups = [frozenset(rhyme for rhyme in classes if rhyme[-1] in group) for group in NEIGHBOURS]
     united = frozenset[str]().union(*groups)
     return {rhyme: frozenset().union(*(group for group in groups if rhyme in group)) for rhyme in united}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
-from nextword.errors import UsageError, did_you_mean
+from nextword.errors import UsageError, nearest
+from nextword.verse.chinese import rhyme_book
 from nextword.verse.metres import english_forms, notation_form
 from nextword.verse.patterns import Form
-from nextword.verse.regulated import regulated_forms
+from nextword.verse.regulated import COUPLET, couplet, regulated_forms
 from nextword.verse.tunes import tune_forms
 
 
@@ -18,8 +19,10 @@ def forms(rescues: bool = True, feminine: bool = True) -> tuple[Form, ...]:
     return (*regulated_forms(rescues), *tune_forms(), *english_forms(feminine))
 
 
-def find_form(name: str, rescues: bool = True, feminine: bool = True) -> Form:
-    """The form of this name or alias, or the one that the notation describes. Raises UsageError with the nearest names.
+def find_form(name: str, rescues: bool = True, feminine: bool = True, answered: str = "", book: str = "") -> Form:
+    """The form of this name or alias, or the one that the notation describes. Raises UsageError with the nearest name.
+
+    `answered`: of a couplet (duilian), its first line, which by a rhyme book decides the tones of the second.
 
     >>> find_form("七律").name
     'qilü'
@@ -32,5 +35,10 @@ def find_form(name: str, rescues: bool = True, feminine: bool = True) -> Form:
             return form
     if ":" in wanted:
         return notation_form(wanted, feminine)
-    known = [known for form in forms(rescues) for known in (form.name, *form.aliases)]
-    raise UsageError(f"no form is called {name!r}", hint=did_you_mean(name, known))
+    if wanted in COUPLET:
+        if not answered:
+            raise UsageError("duilian answers one line", hint="Give it: --form duilian --begin 春风入喜财入户")
+        return couplet(answered, rhyme_book(book or "pingshui"))
+    known = [COUPLET[0], *(form.name for form in forms())]
+    near = nearest(name, [*known, *(alias for form in forms() for alias in form.aliases)])
+    raise UsageError(f"no form is called {name!r}", hint=near or f"Known: {', '.join(known)}")

@@ -55,6 +55,11 @@ class Form:
     regulated: bool = False
     """近体诗: 粘, 对, 孤平 and 三平尾 are spoken of."""
 
+    @property
+    def lengths(self) -> list[int]:
+        """The beats of each line, a feminine ending apart; all patterns of a form are of one shape."""
+        return [len(line.beats[0]) for line in self.patterns[0].lines]
+
 
 def repeated(pattern: Pattern, times: int) -> Pattern:
     """The pattern so many times, each with rhymes of its own: ab, then a2 b2. Couplets follow without a gap."""

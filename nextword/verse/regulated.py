@@ -49,6 +49,9 @@ FORMS = {
 }
 
 
+COUPLET = ("duilian", "对联")
+
+
 def regulated_forms(rescues: bool = True) -> list[Form]:
     """The four forms. Without `rescues`, the plain patterns only."""
     return [
@@ -119,4 +122,4 @@ def couplet(given: str, book: RhymeBook) -> Form:
         strict = (place % 2 == 0 or place == len(given)) and len(levels) == 1
         beats += ("仄" if True in levels else "平") if strict else "中"
     lines = (Line(("中" * len(given),), mark="，"), Line((beats,), mark="。"))
-    return Form("duilian", "对联", "zh", (Pattern("", lines),), rhyme_book=book.name)
+    return Form(*COUPLET, "zh", (Pattern("", lines),), rhyme_book=book.name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nextword.verse.chinese import BOOKS
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -24,14 +26,25 @@ class Verdict:
     """What became of a poem under the checker."""
 
     form: str
+    title: str
+    """The form in its own language."""
     pattern: str
     rhyme_book: str
     """cmudict for English."""
+    rhymes: tuple[str, ...]
+    """Chinese: the class of each rhyme of the form, "" where the ends do not rhyme; () where the shape is another."""
     lines: tuple[str, ...]
     beats: tuple[str, ...]
     """The pattern of each line, that alternative which is nearest."""
     faults: tuple[Fault, ...]
     notes: tuple[str, ...]
+
+    @property
+    def heading(self) -> str:
+        """In a line: the form, its pattern, the rhymes and by which book."""
+        book = f"({BOOKS.get(self.rhyme_book, 'CMUdict')})"
+        rhymes = ", ".join(filter(None, self.rhymes))
+        return "  ".join(filter(None, [self.title, self.pattern, f"{rhymes} {book}".strip()]))
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""

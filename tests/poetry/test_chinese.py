@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from functools import cache
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from nextword.poetry.chinese import ChineseAutomaton, State
 from nextword.verse.check import check, split_lines
 from nextword.verse.chinese import rhyme_book
 from nextword.verse.forms import find_form
+from nextword.verse.patterns import only
 
 MARKS = "，。\n"
 FORMS = ("wujue", "qijue", "wulü", "qilü", "如梦令", "菩萨蛮", "西江月", "虞美人")
@@ -78,7 +80,7 @@ def test_every_way_ends_in_form(name, book, size, wasteful, heads, narrow, repea
     known = "".join(rng.sample(characters()[:1500], size))
     asked = {(line, 0): rng.choice(known) for line in rng.sample(range(4), heads)}
     chosen = rhyme_book(book or find_form(name).rhyme_book)
-    rhymes = [rng.choice(chosen.rhymes())] if narrow else []
+    rhymes = [rng.choice(chosen.rhymes)] if narrow else []
     try:
         form = automaton(name, known, book, given=asked, rhymes=rhymes, repeats=repeats, borrowing=borrowing)
     except UsageError:
@@ -156,3 +158,15 @@ def test_the_impossible_is_refused_with_the_reason(asked, reason) -> None:
     with pytest.raises(UsageError) as error:
         automaton("wujue", **asked)
     assert reason in str(error.value)
+
+
+def test_no_character_is_written_for_a_reading_that_poets_hardly_use() -> None:
+    """A given one is read as it must be."""
+    book = rhyme_book("pingshui")
+    form, characters = only(find_form("wujue"), "仄起首句不入韵"), "".join(book.table) + "，。\n"
+    automaton = ChineseAutomaton(form, book, characters)
+    allowed = automaton.allowed(automaton.step(automaton.start(), "白"))
+    oblique = {automaton.alphabet[i] for i in np.flatnonzero(allowed)}
+    assert ("日" in oblique, "庭" in oblique, book.fitting("庭", "仄") != ()) == (True, False, True)
+    asked = ChineseAutomaton(form, book, characters, given={(0, 1): "庭"})
+    assert asked.allowed(asked.step(asked.start(), "白")).sum() == 1

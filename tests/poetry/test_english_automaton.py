@@ -21,7 +21,7 @@ from nextword.poetry.constraint import VerseConstraint, Vocabulary
 from nextword.poetry.english import EnglishAutomaton
 from nextword.poetry.english_tokens import EnglishVocabulary
 from nextword.poetry.kept import acrostic, draft
-from nextword.poetry.lexicon import Lexicon, spelt, words_of, writable
+from nextword.poetry.lexicon import Lexicon, Licences, spelt, words_of, writable
 from nextword.poetry.writer import Wish, write_poems
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 from nextword.verse.check_english import check, split_lines
@@ -53,8 +53,8 @@ def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def lexicon(size: int, seed: int) -> Lexicon:
-    return Lexicon(random.Random(seed).sample(words(), size))
+def lexicon(size: int, seed: int, licences: Licences = Licences()) -> Lexicon:
+    return Lexicon(random.Random(seed).sample(words(), size), licences)
 
 
 def wander(form: EnglishAutomaton, rng: random.Random) -> str:
@@ -74,17 +74,18 @@ def wander(form: EnglishAutomaton, rng: random.Random) -> str:
     name=st.sampled_from(FORMS),
     size=st.sampled_from([60, 150, 400, 1500]),
     feminine=st.booleans(),
+    licences=st.builds(Licences, elision=st.booleans(), slant=st.booleans()),
     seed=st.integers(0, 20),
 )
-def test_every_way_ends_in_form(name: str, size: int, feminine: bool, seed: int) -> None:
+def test_every_way_ends_in_form(name: str, size: int, feminine: bool, licences: Licences, seed: int) -> None:
     form = find_form(name, feminine=feminine)
     try:
-        automaton = EnglishAutomaton(form, lexicon(size, seed), CHARACTERS)
+        automaton = EnglishAutomaton(form, lexicon(size, seed, licences), CHARACTERS)
     except UsageError:
         return
     for walk in range(3):
         text = wander(automaton, random.Random(walk))
-        verdict = check(split_lines(text), form, elision=False)
+        verdict = check(split_lines(text), form, *licences)
         assert verdict.faults == (), text
         assert {word.lower() for word in WORD.findall(text)} <= set(automaton.lexicon.words)
 
@@ -219,3 +220,16 @@ def test_options_of_chinese_forms_are_refused(tmp_path: Path, capsys: pytest.Cap
     assert "English form" in capsys.readouterr().err
     assert run(["poem", str(tmp_path), "--form", "qijue", "--stanzas", "2"]) == UsageError.exit_code
     assert "a Chinese form" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "licences"),
+    [("soul all the", Licences(slant=True)), ("eleven heaven the", Licences(elision=True))],
+)
+def test_with_licences_lines_come_about_that_had_none(words: str, licences: Licences) -> None:
+    form = find_form("2:iambic aa", feminine=False)
+    with pytest.raises(UsageError):
+        EnglishAutomaton(form, Lexicon(words.split()), CHARACTERS)
+    text = wander(EnglishAutomaton(form, Lexicon(words.split(), licences), CHARACTERS), random.Random(1))
+    assert check(split_lines(text), form, *licences).faults == ()
+    assert check(split_lines(text), form, elision=False).faults != ()

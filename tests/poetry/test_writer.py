@@ -20,7 +20,7 @@ from nextword.poetry import given
 from nextword.poetry.evaluation import copied_lines, lines_in, poems_in_form
 from nextword.poetry.writer import Wish, prompt_for, stream_poem, submit, write_poems
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
-from nextword.verse.check import check, rhyme_of, split_lines
+from nextword.verse.check import check, rhymes_of, split_lines
 from nextword.verse.chinese import rhyme_book
 from nextword.verse.forms import find_form
 from nextword.verse.regulated import couplet
@@ -154,7 +154,7 @@ def test_the_prompts_of_a_test_set_are_answered_in_their_form(tokenizer) -> None
     assert found[2:] == ["", ""]
     for text, form in zip(found, ("五绝", "七律"), strict=False):
         assert check(split_lines(text), find_form(form)).faults == ()
-    assert rhyme_of(split_lines(found[0]), find_form("五绝")) == "一东"
+    assert rhymes_of(split_lines(found[0]), find_form("五绝")) == ["一东"]
 
 
 def test_lines_learnt_by_heart_are_counted(tokenizer, tmp_path: Path) -> None:
@@ -204,12 +204,17 @@ def test_the_command_writes_shows_and_writes_json(poem, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], "in which form?"),
+        ([], "no form is named"),
         (["--form", "qijeu"], "no form is called 'qijeu'. Did you mean qijue?"),
-        (["--form", "qijue", "--rhyme", "看"], "平水韵 has no rhyme class '看'. 看 is of 十四寒, 十五翰: choose one"),
+        (["--form", "qijue", "--rhyme", "看"], "看 is of several classes of 平水韵. Name one: 十四寒, 十五翰"),
         (["--form", "qijue", "--acrostic", "abc"], "an acrostic is Chinese characters"),
-        (["--form", "qijue", "--acrostic", "春夏秋冬春"], "七绝 has no place 1 in line 5"),
+        (["--form", "qijue", "--acrostic", "春夏秋冬春"], "七绝 has no line 5"),
         (["--form", "duilian"], "duilian answers one line"),
+        (["--form", "沁园春"], "no form is called '沁园春'. Known: duilian, wujue, qijue, wulü, qilü, 忆江南"),
+        (["--form", "qijue", "--rhyme", "东", "--rhyme", "冬"], "七绝 has 1 rhyme, but 2 are asked for"),
+        (["--form", "qijue", "--slant"], "七绝 is a Chinese form, and takes no --slant"),
+        (["--form", "limerick", "--no-rescues"], "limerick is an English form, and takes no --no-rescues"),
+        (["--form", "qijue", "--card", "poem.gif"], "'poem.gif' is no kind of card"),
         (["--form", "qijue", "--pattern", "起首"], ""),
         (["--form", "qijue", "--pattern", "无"], "七绝 has no pattern '无'"),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nextword.cli import run
-from nextword.verse.check import check, guess_form, split_lines
+from nextword.verse.check import check, guess_form, judge, split_lines
 from nextword.verse.chinese import neighbours, rhyme_book
 from nextword.verse.forms import find_form
 
@@ -107,6 +107,35 @@ def test_niannujiao_by_poems_that_depart_from_it_at_one_place() -> None:
         assert guess_form(split_lines(poem)).name == "念奴娇"
         verdict = check(split_lines(poem), find_form("念奴娇"))
         assert [(fault.line, fault.rule) for fault in verdict.faults] == faults
+
+
+def test_of_ways_to_read_a_poem_the_usual_one_is_told() -> None:
+    """间 can be oblique, and 不 level; nobody reads them so here."""
+    verdict = check(split_lines(POEMS["qijue"]), find_form("qijue"))
+    assert (verdict.pattern, verdict.rhymes) == ("平起首句入韵", ("十五删",))
+    assert verdict.beats[0] == "中平中仄仄平平"
+    assert verdict.notes == ("read as: 间 平, 不 仄, 过 仄, 重 平",)
+    court = check(split_lines(POEMS["wujue"].replace("白日", "白庭")), find_form("wujue"))
+    assert (court.faults, court.notes[-1]) == ((), "of which poets hardly use: 庭 仄")
+
+
+def test_a_couplet_answers_its_first_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "couplet.txt"
+    file.write_text("海内存知己，天涯若比邻", encoding="utf-8")
+    assert run(["poem", "check", str(file)]) == 0
+    assert "对联" in (out := capsys.readouterr().out) and "in form" in out
+    file.write_text("海内存知己，四方若比友", encoding="utf-8")
+    assert run(["poem", "check", str(file), "--form", "对联", "--json"]) == 0
+    assert [fault["place"] for fault in json.loads(capsys.readouterr().out)["faults"]] == [5]
+
+
+def test_lines_are_parted_as_the_form_has_them() -> None:
+    """Editions punctuate ci differently; a poem may have no punctuation at all."""
+    bare = judge("白日依山尽黄河入海流欲穷千里目更上一层楼")
+    assert (bare.form, bare.faults, bare.notes[0]) == ("wujue", (), "lines parted as 五绝 has them")
+    moved = POEMS["如梦令"].replace("试问卷帘人，却道海棠依旧", "试问卷帘，人却道、海棠依旧")
+    assert judge(moved).lines == judge(POEMS["如梦令"]).lines
+    assert judge("白日依，山尽黄河入海流。欲穷千里目，更上一层楼。", find_form("wujue")).faults[0].rule == "length"
 
 
 def test_neighbours_are_level_mutual_and_of_pingshui_alone() -> None:
