@@ -2,9 +2,9 @@
 
     python scripts/rare_readings.py TANG_JSONL
 
-TANG_JSONL: one poem a line with "lines" and "form". Of the poems in form, those places count at which every way to keep
-the form asks for one tone; a character that stands there in that tone in less than RARELY of at least ENOUGH such places
-is hardly read in it. The tables of `scripts/build_verse.py` are to be there already; the table of before has no say.
+TANG_JSONL: one poem a line with "lines" and "form". Of the poems in form, those places count at which every way to
+keep the form asks for one tone; a character that stands in a tone in less than RARELY of at least ENOUGH such places is
+hardly read in it. The tables of `scripts/build_verse.py` are to be there already; the table of before has no say.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(tang: Path) -> None:
     folder = Path(__file__).resolve().parent.parent / "nextword" / "verse" / "data"
     packed = json.dumps(rare, ensure_ascii=False).encode()
     (folder / "rare.json.gz").write_bytes(gzip.compress(packed, compresslevel=9, mtime=0))
-    print({tone: len(found) for tone, found in rare.items()}, file=sys.stderr)
+    sys.stderr.write(f"{len(rare['平'])} hardly level, {len(rare['仄'])} hardly oblique\n")
 
 
 def decided(lines: list[str], form: Form, book: RhymeBook) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nextword.verse.patterns import Form
 
 FORCED = 2.0
-"""Nats from which on a token counts as forced: the model gave less than one part in seven to all that the form allows."""
+"""Nats from which on a token counts as forced: to all that the form allows the model gave under a seventh."""
 
 
 def write(

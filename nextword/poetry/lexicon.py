@@ -65,10 +65,14 @@ class Licences(NamedTuple):
     """Rhyme on the consonants alone: love with prove."""
 
 
+STRICT = Licences()
+"""None of them."""
+
+
 class Lexicon:
     """Words with all ways to say them."""
 
-    def __init__(self, words: Iterable[str], licences: Licences = Licences()) -> None:
+    def __init__(self, words: Iterable[str], licences: Licences = STRICT) -> None:
         """`words` in lower case; those that can only be guessed are left out."""
         self.slant = licences.slant
         pairs = sorted({word: ways for word in words if (ways := sayings(word, licences.elision))}.items())
@@ -180,7 +184,7 @@ def spelt(words: frozenset[str] | None, letters: frozenset[str], licences: Licen
 
 @lru_cache(maxsize=4)
 def writable(
-    tokenizer: Tokenizer, words: frozenset[str] | None = None, licences: Licences = Licences()
+    tokenizer: Tokenizer, words: frozenset[str] | None = None, licences: Licences = STRICT
 ) -> tuple[Lexicon, frozenset[str], bool]:
     """The words, of these or of all, that a tokenizer can write, its characters, and whether words are tokens of their
     own."""

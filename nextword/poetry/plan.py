@@ -72,7 +72,7 @@ class Plan:
         """The rhymes of the form."""
         read, pools = pools_of(book.name, known)
         self.readings: dict[str, tuple[Reading, ...]] = dict.fromkeys(sorted(marks - read.keys()), ()) | read
-        """Of all characters that may occur, as they are written freely; () of punctuation and of what the book lacks."""
+        """Of all characters that may occur, the usual ones; () of punctuation and of what the book lacks."""
         reserved = frozenset() if repeats else marks
         self.pools = {key: found - reserved for key, found in pools.items()}
         """(rhyme class or ANY, beat) -> the characters of that class that may be written on that beat."""
@@ -211,8 +211,8 @@ class Plan:
 def pools_of(
     book: str, characters: frozenset[str]
 ) -> tuple[dict[str, tuple[Reading, ...]], dict[tuple[str, str], frozenset[str]]]:
-    """What a rhyme book says of characters: the usual readings of each, and the `pools` of a plan. By its rare ones none
-    is written: models flee into them from a tone that they must not have, as 洞庭 with an oblique 庭."""
+    """What a rhyme book says of characters: the usual readings of each, and the `pools` of a plan. By its rare ones
+    nothing is written: models flee there from a tone that they must not have, as into 洞庭 with an oblique 庭."""
     readings = {c: found for c in sorted(characters) if HAN.fullmatch(c) and (found := rhyme_book(book).usual(c))}
     pools: dict[tuple[str, str], set[str]] = {}
     for character, all_readings in readings.items():

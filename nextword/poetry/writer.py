@@ -23,7 +23,7 @@ from nextword.poetry.english import EnglishAutomaton
 from nextword.poetry.english_tokens import EnglishVocabulary
 from nextword.poetry.given import placements
 from nextword.poetry.kept import Kept
-from nextword.poetry.lexicon import Licences, english, writable
+from nextword.poetry.lexicon import STRICT, Licences, english, writable
 from nextword.poetry.plan import HAN, Given
 from nextword.verse import check_english
 from nextword.verse.check import Verdict, check, split_lines
@@ -59,7 +59,7 @@ class Wish:
     """The first line of regulated verse may rhyme on a neighbouring class (借韵)."""
     lexicon: frozenset[str] | None = None
     """The English words to choose among, in lower case; None: all of the dictionary."""
-    licences: Licences = Licences()
+    licences: Licences = STRICT
     """What may be done with English words."""
     kept: Mapping[int, Kept] = field(default_factory=dict)
     """Of an English poem: line, from 0 -> what is given of it. Given words are written though the lexicon lack them."""

@@ -21,7 +21,7 @@ from nextword.poetry.constraint import VerseConstraint, Vocabulary
 from nextword.poetry.english import EnglishAutomaton
 from nextword.poetry.english_tokens import EnglishVocabulary
 from nextword.poetry.kept import acrostic, draft
-from nextword.poetry.lexicon import Lexicon, Licences, spelt, words_of, writable
+from nextword.poetry.lexicon import STRICT, Lexicon, Licences, spelt, words_of, writable
 from nextword.poetry.writer import Wish, write_poems
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 from nextword.verse.check_english import check, split_lines
@@ -53,7 +53,7 @@ def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def lexicon(size: int, seed: int, licences: Licences = Licences()) -> Lexicon:
+def lexicon(size: int, seed: int, licences: Licences = STRICT) -> Lexicon:
     return Lexicon(random.Random(seed).sample(words(), size), licences)
 
 

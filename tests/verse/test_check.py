@@ -123,7 +123,8 @@ def test_a_couplet_answers_its_first_line(tmp_path: Path, capsys: pytest.Capture
     file = tmp_path / "couplet.txt"
     file.write_text("海内存知己，天涯若比邻", encoding="utf-8")
     assert run(["poem", "check", str(file)]) == 0
-    assert "对联" in (out := capsys.readouterr().out) and "in form" in out
+    out = capsys.readouterr().out.splitlines()
+    assert (out[0], out[-1]) == ("对联  (平水韵)", "in form")
     file.write_text("海内存知己，四方若比友", encoding="utf-8")
     assert run(["poem", "check", str(file), "--form", "对联", "--json"]) == 0
     assert [fault["place"] for fault in json.loads(capsys.readouterr().out)["faults"]] == [5]
