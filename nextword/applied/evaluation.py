@@ -16,7 +16,7 @@ from nextword.generator import TextGenerator
 from nextword.generator.chat import room_for_prompt, with_ends
 from nextword.metrics.learned import Metric
 from nextword.metrics.score import Rows, Score
-from nextword.scoring import score_text
+from nextword.scoring import TextScore, score_text
 from nextword.tasks.base import Item, Task
 from nextword.tasks.lengths import mark
 from nextword.tokenizers.chat import ChatTokenizer
@@ -145,13 +145,29 @@ def bits_per_byte(
     that runs of different tokenizers can be compared by."""
     rows = []
     for prompt, text in pairs:
-        ids, _ = fitted(generator, prompt)
-        score = score_text(generator.model, generator.tokenizer, text, True, ids[1:])
+        score = _scored(generator, prompt, text)
         rows.append((-score.log_prob, score.num_bytes))
         told(text)
     values = np.array(rows, np.float64)
     return Score("bits per byte", _bits(values.sum(0)), "each by itself, its end counted", values, _bits, False)
 
 
+def nats_per_character(generator: TextGenerator, pairs: Iterable[tuple[Prompt, str]]) -> Score:
+    """-ln P(text | prompt) / characters of what was written, by the run itself and without a constraint: how far from
+    what it would say by itself. Empty texts do not count."""
+    rows = [(-_scored(generator, prompt, text).log_prob, len(text)) for prompt, text in pairs if text]
+    values = np.array(rows, np.float64).reshape(-1, 2)
+    return Score("nats a character", _per(values.sum(0)), "by the run, the end counted", values, _per, False)
+
+
+def _scored(generator: TextGenerator, prompt: Prompt, text: str) -> TextScore:
+    ids, _ = fitted(generator, prompt)
+    return score_text(generator.model, generator.tokenizer, text, True, ids[1:])
+
+
+def _per(total: Rows) -> float:
+    return float(total[0] / max(total[1], 1))
+
+
 def _bits(total: Rows) -> float:
-    return float(total[0] / math.log(2) / max(total[1], 1))
+    return _per(total) / math.log(2)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nextword.checkpoint import Run
     from nextword.generator import TextGenerator
     from nextword.metrics.learned import Metric
+    from nextword.metrics.score import Score
     from nextword.tasks.base import Item, Task
     from nextword.text.records import ReadConfig, Source
     from nextword.tokenizers.chat import ChatTokenizer
@@ -196,19 +197,31 @@ def answer(
 def _beside_its_form(
     loaded: Run, generator: TextGenerator, task: Task, test: list[Item], settings: dict[str, Any], judged: Judged
 ) -> Judged:
-    """Poems judged, and others for the same prompts that are written in the form; of both, what lines were copied."""
+    """Poems judged, and others for the same prompts that are written in the form. Of both, how likely they are, whether
+    they keep to their theme, and what lines were copied: the last two where the training data are still there."""
+    from nextword.applied.evaluation import nats_per_character
     from nextword.cli.console import counting
-    from nextword.poetry.evaluation import copied_lines, lines_in, poems_in_form
+    from nextword.poetry.evaluation import copied_lines, on_theme, poems_in_form, texts_in
+    from nextword.poetry.lexicon import words_of
     from nextword.training.doctor.visit import splits_of
+    from nextword.verse.layout import said_in
+    from nextword.verse.units import lines_of
 
+    splits = splits_of(loaded.folder, loaded.config)
+    texts = texts_in(splits["train"], loaded.tokenizer) if splits else []
+    prompts = [item.prompt for item in test]
+    lexicon = words_of("\n".join(texts)) or None
     with counting("in the form", len(test)) as advance:
-        poems = poems_in_form(generator, [item.prompt for item in test], settings, lambda said: advance(""))
-    scores, beside = judged.scores, task.scores(poems, test, False)
-    if splits := splits_of(loaded.folder, loaded.config):
-        known = lines_in(splits["train"], loaded.tokenizer)
-        scores = [*scores, copied_lines(judged.outputs, known)]
-        beside = [*beside, copied_lines(poems, known)]
-    return replace(judged, scores=scores, beside={"in the form": beside})
+        poems = poems_in_form(generator, prompts, settings, lambda said: advance(""), lexicon)
+    titles = [said_in(prompt)[3] for prompt in prompts]
+    known = {line for text in texts for line in lines_of(text)}
+
+    def more(outputs: list[str]) -> list[Score]:
+        likely = nats_per_character(generator, zip(prompts, outputs, strict=True))
+        return [likely, *([on_theme(outputs, titles, texts), copied_lines(outputs, known)] if texts else [])]
+
+    beside = [*task.scores(poems, test, False), *more(poems)]
+    return replace(judged, scores=[*judged.scores, *more(judged.outputs)], beside={"in the form": beside})
 
 
 def _beside_its_lengths(loaded: Run, task: Task, test: list[Item], settings: dict[str, Any], judged: Judged) -> Judged:

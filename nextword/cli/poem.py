@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,13 +59,13 @@ def check(
     """
     from nextword.verse import check as chinese_checker
     from nextword.verse import check_english as english_checker
-    from nextword.verse import chinese, forms
+    from nextword.verse import chinese, forms, units
 
     book = chinese.rhyme_book(rhyme_book) if rhyme_book else None
     text = read_text(None if file == "-" else Path(file))
     if not text.strip():
         raise DataError(f"{file} is empty", hint="Give a poem, without its title")
-    first = re.search("[\u3007\u4e00-\u9fff]+", text)
+    first = units.LINE.search(text)
     wanted = forms.find_form(form, rescues, feminine, first[0] if first else "", rhyme_book or "") if form else None
     if wanted.language == "zh" if wanted else first:
         verdict = chinese_checker.judge(text, wanted, book, borrowing)

@@ -127,6 +127,7 @@ def _form(
     from nextword.verse import check, check_english
     from nextword.verse.forms import find_form
     from nextword.verse.regulated import COUPLET
+    from nextword.verse.units import is_chinese
 
     if name:
         lines = check.split_lines(begin) if name in COUPLET and begin is not None else []
@@ -135,7 +136,7 @@ def _form(
         return find_form(name, rescues, feminine, lines[0] if lines else "", book or "")
     if drafted is None:
         raise UsageError("no form is named", hint="Give --form, such as qijue, wulü, 浣溪沙 or limerick")
-    if given.HAN.search(drafted):
+    if is_chinese(drafted):
         return check.guess_form(given.draft(drafted)[0])
     return check_english.guess_form(kept.draft(drafted)[0])
 

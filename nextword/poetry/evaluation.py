@@ -1,26 +1,30 @@
 """Poems for the prompts of a test set, each written in the form that its prompt names: what the constraint is worth.
-And what of poems, however written, was learnt by heart.
+And of poems, however written: what was learnt by heart, and whether they keep to their theme.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import cache
 from typing import Any
 
-import regex  # type: ignore[import-untyped]
+import numpy as np
 
 from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
-from nextword.metrics.score import Score, mean_score
+from nextword.metrics.score import Rows, Score, mean_score
 from nextword.poetry.constraint import VerseConstraint
 from nextword.poetry.writer import Wish, constraints_for, submit_poem
 from nextword.tokenizers import Tokenizer
 from nextword.verse.forms import find_form
+from nextword.verse.layout import said_in
+from nextword.verse.units import lines_of, units
 
-LINE = regex.compile(r"[\p{Han}〇]+")
+COMPANIONS = 10
+"""Of each word."""
 
 
 def poems_in_form(
@@ -28,26 +32,26 @@ def poems_in_form(
     prompts: Sequence[str],
     settings: Mapping[str, Any],
     told: Callable[[str], object] = lambda said: None,
+    lexicon: frozenset[str] | None = None,
 ) -> list[str]:
     """The i-th poem is drawn with seed i. "" for a prompt that names no form we know, or one that the tokenizer cannot
     write.
 
-    `prompts` are rows of `nextword.verse.layout`; a rhyme that they name is kept, too.
+    `prompts` are rows of `nextword.verse.layout`; a rhyme that they name is kept, too. `lexicon`: of English poems.
     """
 
     @cache
     def constraint(form: str, rhyme: str) -> VerseConstraint[Any] | None:
         try:
-            wish = Wish(find_form(form))
+            wish = Wish(find_form(form), lexicon=lexicon)
             rhymes = (wish.rhyme_book.find_rhyme(rhyme),) if rhyme else ()
-            return next(constraints_for(generator, Wish(wish.form, rhymes=rhymes), 0))
+            return next(constraints_for(generator, Wish(wish.form, rhymes=rhymes, lexicon=lexicon), 0))
         except UsageError:
             return None
 
     jobs = []
     for seed, prompt in enumerate(prompts):
-        form, rhyme, *_ = [*prompt.split("|"), ""]
-        found = constraint(form, rhyme)
+        found = constraint(*said_in(prompt)[:2])
         jobs.append(submit_poem(generator, prompt, found, seed, **settings) if found else None)
     while any(job is not None and not job.finished for job in jobs):
         generator.step()
@@ -57,13 +61,59 @@ def poems_in_form(
     return texts
 
 
+def texts_in(files: TokenFiles | Mixture, tokenizer: Tokenizer) -> list[str]:
+    """The examples of token files, prompts included."""
+    return [tokenizer.decode(ids.tolist()) for ids, _ in files.examples()]
+
+
 def copied_lines(poems: Sequence[str], known: Set[str]) -> Score:
     """Of the lines of each poem, those that stand in `known`, in %."""
-    lines = [LINE.findall(poem) for poem in poems]
-    shares = [100 * sum(line in known for line in found) / max(len(found), 1) for found in lines]
+    shares = [100 * sum(line in known for line in lines_of(poem)) / max(len(lines_of(poem)), 1) for poem in poems]
     return mean_score("copied lines", shares, "word for word, of what the run was trained on", higher_is_better=False)
 
 
-def lines_in(files: TokenFiles | Mixture, tokenizer: Tokenizer) -> set[str]:
-    """The stretches of Chinese in token files: lines of verse, and titles."""
-    return {line for ids in files.pieces() for line in LINE.findall(tokenizer.decode(ids.tolist()))}
+def companions(texts: Iterable[str], words: Set[str]) -> dict[str, frozenset[str]]:
+    """For each of the words, itself and those that stand in the same texts most often beyond what chance would give:
+    by (observed - expected) / sqrt(expected) texts.
+
+    >>> found = companions(["moon night", "moon night", "sun day", "sun", "day"], {"moon"})
+    >>> sorted(found["moon"])
+    ['moon', 'night']
+    """
+    number, alone = 0, Counter[str]()
+    beside: dict[str, Counter[str]] = defaultdict(Counter)
+    for text in texts:
+        here = set(units(text))
+        number += 1
+        alone.update(here)
+        for word in here & words:
+            beside[word].update(here)
+    found = {}
+    for word in words:
+        expected = {other: alone[word] * alone[other] / number for other in beside[word]}
+        excess = {other: (beside[word][other] - few) / few**0.5 for other, few in expected.items() if other != word}
+        best = sorted((other for other in excess if excess[other] > 0), key=lambda other: (-excess[other], other))
+        found[word] = frozenset([word, *best[:COMPANIONS]])
+    return found
+
+
+def on_theme(poems: Sequence[str], titles: Sequence[str], texts: Iterable[str]) -> Score:
+    """How many times as often as by chance a poem has the words of its title and their companions in `texts`: beside
+    how often it has those of the other titles. 1 is no relation; poems without a title do not count."""
+    themes = [frozenset(units(title)) for title in titles]
+    near = companions(texts, frozenset().union(*themes))
+    fields = [frozenset().union(*(near[word] for word in theme)) for theme in themes]
+    titled = sum(map(bool, fields))
+    chance = Counter(word for field in fields for word in field)  # / titled: that a word is of the theme of any title
+    written = [(words, field) for poem, field in zip(poems, fields, strict=True) if field and (words := units(poem))]
+    rows = [
+        (sum(word in field for word in words) / len(words), sum(chance[word] for word in words) / len(words) / titled)
+        for words, field in written
+    ]
+    values = np.array(rows, np.float64).reshape(-1, 2)
+    signature = "words of the title and their companions in the training data, times chance"
+    return Score("on theme", _ratio(values.sum(0)), signature, values, _ratio)
+
+
+def _ratio(total: Rows) -> float:
+    return float(total[0] / total[1]) if total[1] else 0.0

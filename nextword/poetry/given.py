@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 import regex  # type: ignore[import-untyped]
 
 from nextword.errors import DataError, UsageError
-from nextword.poetry.plan import HAN, Given
+from nextword.poetry.plan import Given
 from nextword.verse.patterns import Form
+from nextword.verse.units import HAN
 
 TRIES = 60
 """Placements of words tried before they count as impossible."""

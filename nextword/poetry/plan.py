@@ -9,14 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-import regex  # type: ignore[import-untyped]
-
 from nextword.errors import UsageError
 from nextword.verse.chinese import Reading, RhymeBook, rhyme_book
 from nextword.verse.layout import behind
 from nextword.verse.patterns import Form, Pattern
+from nextword.verse.units import HAN
 
-HAN = regex.compile(r"[\p{Han}〇]")
 ANY = ""
 """Of all rhyme classes."""
 Given = Mapping[tuple[int, int], str]

@@ -24,12 +24,13 @@ from nextword.poetry.english_tokens import EnglishVocabulary
 from nextword.poetry.given import placements
 from nextword.poetry.kept import Kept
 from nextword.poetry.lexicon import STRICT, Licences, english, writable
-from nextword.poetry.plan import HAN, Given
+from nextword.poetry.plan import Given
 from nextword.verse import check_english
 from nextword.verse.check import Verdict, check, split_lines
 from nextword.verse.chinese import RhymeBook, rhyme_book
 from nextword.verse.layout import LONGEST, header
 from nextword.verse.patterns import Form
+from nextword.verse.units import HAN
 
 MARKS = "，。\n"
 SETTINGS = {

@@ -1,4 +1,4 @@
-"""Chinese poetry: a poem by its form, rhyme, author and title."""
+"""Poetry, Chinese and English: a poem by its form, rhyme, author and title."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from nextword.metrics.score import Score
 from nextword.metrics.verse import verse_scores
 from nextword.tasks.base import Item, Task
 from nextword.text.records import Example, ReadConfig, Record
-from nextword.verse.check import guess_form, rhymes_of, split_lines
+from nextword.verse import check, check_english
 from nextword.verse.forms import find_form
-from nextword.verse.layout import header, layout
+from nextword.verse.layout import header, layout, said_in
 from nextword.verse.patterns import Form
+from nextword.verse.units import is_chinese
 
 
 def _examples(record: Record, read: ReadConfig) -> list[Example]:
@@ -21,11 +22,11 @@ def _examples(record: Record, read: ReadConfig) -> list[Example]:
     the author, and of each in eight the title: so a model learns to do without them."""
     lines = record.get("lines") or _lines_in(str(record.get("text", "")))
     if not lines or not isinstance(lines, list) or not all(isinstance(line, str) and line for line in lines):
-        raise DataError(f"{record.source}: no Chinese poem in column 'lines' or 'text'", hint="Name them so")
+        raise DataError(f"{record.source}: no poem in column 'lines' or 'text'", hint="Name them so")
     form = _form_of(record, lines)
     dice = sha256("".join(lines).encode()).digest()
     said = {
-        "rhyme": next(iter(rhymes_of(lines, form)), "") if form and dice[0] % 2 else "",
+        "rhyme": _rhyme_of(lines, form) if form and dice[0] % 2 else "",
         "author": str(record.get("author", "")) if dice[1] % 2 else "",
         "title": str(record.get("title", "")) if dice[2] % 8 else "",
     }
@@ -34,22 +35,30 @@ def _examples(record: Record, read: ReadConfig) -> list[Example]:
 
 def _lines_in(text: str) -> list[str]:
     try:
-        return split_lines(text)
+        return check.split_lines(text) if is_chinese(text) else check_english.split_lines(text)
     except DataError:
         return []
 
 
+def _rhyme_of(lines: list[str], form: Form) -> str:
+    """The first of its rhymes; "" of an English poem."""
+    return next(iter(check.rhymes_of(lines, form)), "") if form.language == "zh" else ""
+
+
 def _form_of(record: Record, lines: list[str]) -> Form | None:
-    """The form of these line lengths, whether its tones are kept or not; None for other shapes."""
+    """The form of these line lengths, in English of so many lines, whether its tones or stresses are kept or not; None
+    for other shapes."""
     try:
-        return find_form(str(record["form"])) if record.get("form") else guess_form(lines)
+        if record.get("form"):
+            return find_form(str(record["form"]))
+        return check.guess_form(lines) if is_chinese("".join(lines)) else check_english.guess_form(lines)
     except (UsageError, DataError):
         return None
 
 
 def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> list[Score]:
-    said = [[*item.prompt.split("|"), "", "", ""] for item in items]
-    return verse_scores(outputs, [form for form, *_ in said], [title for _, _, _, title, *_ in said])
+    said = [said_in(item.prompt) for item in items]
+    return verse_scores(outputs, [form for form, *_ in said], [title for *_, title in said])
 
 
 POETRY = Task(

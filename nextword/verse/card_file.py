@@ -11,8 +11,7 @@ from nextword.verse.card import CJK_FONTS, Card, chinese_card, html_page, latin_
 from nextword.verse.check import check, guess_form, split_lines, tones
 from nextword.verse.chinese import rhyme_book
 from nextword.verse.patterns import Form
-
-HAN = re.compile("[\u3007\u3400-\u9fff\U00020000-\U0003ffff]")
+from nextword.verse.units import HAN, is_chinese
 
 
 def poem_card(text: str, title: str = "", author: str = "", seal: str | None = None) -> Card:
@@ -21,8 +20,8 @@ def poem_card(text: str, title: str = "", author: str = "", seal: str | None = N
     `seal`: None for the author, where the name is Chinese and short enough. Raises DataError for a text of no letters.
     """
     stanzas = [stanza for stanza in re.split(r"\n\s*\n", text) if stanza.strip()]
-    if HAN.search(text):
-        lines = tuple(tuple(split_lines(stanza)) for stanza in stanzas if HAN.search(stanza))
+    if is_chinese(text):
+        lines = tuple(tuple(split_lines(stanza)) for stanza in stanzas if is_chinese(stanza))
     else:
         lines = tuple(tuple(line.rstrip() for line in stanza.splitlines() if line.strip()) for stanza in stanzas)
     if not lines:
@@ -35,7 +34,7 @@ def with_tones(card: Card, form: Form | None = None) -> Card:
     """The card with the sign of its tone at each character: by the rhyme book of the form, which is guessed for None,
     and of several readings that one which fits. Raises UsageError for a poem that is not Chinese."""
     lines = [line for stanza in card.stanzas for line in stanza]
-    if not HAN.search("".join(lines)):
+    if not is_chinese("".join(lines)):
         raise UsageError("tone marks are for Chinese poems", hint="Leave out --tones")
     form = form or guess_form(lines)
     book = rhyme_book(form.rhyme_book)
@@ -45,7 +44,7 @@ def with_tones(card: Card, form: Form | None = None) -> Card:
 
 def picture(card: Card) -> str:
     """The SVG: in columns if there is Chinese in the poem, else in lines."""
-    return chinese_card(card) if HAN.search("".join(map("".join, card.stanzas))) else latin_card(card)
+    return chinese_card(card) if is_chinese("".join(map("".join, card.stanzas))) else latin_card(card)
 
 
 def kind_of(path: Path) -> str:

@@ -10,18 +10,17 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import accumulate, islice
 
-import regex  # type: ignore[import-untyped]
-
 from nextword.errors import DataError, UsageError
 from nextword.verse.chinese import RhymeBook, rhyme_book
 from nextword.verse.forms import COUPLET, find_form, forms
 from nextword.verse.patterns import Form, Pattern
+from nextword.verse.units import LINE
 from nextword.verse.verdict import Fault, Verdict, count_faults
 
 
 def split_lines(text: str) -> list[str]:
     """The lines of a poem: what punctuation, spaces and line ends part. Raises DataError if no Chinese is in it."""
-    lines = regex.findall(r"[\p{Han}〇]+", text)
+    lines: list[str] = LINE.findall(text)
     if not lines:
         raise DataError("no Chinese verse in this text", hint="Give a poem in Chinese characters, without its title")
     return lines

@@ -1,5 +1,5 @@
-"""How a Chinese poem is written down: its lines in rows, and above them what it is. A model is trained on this layout,
-and asked in it.
+"""How a poem is written down: its lines in rows, and above them what it is. A model is trained on this layout, and
+asked in it.
 
     七绝|东|李白|秋思        form, rhyme, author, title; what is not said is left empty
     ……，……。
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from nextword.verse.patterns import Form
+from nextword.verse.units import is_chinese
 
 LONGEST = 40
 """Characters of an author or a title; more are cut off."""
@@ -27,6 +28,12 @@ def header(form: str = "", rhyme: str = "", author: str = "", title: str = "") -
     return "|".join(" ".join(text.replace("|", " ").split())[:LONGEST] for text in said)
 
 
+def said_in(row: str) -> tuple[str, str, str, str]:
+    """Form, rhyme, author and title, back from a `header`; "" where it says nothing."""
+    form, rhyme, author, title, *_ = [*row.split("|"), "", "", ""]
+    return form, rhyme, author, title
+
+
 def behind(form: Form) -> list[str]:
     """What stands behind each line of a form: its punctuation, and a new row behind a couplet or a stanza."""
     lines = form.patterns[0].lines
@@ -35,11 +42,13 @@ def behind(form: Form) -> list[str]:
 
 
 def layout(lines: Sequence[str], form: Form | None = None) -> str:
-    """A poem in rows; in couplets where the form is not known, or does not have so many lines.
+    """A poem in rows; a Chinese one in couplets where the form is not known, or does not have so many lines.
 
     >>> layout(["白日依山尽", "黄河入海流"])
     '白日依山尽，黄河入海流。'
     """
+    if not is_chinese("".join(lines)):
+        return "\n".join(lines)
     if form is not None and len(form.patterns[0].lines) == len(lines):
         return "".join(line + mark for line, mark in zip(lines, behind(form), strict=True))
     return "".join(line + ("。\n" if i % 2 else "，") for i, line in enumerate(lines)).rstrip("\n")

@@ -17,13 +17,14 @@ from nextword.errors import DataError, UsageError
 from nextword.generator import TextGenerator
 from nextword.models import build_model, model_config
 from nextword.poetry import given
-from nextword.poetry.evaluation import copied_lines, lines_in, poems_in_form
+from nextword.poetry.evaluation import copied_lines, on_theme, poems_in_form, texts_in
 from nextword.poetry.writer import Wish, prompt_for, stream_poem, submit, write_poems
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
 from nextword.verse.check import check, rhymes_of, split_lines
 from nextword.verse.chinese import rhyme_book
 from nextword.verse.forms import find_form
 from nextword.verse.regulated import couplet
+from nextword.verse.units import lines_of
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +161,18 @@ def test_the_prompts_of_a_test_set_are_answered_in_their_form(tokenizer) -> None
 def test_lines_learnt_by_heart_are_counted(tokenizer, tmp_path: Path) -> None:
     ids = tokenizer.encode("五绝|尤||登楼\n白日依山尽，黄河入海流。")
     files = write_tokens(tmp_path / "tokens", [([], ids)], tokenizer)
-    known = lines_in(files, tokenizer)
-    assert {"白日依山尽", "黄河入海流"} <= known
-    score = copied_lines(["白日依山尽，明月下高楼。", "山中一夜雨。", ""], known)
+    (text,) = texts_in(files, tokenizer)
+    assert lines_of(text)[-2:] == ["白日依山尽", "黄河入海流"]
+    score = copied_lines(["白日依山尽，明月下高楼。", "山中一夜雨。", ""], {*lines_of(text)})
     assert score.value == pytest.approx(100 / 6)
+
+
+def test_a_poem_on_its_theme_has_its_words_and_their_companions_more_often_than_others() -> None:
+    texts = ["月夜霜", "月夜光", "马风沙", "马沙尘", "山"] * 5
+    titles = ["月", "马", ""]
+    assert on_theme(["夜光", "沙尘", "山山"], titles, texts).value == 2
+    assert on_theme(["沙尘", "夜光", "山山"], titles, texts).value == 0
+    assert on_theme(["山山", "", "月"], titles, texts).value == 0
 
 
 @pytest.fixture

@@ -28,14 +28,36 @@ def test_a_poem_follows_the_row_that_says_what_it_is() -> None:
     assert example.prompt in ("五绝|尤||", "五绝|||")
     (same,) = poetry.POETRY.examples(Record({"text": TEXT}, "x:1"), ReadConfig())
     assert same == example
-    (odd,) = poetry.POETRY.examples(Record({"lines": ["山中", "月上"]}, "x:1"), ReadConfig())
-    assert (odd.target, odd.prompt) == ("山中，月上。", "|||")
+    (odd,) = poetry.POETRY.examples(Record({"lines": ["山中", "月上", "云"]}, "x:1"), ReadConfig())
+    assert (odd.target, odd.prompt) == ("山中，月上。\n云，", "|||")
+    (couplet,) = poetry.POETRY.examples(Record({"lines": ["山中", "月上"]}, "x:1"), ReadConfig())
+    assert (couplet.target, couplet.prompt) == ("山中，月上。", "对联|||")
 
 
-@pytest.mark.parametrize("row", [{}, {"text": "no verse"}, {"lines": ["春", 3]}, {"lines": "春眠不觉晓"}])
+@pytest.mark.parametrize("row", [{}, {"text": "1 2 3"}, {"lines": ["春", 3]}, {"lines": "春眠不觉晓"}])
 def test_what_is_no_poem_is_named_with_its_place(row) -> None:
-    with pytest.raises(DataError, match="x:7: no Chinese poem in column 'lines' or 'text'"):
+    with pytest.raises(DataError, match="x:7: no poem in column 'lines' or 'text'"):
         poetry.POETRY.examples(Record(row, "x:7"), ReadConfig())
+
+
+HYMN = [
+    "Amazing grace! how sweet the sound,",
+    "That saved a wretch like me!",
+    "I once was lost, but now am found,",
+    "Was blind, but now I see.",
+]
+
+
+def test_an_english_poem_is_read_judged_and_counted_by_its_words() -> None:
+    text = "\n".join(HYMN)
+    (example,) = poetry.POETRY.examples(Record({"text": f"{text}\n", "title": "Grace"}, "x:1"), ReadConfig())
+    assert (example.target, example.prompt) == (text, "common metre|||Grace")
+    outputs = [text, text.replace("found", "there"), text.replace("wretch", "wretched man"), "春眠不觉晓"]
+    items = [Item("common metre|||The Grace", ("",), "x:1")] * 4
+    scores = {score.name: score.value for score in poetry.POETRY.scores(outputs, items, False)}
+    assert (scores["in-form"], scores["shape"], scores["topic"]) == (25, 50, 75)
+    assert scores["rhymes"] == (100 + 75) / 4
+    assert scores["tones"] == 50
 
 
 def test_what_is_said_is_at_times_left_out() -> None:
