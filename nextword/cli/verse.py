@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -201,7 +202,7 @@ def _chinese(
     )
 
 
-def _refuse(form: Form, options: dict[str, object]) -> None:
+def _refuse(form: Form, options: Mapping[str, object]) -> None:
     """Raise UsageError for an option that was given, though it says nothing of this form."""
     if given := [f"--{name}" for name, value in options.items() if value not in (None, False, "", [])]:
         language = "an English" if form.language == "en" else "a Chinese"
