@@ -114,7 +114,8 @@ def test_it_accepts_just_the_poems_that_are_in_form(name: str, borrowing: bool) 
         if poem["form"] != name or not all(c in form.alphabet for c in "".join(poem["lines"])):
             continue
         a, b, c, d = poem["lines"]
-        in_form = not check(poem["lines"], find_form(name), borrowing=borrowing).faults
+        verdict = check(poem["lines"], find_form(name), borrowing=borrowing)
+        in_form = not verdict.faults and not any("poets hardly use" in note for note in verdict.notes)
         assert accepts(form, f"{a}，{b}。\n{c}，{d}。") == in_form, poem
         found[in_form] += 1
     assert min(found.values()) > 10
