@@ -218,7 +218,8 @@ def _beside_its_form(
 
     def more(outputs: list[str]) -> list[Score]:
         likely = nats_per_character(generator, zip(prompts, outputs, strict=True))
-        return [likely, *([on_theme(outputs, titles, texts), copied_lines(outputs, known)] if texts else [])]
+        theme = [on_theme(outputs, titles, texts)] if texts and any(titles) else []
+        return [likely, *theme, *([copied_lines(outputs, known)] if texts else [])]
 
     beside = [*task.scores(poems, test, False), *more(poems)]
     return replace(judged, scores=[*judged.scores, *more(judged.outputs)], beside={"in the form": beside})

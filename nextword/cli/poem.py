@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from nextword.cli.inputs import read_text
 from nextword.cli.options import Json
 from nextword.cli.verse import write
-from nextword.errors import DataError, UsageError
+from nextword.errors import DataError, UsageError, nearest
 
 HELP = "Verse: write poems in a form, check a poem against a form, put it on a card. `nextword poem RUN` is write."
 
@@ -21,8 +21,11 @@ class WithRun(TyperGroup):
     """A group in which what is no command is the run to write with."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `write` before it."""
+        """Put `write` before it. Raises UsageError for a command misspelt, where no such run is."""
         known = (*self.commands, *ctx.help_option_names)
+        near = nearest(args[0], [*self.commands]) if args and args[0] not in known else ""
+        if near and not Path(args[0]).exists():
+            raise UsageError(f"there is no command {args[0]!r}, nor such a run", hint=near)
         return super().parse_args(ctx, args if not args or args[0] in known else ["write", *args])
 
 

@@ -76,7 +76,6 @@ def write(
     Example: nextword poem runs/tang --form qijue --theme 秋思 --rhyme 东 --acrostic 春夏秋冬 -n 8
     """
     from nextword.verse.card_file import kind_of
-    from nextword.verse.layout import spaced
 
     drafted = read_text(polish) if polish is not None else None
     if card is not None:
@@ -101,7 +100,7 @@ def write(
     warn_unknown(generator.tokenizer, theme + author)
     if number == 1 and show == "text" and not as_json and card is None:
         piece = ""
-        for piece in spaced(writer.stream_poem(generator, wish, **settings), wish.form):
+        for piece in writer.stream_poem(generator, wish, **settings):
             sys.stdout.write(piece)
             sys.stdout.flush()
         print(end="" if piece.endswith("\n") else "\n")
@@ -117,7 +116,7 @@ def write(
     for place, poem in enumerate(poems):
         if place:
             print()
-        print("".join(spaced(poem.text, wish.form)).rstrip("\n") if show == "text" else _shown(poem, wish))
+        print(poem.text.rstrip("\n") if show == "text" else _shown(poem, wish))
 
 
 def _form(
@@ -227,12 +226,11 @@ def _shown(poem: Poem, wish: Wish) -> str:
 
 
 def _save_card(poem: Poem, wish: Wish, file: Path, tones: bool) -> None:
-    """The stanzas apart; couplets of regulated verse are none."""
+    """Of ci, the stanzas apart."""
     from nextword.verse import card_file
-    from nextword.verse.layout import spaced
 
     ci = wish.form.language == "zh" and not wish.form.regulated
-    rows = poem.text.replace("\n", "\n\n") if ci else "".join(spaced(poem.text, wish.form))
+    rows = poem.text.replace("\n", "\n\n") if ci else poem.text
     drawn = card_file.poem_card(rows, wish.theme or wish.form.title)
     card_file.save_card(card_file.with_tones(drawn, wish.form) if tones else drawn, file)
     print(f"Wrote {file}", file=sys.stderr)

@@ -6,6 +6,7 @@ that is there of a list. Knows no forms: whoever wants tone marks hands them ove
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -21,6 +22,7 @@ PAPER, INK, FAINT, RED = "#f8f4e9", "#2b2622", "#8a7f72", "#a8322a"
 SIZE, PITCH, COLUMN = 46, 62, 88  # of a Chinese character, from one to the next, from column to column
 LATIN, LEADING = 27, 44
 MARGIN = 96
+APOSTROPHE = re.compile(r"(?<=[^\W\d_])'")
 BASELINE = 0.86  # of a character's height lie above its baseline, near enough in every font
 
 
@@ -171,8 +173,8 @@ def text(
 
 
 def shown(line: str) -> str:
-    """As XML: no control characters, which it cannot hold."""
-    return escape("".join(filter(str.isprintable, line)))
+    """As XML: no control characters, which it cannot hold, and apostrophes as printers set them."""
+    return escape(APOSTROPHE.sub("’", "".join(filter(str.isprintable, line))))
 
 
 def mark(kind: str, x: float, top: float) -> str:

@@ -8,8 +8,7 @@ asked in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 from nextword.verse.patterns import Form
 from nextword.verse.units import is_chinese
@@ -52,23 +51,3 @@ def layout(lines: Sequence[str], form: Form | None = None) -> str:
     if form is not None and len(form.patterns[0].lines) == len(lines):
         return "".join(line + mark for line, mark in zip(lines, behind(form), strict=True))
     return "".join(line + ("。\n" if i % 2 else "，") for i, line in enumerate(lines)).rstrip("\n")
-
-
-def spaced(pieces: Iterable[str], form: Form) -> Iterator[str]:
-    """The text of an English poem as it comes, with an empty line between the stanzas of its form; of a Chinese one as
-    it is.
-
-    >>> from nextword.verse.forms import find_form
-    >>> "".join(spaced(["On", "e\\nTwo"], find_form("3:free a a")))
-    'One\\n\\nTwo'
-    """
-    lines = form.patterns[0].lines if form.language == "en" else ()
-    last = {i for i, (line, next) in enumerate(pairwise(lines)) if line.stanza != next.stanza}
-    number = 0
-    for piece in pieces:
-        rows = piece.split("\n")
-        for row in rows[:-1]:
-            yield row + "\n" * (1 + (number in last))
-            number += 1
-        if rows[-1]:
-            yield rows[-1]

@@ -79,6 +79,8 @@ def in_stanzas(form: Form, times: int) -> Form:
     """The form with so many stanzas. Raises UsageError for more than one of a form that is not stanzaic."""
     if times > 1 and not form.stanzaic:
         raise UsageError(f"{form.title} has one stanza, not {times}", hint="Leave out --stanzas")
+    if not form.stanzaic:
+        return form
     return replace(form, patterns=tuple(repeated(pattern, times) for pattern in form.patterns), stanzaic=False)
 
 

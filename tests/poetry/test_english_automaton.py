@@ -215,6 +215,12 @@ def test_a_model_writes_in_form_and_says_what_each_line_cost() -> None:
         in_stanzas(find_form("limerick"), 2)
 
 
+def test_the_stanzas_of_a_form_of_ones_own_stay_apart() -> None:
+    form = in_stanzas(find_form("2:free a. a."), 1)
+    automaton = EnglishAutomaton(form, lexicon_of("the moon soon a tree"), CHARACTERS)
+    assert wander(automaton, random.Random(1)).count("\n\n") == 1
+
+
 def test_options_of_chinese_forms_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["poem", str(tmp_path), "--form", "limerick", "--rhyme", "东"]) == UsageError.exit_code
     assert "English form" in capsys.readouterr().err
