@@ -22,7 +22,7 @@ from nextword.generator import TextGenerator
 from nextword.tasks.languages import scripts_of
 from nextword.text.scripts import script_of
 from nextword.text.sentences import joined, sentences
-from nextword.text.terms import lost_numbers, unmarked, wanted_terms
+from nextword.text.terms import has_term, is_word, lost_numbers, unmarked, wanted_terms
 
 PORTION = 512
 """Sentences taken on at a time: enough to fill batches, few enough that results come as they are made."""
@@ -181,30 +181,41 @@ class Translator:
             return chosen | {"max_tokens": min(config.max_tokens, length)}
 
         found = answers(self.generator, sources, within, told)
-        ranked = [_ranked(source, answer) for source, answer in zip(sources, found, strict=True)]
-        again: dict[int, list[str]] = {}
-        for i, hypotheses in enumerate(ranked):
-            text = hypotheses[0].text
-            missing = [term for term in wanted[i] if term not in text]
-            missing += lost_numbers(sources[i], text)
-            if missing:
-                again[i] = self._spellable(list(dict.fromkeys([*missing, *wanted[i]])))
-        redo = [i for i, terms in again.items() if terms]
+        ranked = [_ranked(*one) for one in zip(sources, found, wanted, strict=True)]
+        for spaced in (False, True):
+            asked = {
+                i: self._required(best.lost, wanted[i], spaced) for i, (best, *_) in enumerate(ranked) if best.lost
+            }
+            asked = {i: terms for i, terms in asked.items() if terms}
+            again = self._requiring(asked, sources, within)
+            for i, answer in zip(asked, again, strict=True):
+                other = _ranked(sources[i], answer, wanted[i])
+                ranked[i] = min(other, ranked[i], key=lambda hypotheses: len(hypotheses[0].faults))
+        return [_sentence(source, ranked[i][:num_best], found[i].cut) for i, source in enumerate(sources)]
 
-        def requiring(k: int) -> dict[str, Any]:
-            terms = again[redo[k]]
+    def _requiring(
+        self, asked: Mapping[int, Sequence[str]], sources: Sequence[str], within: Callable[[int], dict[str, Any]]
+    ) -> list[Answer]:
+        """The answers to some of the sources that say what is asked of each."""
+        numbers = list(asked)
+
+        def settings(k: int) -> dict[str, Any]:
+            terms, limits = asked[numbers[k]], within(numbers[k])
             room = sum(len(term.encode()) for term in terms)  # a token is a byte at least
-            limits = within(redo[k])
-            return limits | {"required_words": terms, "max_tokens": limits["max_tokens"] + room}
+            # By the sum of log-probabilities: a mean would have an unlikely term made up for by many likely words.
+            return limits | {"required_words": terms, "max_tokens": limits["max_tokens"] + room, "length_penalty": 0.0}
 
-        second = answers(self.generator, [sources[i] for i in redo], requiring)
-        for i, answer in zip(redo, second, strict=True):
-            ranked[i] = _ranked(sources[i], answer)
-        return [_sentence(source, ranked[i][:num_best], wanted[i], found[i].cut) for i, source in enumerate(sources)]
+        return answers(self.generator, [sources[i] for i in numbers], settings)
 
-    def _spellable(self, terms: Sequence[str]) -> list[str]:
-        """Those that the tokenizer can say, and not more than can be required."""
-        return [term for term in terms if not self.generator.tokenizer.unknown(term)][:MOST_REQUIRED]
+    def _required(self, lost: Sequence[str], wanted: Sequence[str], spaced: bool) -> list[str]:
+        """What to require where some terms were lost: these and all others, as far as the tokenizer can say them, and
+        not more than can be required. A search may say a term within a longer word: `spaced` keeps it apart."""
+        unknown = self.generator.tokenizer.unknown
+        terms = [term for term in dict.fromkeys([*lost, *wanted]) if not unknown(term)][:MOST_REQUIRED]
+        if not spaced:
+            return terms
+        apart = [f" {term} " if is_word(term) and not unknown(" ") else term for term in terms]
+        return apart if apart != terms else []
 
 
 class Hypothesis(NamedTuple):
@@ -212,21 +223,24 @@ class Hypothesis(NamedTuple):
 
     text: str
     score: float
+    lost: list[str]
+    """What it had to say and does not."""
     faults: list[str]
 
 
-def _ranked(source: str, answer: Answer) -> list[Hypothesis]:
-    """What the search has found: what has no fault first, else in its order."""
-    texts = [(g.text.strip(), g.score, g.finish_reason != "length") for g in answer.generations]
-    found = [Hypothesis(text, score, faults(source, text, ended)) for text, score, ended in texts]
-    return sorted(found, key=lambda hypothesis: bool(hypothesis.faults))
+def _ranked(source: str, answer: Answer, wanted: Sequence[str]) -> list[Hypothesis]:
+    """What the search has found: what has the fewest faults first, else in its order."""
+    found = []
+    for generation in answer.generations:
+        text = generation.text.strip()
+        lost = [term for term in wanted if not has_term(text, term)] + lost_numbers(source, text)
+        wrong = faults(source, text, generation.finish_reason != "length") + [f"lacks {term!r}" for term in lost]
+        found.append(Hypothesis(text, generation.score, lost, wrong))
+    return sorted(found, key=lambda hypothesis: len(hypothesis.faults))
 
 
-def _sentence(source: str, ranked: Sequence[Hypothesis], wanted: Sequence[str], cut: int) -> Sentence:
+def _sentence(source: str, ranked: Sequence[Hypothesis], cut: int) -> Sentence:
     """The first of some hypotheses, and the others beside it; `cut` tokens of the source were not read."""
     best = ranked[0]
-    lost = [term for term in [*wanted, *lost_numbers(source, best.text)] if term not in best.text]
-    wrong = [*best.faults, *(f"lacks {term!r}" for term in lost)]
-    if cut:
-        wrong.append(f"the last {cut} tokens of the source were not read")
+    wrong = [*best.faults, *[f"does not say the last {cut} tokens of the source: too long"] * (cut > 0)]
     return Sentence(source, best.text, best.score, [(one.text, one.score) for one in ranked], wrong)

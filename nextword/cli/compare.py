@@ -82,6 +82,7 @@ def _test_set(
     """
     from nextword.errors import UsageError
     from nextword.tasks.base import items
+    from nextword.tasks.languages import check_languages
     from nextword.tasks.registry import task_of
     from nextword.tasks.setup import reading_as
     from nextword.text.records import read_records, text_of
@@ -92,6 +93,8 @@ def _test_set(
         raise UsageError(f"{first.folder} is for {names[0]}, {second.folder} for {names[1]}: they cannot be compared")
     read = reading_as(task, first.config.get("data", {}), given, data)
     if task is not None:
+        for run in (first, second):
+            check_languages(run.config, (read.prompt_field, read.target_field), data)
         test = list(items(task, data, read))
         return [(item.prompt, reference) for item in test for reference in item.references], test
     records = read_records(data, read)
@@ -143,7 +146,8 @@ def _print(found: list[Difference], a: Path, b: Path, number: int, samples: int)
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("", Text(f"A {a}"), Text(f"B {b}"), "B - A", "95 % interval", "p"):
-        table.add_column(heading, justify="left" if heading == "" else "right")
+        path = isinstance(heading, Text)  # the one thing that may be long
+        table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=not path, overflow="fold")
     for one in found:
         interval = f"{one.low:+.3f} to {one.high:+.3f}"
         table.add_row(one.name, f"{one.a:.3f}", f"{one.b:.3f}", f"{one.b - one.a:+.3f}", interval, f"{one.p:.3f}")

@@ -75,6 +75,7 @@ def evaluate(
     from nextword.data.prepare import is_prepared
     from nextword.errors import UsageError
     from nextword.tasks.base import Rows, items
+    from nextword.tasks.languages import check_languages
     from nextword.tasks.registry import task_of
     from nextword.tasks.setup import reading_as
 
@@ -97,6 +98,7 @@ def evaluate(
     if task is None:
         result, figures = _predict(loaded, data, read)
     else:
+        check_languages(loaded.config, (read.prompt_field, read.target_field), data)
         settings = chosen({}, set_ or ())
         test = list(items(task, data, read))  # a mistake in the data shows before any work
         task = judged_also(task, _learned(task, bertscore, comet, device))

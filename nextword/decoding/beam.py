@@ -142,10 +142,10 @@ class BeamSearch(Search):
         ]
         # Among equals the first beam counts, and the first of its tokens.
         continued.sort(key=itemgetter(2), reverse=True)
-        found = [Candidate(*one) for one in continued[:count] if one[2] > -math.inf]
+        found = [Candidate(*one) for one in continued if one[2] > -math.inf]
         constraints = [beam.row.constraint for beam in beams]
         if not any(constraint is not None and constraint.wanted() for constraint in constraints):
-            return found
+            return found[:count]
         known = {(c.beam, c.token) for c in found}
         for place, constraint in enumerate(constraints):
             for token in constraint.wanted() if constraint is not None else ():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from nextword.errors import UsageError
 from nextword.text.records import Source
 from nextword.text.sources import COMPRESSED
 
@@ -62,7 +64,11 @@ def is_language(name: str) -> bool:
     >>> is_language("zh"), is_language("zh-Hant"), is_language("source")
     (True, True, False)
     """
-    return re.split("[-_]", name.lower())[0] in CODES and re.fullmatch(r"\w\w([-_]\w{2,4})?", name) is not None
+    return _code(name) in CODES and re.fullmatch(r"\w\w([-_]\w{2,4})?", name) is not None
+
+
+def _code(name: str) -> str:
+    return re.split("[-_]", name.lower())[0]
 
 
 def scripts_of(name: str) -> list[str]:
@@ -75,6 +81,19 @@ def scripts_of(name: str) -> list[str]:
     if not is_language(name) or any(len(part) == 4 and part not in ("hans", "hant") for part in more):
         return []
     return [script for script, codes in _WRITTEN.items() if code in codes.split()] or ["Latin"]
+
+
+def check_languages(run: Mapping[str, Any], names: Sequence[str], sources: Sequence[Source]) -> None:
+    """Raises UsageError where the endings of two files, or else the columns read, name other languages than the
+    config.json of a `run` for translation does; countries and scripts do not matter."""
+    known = tuple(run.get("task", {}).get("languages", ()))
+    found = languages_of((), sources) if len(sources) == 2 else ()
+    found = found or (tuple(names) if all(map(is_language, names)) else ())
+    if known and found and [_code(one) for one in known] != [_code(one) for one in found]:
+        raise UsageError(
+            f"the pairs are {found[0]} to {found[1]}, and the run translates from {known[0]} to {known[1]}",
+            hint="Use a run that was trained for it, or name the columns the other way round",
+        )
 
 
 def languages_of(names: Sequence[str], sources: Sequence[Source]) -> tuple[str, ...]:

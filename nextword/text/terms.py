@@ -21,8 +21,10 @@ def read_glossary(path: Path) -> dict[str, str]:
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8: {error}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     terms: dict[str, str] = {}
     for number, row in enumerate(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
         fields = [field.strip() for field in row]
@@ -65,14 +67,34 @@ def wanted_terms(text: str, glossary: Mapping[str, str]) -> list[str]:
 
 
 def lost_numbers(text: str, translation: str) -> list[str]:
-    """Numbers of two digits or more whose digits the translation does not have; 1,000 may have become 1 000.
+    """Numbers of two digits or more that the translation does not have; 1,000 may have become 1 000.
 
-    >>> lost_numbers("In 1984, 2,500 came.", "En 1984, 2 500 sont venus."), lost_numbers("In 1984", "En 1948")
+    >>> lost_numbers("In 1984, 2,500 came.", "En 1984, 2 500 sont venus."), lost_numbers("In 1984", "En 11984")
     ([], ['1984'])
     """
-    digits = re.sub(r"(?<=\d)[\s.,\u00a0\u202f’'](?=\d)", "", translation)
+    joined = re.sub(r"(?<=\d)[\s.,\u00a0\u202f’'](?=\d)", "", translation)
+    there = {*re.findall(r"\d+", translation), *re.findall(r"\d+", joined)}
     numbers = _NUMBER.findall(_ADDRESS.sub(" ", text))
-    return [number for number in dict.fromkeys(numbers) if re.sub(r"\D", "", number) not in digits]
+    return [number for number in dict.fromkeys(numbers) if re.sub(r"\D", "", number) not in there]
+
+
+def has_term(text: str, term: str) -> bool:
+    """Whether the term stands in the text as it is written, and not as a part of a longer word.
+
+    >>> has_term("der Hund.", "Hund"), has_term("die Hunde", "Hund"), has_term("他在北京", "北京")
+    (True, False, True)
+    """
+    return re.search(_whole(term), text) is not None
+
+
+def is_word(term: str) -> bool:
+    """Whether the term could be a part of a longer word: it begins or ends with a letter or digit of a script that has
+    spaces between words.
+
+    >>> is_word("Hund"), is_word("北京")
+    (True, False)
+    """
+    return _whole(term) != re.escape(term)
 
 
 def _whole(term: str) -> str:

@@ -74,12 +74,25 @@ def test_what_must_be_said_is_asked_for_again(translator, said):
 
 
 def test_what_is_still_missing_is_told(translator, said):
-    said |= {"bank": ["rive"], ("bank", ("banque",)): ["rive"]}
+    said |= {"bank": ["rive"], ("bank", ("banque",)): ["rive"], ("bank", (" banque ",)): ["rive"]}
     (found,) = translator.translate(["bank"], glossary={"bank": "banque"})
     assert found.faults == ["lacks 'banque'"]
     said["the 漢"] = ["le"]  # no token for it, so it cannot be required
     (found,) = translator.translate(["the <keep>漢</keep>"])
     assert found.faults == ["lacks '漢'"]
+
+
+def test_a_term_within_a_longer_word_is_none(translator, said):
+    said["a dog"] = ["un chat", "le chien"]
+    (found,) = translator.translate(["a dog"], glossary={"dog": "chien"})
+    assert (found.text, found.faults) == ("le chien", [])  # found at once, if not the likeliest
+    said["a dog"], said["a dog", ("chien",)] = ["un chat"], ["un chat chienne", "chiendent"]
+    said["a dog", (" chien ",)] = ["un chien ."]
+    (found,) = translator.translate(["a dog"], glossary={"dog": "chien"})
+    assert (found.text, found.faults) == ("un chien .", [])
+    said["a dog", (" chien ",)] = ["chien va va va va va va va va"]
+    (found,) = translator.translate(["a dog"], glossary={"dog": "chien"})
+    assert found.faults == ['says "va va va" 6 times']
 
 
 def test_no_translation_is_many_times_as_long_as_its_source(translator):
@@ -119,6 +132,8 @@ def test_terms_are_whole_words(text, glossary, expected):
 
 def test_numbers_may_be_written_otherwise():
     assert lost_numbers("2,500.50 and 7", "2 500,50 et sept") == []
+    assert lost_numbers("1984 with 2500", "1984 2500") == []
+    assert lost_numbers("1,234 dogs", "1111,234 chiens") == ["1,234"]
     assert lost_numbers("http://a.b/12345", "x") == []
     assert lost_numbers("共1984人", "1948 people") == ["1984"]
     assert unmarked("a <keep>b c</keep><keep> </keep>") == ("a b c ", ["b c"])
@@ -135,7 +150,7 @@ def test_a_glossary_is_pairs(tmp_path):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match=message):
             read_glossary(path)
-    with pytest.raises(DataError, match=r"none.tsv: cannot be read"):
+    with pytest.raises(DataError, match=r"none.tsv: no such file"):
         read_glossary(tmp_path / "none.tsv")
 
 

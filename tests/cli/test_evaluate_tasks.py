@@ -32,6 +32,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     for side in ("en", "fr"):
         (folder / f"test.{side}").write_text("".join(row[side] + "\n" for row in PAIRS[:6]), encoding="utf-8")
+    (folder / "other.jsonl").write_text('{"en": "Go.", "de": "Geh."}\n', encoding="utf-8")
     (folder / "text.txt").write_text("\n\n".join(row["fr"] for row in PAIRS), encoding="utf-8")
     for name, options in (
         ("translator", ["pairs.jsonl", "--task", "translation"]),
@@ -184,6 +185,8 @@ def test_of_a_long_conversation_the_first_turns_are_left_out_and_not_what_the_sy
         (["evaluate", "plain", "text.txt", "--set", "num_beams=2"], "plain was trained for no task"),
         (["evaluate", "plain", "text.txt", "--bertscore", "x"], "plain was trained for no task"),
         (["evaluate", "summarizer", "docs.jsonl", "--comet", "x"], "--comet judges translations, and this run is for"),
+        (["evaluate", "translator", "test.fr", "test.en"], "the pairs are fr to en, and the run translates from en to"),
+        (["compare", "translator", "translator", "other.jsonl"], "the pairs are en to de, and the run translates from"),
         (["compare", "plain", "translator", "text.txt"], "plain is for no task, translator for translation"),
         (
             ["evaluate", "translator", "pairs.jsonl", "--set", "num_baems=2"],

@@ -8,6 +8,7 @@ import math
 import pytest
 import regex
 import torch
+from toys import Bigram
 
 from nextword.decoding.config import GenerationConfig
 from nextword.errors import UsageError
@@ -86,6 +87,20 @@ def test_what_is_required_holds(generator):
 def test_beams_say_what_is_required(generator, settings):
     found = generator.generate_many("a", required_words=["明月", "sea"], max_tokens=40, num_samples=2, **settings)
     assert all("明月" in g.text and "sea" in g.text for g in found)
+
+
+def test_a_beam_that_has_said_what_is_required_goes_on():
+    """It is far less likely than those that have not, and yet no later one is as good."""
+    tokenizer = train_tokenizer(TokenizerConfig(type="char"), ["abcxy"])
+    table = torch.full((tokenizer.vocab_size, tokenizer.vocab_size), 1e-6)
+    a, b, c, x, y = tokenizer.encode("abcxy")
+    table[:, [a, b, c]] = 0.33
+    table[:, x] = 1e-4
+    table[x], table[y] = 1e-6, 1e-6
+    table[x, y] = table[y, tokenizer.eos_id] = 1.0
+    generator = TextGenerator(Bigram(table), tokenizer)
+    found = generator.generate("a", required_words=["x"], num_beams=3, length_penalty=0.0, max_tokens=12)
+    assert found.text == "xy"
 
 
 def test_who_asks_for_sampling_does_not_get_the_beams_of_the_run(generator):
