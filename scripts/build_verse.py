@@ -7,6 +7,7 @@
 - CMUDICT: cmudict.dict, the CMU Pronouncing Dictionary.
 - TANG_JSONL: one poem a line with "lines" and "lines_trad": the same characters in both scripts. From it and from the
   two Pingshui tables we learn which traditional characters a simplified one stands for, and how often.
+- pip install pypinyin==0.53.0: how the Mandarin of today says what the third book lacks.
 
 The patterns of ci tunes, ci.txt, were written by hand and are not made here.
 """
@@ -19,6 +20,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -27,6 +29,7 @@ Pair = tuple[str, str]  # a simplified character, and a traditional one that it 
 
 PINGSHUI_TONES = {"上平声部": "平", "下平声部": "平", "上声部": "上", "去声部": "去", "入声部": "入"}
 CILIN_TONES = {"平声": "平", "仄声": "仄", "入声": "入"}
+PINYIN_TONES = {"1": "平", "2": "平", "3": "上", "4": "去"}
 XINYUN_TONES = {"阴平": "平", "阳平": "平", "上声": "上", "去声": "去"}
 
 # Frequent in Tang poems and in neither Pingshui table, or only there under another shape: variant, then what it is.
@@ -37,16 +40,68 @@ VARIANTS = """
     畧略 彊强 嵒岩 筭算 欵款 穉稚 蕚萼 舃舄 衞卫 効效 輭软 峩峨 窓窗 窻窗 盌碗 飡餐 廐厩 蜺霓 塲场 姪侄 搘支 勅敕
     胷胸 粘黏 犂犁 襃褒 椶棕 嗁啼 旛幡 鷰燕 搆构 蠭蜂 麄粗 遯遁 羗羌 諠喧 嵓岩 悤匆 碪砧 恡吝 倂并 隟隙 鉏锄 箒帚
     覊羁 匳奁 澣浣 荳豆 鼈鳖 韈袜 蹏蹄 徃往 畊耕 擕携 谿溪 逺远 着著 麯曲 秖只 秪只 祇只 迻移 沉沈
+    迳径 垅垄 妬妒 悮误 藂丛 珪圭 椀碗 袴裤 䜩宴 筿筱 菓果 蘖孽 蝴胡 臙胭 籞御 擡抬
 """
 # Characters the Pingshui table lacks, with the classes that the rhyme books give them.
 MISSING = {
-    **{"八齐": "溪啼蹄", "入声十一陌": "迹跡蹟", "七虞": "炉爐", "十九皓": "扫掃", "二十号": "扫掃"},
-    **{"十七霰": "遍炼煉鍊", "十三元": "樽", "三讲": "讲講", "十四寒": "干乾", "一先": "燃", "七阳": "昂"},
+    **{"八齐": "溪啼蹄", "入声十一陌": "迹跡蹟", "七虞": "炉爐", "十九皓": "扫掃", "二十号": "扫掃灶竈"},
+    **{
+        "十七霰": "遍炼煉鍊",
+        "十三元": "樽",
+        "三讲": "讲講項项",
+        "十四寒": "干乾",
+        "一先": "燃胭磚砖",
+        "七阳": "昂嫦岗崗",
+    },
+    **{
+        "一东": "葱蔥",
+        "二冬": "筇",
+        "四支": "隳縲缧",
+        "六鱼": "舁",
+        "七麌": "睹坞塢",
+        "八霁": "砌",
+        "九泰": "鱠鲙",
+        "十灰": "抬擡腮",
+    },
+    **{
+        "十三覃": "惭慚",
+        "十二文": "忻",
+        "十三阮": "坂",
+        "十四旱": "碗",
+        "十五翰": "熳",
+        "三肴": "抄",
+        "五歌": "疴它",
+        "十蒸": "姮",
+    },
+    **{"十一尤": "勾雠讎", "二十六宥": "嗅", "六御": "滤濾", "七遇": "裤褲", "二十五径": "秤亘", "二十二祃": "咤"},
+    **{
+        "入声一屋": "曝",
+        "入声四质": "蟋戌",
+        "入声六月": "袜襪",
+        "入声九屑": "桔鴂",
+        "入声十药": "礴",
+        "入声十二锡": "皙",
+    },
+    **{"入声七曷": "撒", "入声十六叶": "辄輒"},
+}
+# The finals of Mandarin in pinyin, as far as their ends tell them apart, and their classes in 中华新韵.
+FINALS = {
+    **{
+        "ang": "十唐",
+        "[eio]ng": "十一庚",
+        "an": "八寒",
+        "[eiuü]n": "九文",
+        "ai": "四开",
+        "[eu]i": "五微",
+        "ao": "六豪",
+    },
+    **{"ou|iu": "七尤", "[iuü]e": "三皆", "er|ü": "十二齐", "a": "一麻", "[oe]": "二波", "u": "十四姑", "i": "十二齐"},
 }
 # A simplified character has the readings of the traditional ones that it commonly stands for: 发 those of 發 and 髮,
 # but 花 not that of 蘤, nor 听 those of 听 (yǐn), for it is written for 聽. A traditional character of which it is
 # RARELY written, as a share of all those in the table, is left out if it occurs ENOUGH to tell.
 RARELY, ENOUGH = 0.01, 20
+UNITED = 0.9  # of a class of Pingshui in one of Cilin, from which on it is all of it
 COMMON = {("斗", "鬥")}  # the poems write 鬬, which VARIANTS makes 斗
 
 
@@ -62,10 +117,13 @@ def main(rhymes: Path, cmudict: Path, tang: Path, folder: Path) -> None:
     variants = {pair[0]: pair[1] for pair in VARIANTS.split()}
     written = both_scripts(tang)
     variants |= other_script(written)
+    old = pingshui(simplified, traditional, written)
+    cilin = plain(read_json(rhymes / "Cilin_Rhyme.json"), CILIN_TONES)
+    xinyun = plain(read_json(rhymes / "Xinyun_Rhyme_FourRhyme_Edition.json"), XINYUN_TONES)
     books = {
-        "pingshui": ("平水韵", pingshui(simplified, traditional, written)),
-        "cilin": ("词林正韵", plain(read_json(rhymes / "Cilin_Rhyme.json"), CILIN_TONES)),
-        "xinyun": ("中华新韵", plain(read_json(rhymes / "Xinyun_Rhyme_FourRhyme_Edition.json"), XINYUN_TONES)),
+        "pingshui": ("平水韵", old),
+        "cilin": ("词林正韵", filled(cilin, by_class(old, cilin), lacking(old, cilin, variants))),
+        "xinyun": ("中华新韵", filled(xinyun, mandarin, lacking(old, xinyun, variants))),
     }
     for name, (title, classes) in books.items():
         write(folder / f"{name}.json.gz", json.dumps({"title": title, "classes": classes}, ensure_ascii=False))
@@ -116,6 +174,52 @@ def plain(table: dict[str, dict[str, list[str]]], tones: dict[str, str]) -> Clas
         for tone, characters in group.items():
             joined[name, tones[tone]] += letters("".join(characters))
     return [(name, tone, once(characters)) for (name, tone), characters in joined.items()]
+
+
+def lacking(old: Classes, new: Classes, variants: dict[str, str]) -> list[str]:
+    """The characters of the Pingshui table that another book has in no shape."""
+    known = set("".join(characters for _, _, characters in new))
+    return [c for c in once("".join(row[2] for row in old)) if not {c, variants.get(c, c)} & known]
+
+
+def filled(classes: Classes, readings: Callable[[str], set[tuple[str, str]]], missing: Iterable[str]) -> Classes:
+    """The classes, with the missing characters at their ends."""
+    added: dict[tuple[str, str], str] = defaultdict(str)
+    for character in missing:
+        for reading in sorted(readings(character)):
+            added[reading] += character
+    return [(name, tone, characters + added[name, tone]) for name, tone, characters in classes]
+
+
+def by_class(old: Classes, cilin: Classes) -> Callable[[str], set[tuple[str, str]]]:
+    """Character -> class and tone in Cilin, which unites classes of Pingshui: those of which it has at least UNITED in
+    one class of its own. A class that it parts tells nothing of a character that it lacks."""
+    places: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for name, tone, characters in cilin:
+        for character in characters:
+            places[character].add((name, tone))
+    found: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for _, tone, characters in old:
+        wanted = tone if tone in "平入" else "仄"
+        counts = Counter(place for c in characters for place in places[c] if place[1] == wanted)
+        (place, count) = next(iter(counts.most_common(1)), (("", ""), 0))
+        if count >= UNITED * counts.total() > 0:
+            for character in characters:
+                found[character].add(place)
+    return lambda character: found[character]
+
+
+def mandarin(character: str) -> set[tuple[str, str]]:
+    """Class and tone in 中华新韵, of its commonest reading; none where that has no tone."""
+    from pypinyin import Style, pinyin
+
+    said = pinyin(character, style=Style.TONE3, errors=lambda text: [""])[0][0]
+    syllable, tone = re.sub("^([jqxy])u", r"\1ü", said[:-1].replace("v", "ü")).replace("ye", "ie"), said[-1:]
+    if tone not in PINYIN_TONES:
+        return set()
+    buzzing = re.fullmatch("([zcs]h?|r)i", syllable)
+    ends = (rhyme for end, rhyme in FINALS.items() if re.search(f"({end})$", syllable))
+    return {("十三支" if buzzing else next(ends), PINYIN_TONES[tone])}
 
 
 def letters(text: str) -> str:

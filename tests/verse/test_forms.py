@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from nextword.corpora import poems
 from nextword.errors import UsageError
-from nextword.verse.chinese import BOOKS, rhyme_book
+from nextword.verse.chinese import BOOKS, Reading, rhyme_book
 from nextword.verse.forms import find_form, forms
 from nextword.verse.patterns import only
 from nextword.verse.regulated import couplet
@@ -148,3 +149,19 @@ def test_tones_are_those_that_another_source_records_of_each_place() -> None:
                 known, same, both = known + 1, same + ((tone == "平") in levels), both + len(levels) - 1
     assert same > 0.998 * known
     assert both < 0.145 * known
+
+
+@pytest.mark.parametrize("book", BOOKS)
+def test_the_books_know_what_poems_are_written_in(book: str) -> None:
+    """Less than one character in 250 of Tang poems is in no shape in a book."""
+    known = rhyme_book(book)
+    text = "".join("".join(poem["lines"]) for poem in poems()[:500])
+    assert sum(not known.readings(character) for character in text) < len(text) / 250
+
+
+def test_what_the_sources_of_the_books_lack_is_made_up() -> None:
+    assert rhyme_book("xinyun").readings("去") == (Reading("去", "十二齐"),)
+    assert rhyme_book("xinyun").readings("思") == (Reading("平", "十三支"),)
+    assert rhyme_book("cilin").readings("余") == (Reading("平", "第四部"),)
+    assert rhyme_book("cilin").readings("拍") == (Reading("入", "第十七部"),)
+    assert rhyme_book("pingshui").readings("惭") == (Reading("平", "十三覃"),)
