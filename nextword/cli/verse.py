@@ -97,7 +97,8 @@ def write(
     from nextword.poetry import writer
 
     generator = TextGenerator.load(run, device=device)
-    warn_unknown(generator.tokenizer, theme + author)
+    wish = writer.in_script_of(generator.tokenizer, wish)
+    warn_unknown(generator.tokenizer, wish.theme + wish.author)
     if number == 1 and show == "text" and not as_json and card is None:
         piece = ""
         for piece in writer.stream_poem(generator, wish, **settings):

@@ -49,6 +49,8 @@ class State(NamedTuple):
     """The number of a set of ways."""
     used: frozenset[str]
     """Characters written, where none may be written twice."""
+    said: str
+    """All that is written, where some of it is said once more."""
 
 
 class ChineseAutomaton:
@@ -79,6 +81,7 @@ class ChineseAutomaton:
         asked: dict[str, Any] = {"given": given, "rhymes": rhymes, "repeats": repeats, "borrowing": borrowing}
         self.plan = plan = Plan(form, book, characters, **asked)
         self.alphabet, self.longest = "".join(sorted(plan.readings)), len(plan.slots)
+        self._echoes = any(slot.echo >= 0 for slot in plan.slots)
         self._index = {character: i for i, character in enumerate(self.alphabet)}
         self._ways: list[tuple[Way, ...]] = []
         self._numbers: dict[tuple[Way, ...], int] = {}
@@ -94,7 +97,7 @@ class ChineseAutomaton:
 
     def start(self) -> State:
         """Nothing is written."""
-        return State(0, self._start, frozenset())
+        return State(0, self._start, frozenset(), "")
 
     def finished(self, state: State) -> bool:
         """All slots are filled."""
@@ -109,8 +112,8 @@ class ChineseAutomaton:
         if self.finished(state):
             return self._array(frozenset())
         slot = self.plan.slots[state.at]
-        if slot.given:
-            return self._array(frozenset(slot.given))
+        if not slot.free:
+            return self._array(frozenset(slot.given or state.said[slot.echo]))
         beats: set[str] = set()  # on which anything unused may stand
         parts: list[np.ndarray] = []
         for ask in self._asks(state):
@@ -136,13 +139,15 @@ class ChineseAutomaton:
     def step(self, state: State, character: str) -> State:
         """The ways that this character keeps."""
         slot = self.plan.slots[state.at]
-        readings = self.plan.book.readings(character) if slot.given else self.plan.readings[character]
+        first = self.plan.slots[slot.echo] if slot.echo >= 0 else slot
+        readings = self.plan.book.readings(character) if first.given else self.plan.readings[character]
         key = (state.at, state.ways, readings)
         if key not in self._steps:
             kept = [way for old in self._ways[state.ways] if (way := self._keep(old, slot, readings))]
             self._steps[key] = self._number(self._onwards(kept, state.at + 1))
-        used = state.used if slot.given or self.plan.repeats else state.used | {character}
-        return State(state.at + 1, self._steps[key], used)
+        used = state.used if self.plan.repeats or not slot.free else state.used | {character}
+        said = state.said + character if self._echoes else ""
+        return State(state.at + 1, self._steps[key], used, said)
 
     def ways(self, state: State) -> tuple[Way, ...]:
         """In which ways the poem so far keeps the form."""

@@ -29,6 +29,13 @@ class Slot(NamedTuple):
     """In its line, from 0; -1: punctuation or the end of a row."""
     given: str
     """"": free."""
+    echo: int = -1
+    """The slot whose character it says once more; -1: none."""
+
+    @property
+    def free(self) -> bool:
+        """Whether anything may be chosen."""
+        return not self.given and self.echo < 0
 
 
 class Refused(NamedTuple):
@@ -145,7 +152,7 @@ class Plan:
         for slot in reversed(self.slots):
             need, left = needs[-1], beats[-1]
             letter = self.letter(number, slot)
-            if letter is not None and not slot.given:
+            if letter is not None and slot.free:
                 need = 1 if self.repeats else need + 1
                 beat = pattern.lines[slot.line].beats[0][-1]
                 left = (*left[:letter], left[letter] | {beat}, *left[letter + 1 :])
@@ -155,7 +162,7 @@ class Plan:
 
     def _check_tones(self) -> None:
         """Both tones have enough characters for every place, those reserved for rhymes aside."""
-        free = sum(not slot.given for slot in self.slots)
+        free = sum(slot.free for slot in self.slots)
         rhymes = max(need[0] for need in self.needs.values())
         need = 1 if self.repeats else free + max(0, len(self.letters) - 1) * rhymes
         for beat, name in (("平", "level"), ("仄", "oblique")):
@@ -228,9 +235,14 @@ def slots_of(form: Form, given: Given) -> list[Slot]:
     Raises UsageError for a character given where the form has no place. All patterns of a form are of one shape.
     """
     lines = form.patterns[0].lines
+    given = at_first(form, given)
     slots: list[Slot] = []
+    at: dict[tuple[int, int], int] = {}
     for i, (line, marks) in enumerate(zip(lines, behind(form), strict=True)):
-        slots += [Slot(i, place, given.get((i, place), "")) for place in range(len(line.beats[0]))]
+        for place in range(len(line.beats[0])):
+            at[i, place] = len(slots)
+            echo = at[first_of(form, i, place)] if line.echo else -1
+            slots.append(Slot(i, place, given.get((i, place), ""), echo))
         slots += [Slot(i, -1, mark) for mark in marks]
     places = {(slot.line, slot.place) for slot in slots}
     for line_number, place in sorted(given):
@@ -243,3 +255,20 @@ def slots_of(form: Form, given: Given) -> list[Slot]:
             )
             raise UsageError(f"{form.title} has {what}", hint=f"Its lines have {shape} characters")
     return slots
+
+
+def first_of(form: Form, line: int, place: int) -> tuple[int, int]:
+    """Where the character of an echo stood first: as far from the end of the line before."""
+    return line - 1, place + form.lengths[line - 1] - form.lengths[line]
+
+
+def at_first(form: Form, given: Given) -> dict[tuple[int, int], str]:
+    """What is given, that of an echo where it is said first. Raises UsageError where that is another character."""
+    found: dict[tuple[int, int], str] = {}
+    for (line, place), character in sorted(given.items()):
+        echo = line < len(form.lengths) and form.patterns[0].lines[line].echo and place < form.lengths[line]
+        where = first_of(form, line, place) if echo else (line, place)
+        other = found.setdefault(where, character)
+        if other != character:
+            raise UsageError(f"line {line + 1} of {form.title} says {other} once more, not {character}")
+    return found

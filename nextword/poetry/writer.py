@@ -10,7 +10,7 @@ import math
 import secrets
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, repeat
 from typing import Any
 
@@ -25,6 +25,7 @@ from nextword.poetry.given import placements
 from nextword.poetry.kept import Kept
 from nextword.poetry.lexicon import STRICT, Licences, english, writable
 from nextword.poetry.plan import Given
+from nextword.tokenizers import Tokenizer
 from nextword.verse import check_english
 from nextword.verse.check import Verdict, check, split_lines
 from nextword.verse.chinese import RhymeBook, rhyme_book
@@ -107,6 +108,26 @@ class Poem:
     def cost(self) -> float:
         """What the form cost in all, in nats."""
         return math.fsum(step.cost for step in self.steps)
+
+
+def in_script_of(tokenizer: Tokenizer, wish: Wish) -> Wish:
+    """What is asked of a Chinese poem, in the shapes of characters that a tokenizer has: 風 as 风 by one that learned
+    simplified ones alone, or the other way about."""
+    known = spellable(tokenizer)
+    if known is None or wish.form.language == "en":
+        return wish
+    book = wish.rhyme_book
+
+    def shaped(text: str) -> str:
+        return "".join(next((shape for shape in book.shapes(c) if shape in known), c) for c in text)
+
+    return replace(
+        wish,
+        theme=shaped(wish.theme),
+        author=shaped(wish.author),
+        given={place: shaped(character) for place, character in wish.given.items()},
+        words=tuple(map(shaped, wish.words)),
+    )
 
 
 def write_poems(

@@ -116,6 +116,8 @@ def against(
             character, beat = line[place - 1], best[place - 1]
             tones = "".join(dict.fromkeys(reading.tone for reading in book.readings(character)))
             faults.append(Fault(number, place, "tone", f"{character} is {tones}; the pattern has {beat} here"))
+        if wanted.echo and line != (said := lines[number - 2][-len(best) :]):
+            faults.append(Fault(number, 0, "叠", f"it should say {said} once more"))
     found, notes = judge_rhymes(lines, beats, pattern, book, borrowing)
     return beats, faults + found, notes
 

@@ -10,7 +10,7 @@ import gzip
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -55,6 +55,23 @@ class RhymeBook:
         (Reading(tone='平', rhyme='十四寒'), Reading(tone='去', rhyme='十五翰'))
         """
         return self.table.get(character) or self.table.get(self.variants.get(character, ""), ())
+
+    @cached_property
+    def _traditional(self) -> dict[str, list[str]]:
+        """`variants`, the other way about."""
+        found: dict[str, list[str]] = {}
+        for shape, character in self.variants.items():
+            found.setdefault(character, []).append(shape)
+        return found
+
+    def shapes(self, character: str) -> list[str]:
+        """Its shapes: itself, that of the other script, and variants.
+
+        >>> rhyme_book("pingshui").shapes("風"), rhyme_book("pingshui").shapes("风")
+        (['風', '风'], ['风', '風'])
+        """
+        other = self.variants.get(character, character)
+        return [*dict.fromkeys([character, other, *self._traditional.get(other, ())])]
 
     def usual(self, character: str) -> tuple[Reading, ...]:
         """The readings that poets use: 庭 can be oblique, in a word of Zhuangzi's, but who writes it means a court.

@@ -26,6 +26,8 @@ class Line:
     they are Chinese."""
     mark: str = ""
     """The punctuation behind it in Chinese, ， or 。."""
+    echo: bool = False
+    """叠句: it says the last characters of the line before once more, as many as it has."""
 
 
 @dataclass(frozen=True)

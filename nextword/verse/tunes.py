@@ -18,13 +18,13 @@ def read_tune(row: str) -> Form:
     """One row of the file.
 
     >>> read_tune("十六字令 苍梧谣 | 平a。中仄平平仄仄平a。").patterns[0].lines[1]
-    Line(beats=('中仄平平仄仄平',), rhyme='a', stanza=0, mark='。')
+    Line(beats=('中仄平平仄仄平',), rhyme='a', stanza=0, mark='。', echo=False)
     """
     names, pattern = row.split(" | ")
     name, *aliases = names.split()
     lines = tuple(
-        Line((beats,), rhyme, number, mark)
+        Line((beats,), rhyme, number, mark, echo == "=")
         for number, stanza in enumerate(pattern.split("/"))
-        for beats, rhyme, mark in re.findall(r"([平仄中]+)([a-z]?)([，。])", stanza)
+        for echo, beats, rhyme, mark in re.findall(r"(=?)([平仄中]+)([a-z]?)([，。])", stanza)
     )
     return Form(name, name, "zh", (Pattern("", lines),), tuple(aliases), rhyme_book="cilin")

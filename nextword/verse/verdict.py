@@ -17,7 +17,7 @@ class Fault:
     place: int
     """The character (Chinese) or word (English) in the line, counted from 1; 0: the line as a whole."""
     rule: str
-    """length and rhyme; in Chinese also tone, 对, 粘, 孤平 and 三平尾, in English stress and repeat."""
+    """length and rhyme; in Chinese also tone, 对, 粘, 孤平, 三平尾 and 叠, in English stress and repeat."""
     message: str
 
 

@@ -22,7 +22,7 @@ from nextword.verse.forms import find_form
 from nextword.verse.patterns import only
 
 MARKS = "，。\n"
-FORMS = ("wujue", "qijue", "wulü", "qilü", "如梦令", "菩萨蛮", "西江月", "虞美人")
+FORMS = ("wujue", "qijue", "wulü", "qilü", "如梦令", "忆秦娥", "菩萨蛮", "西江月", "虞美人")
 
 
 @cache
@@ -90,7 +90,8 @@ def test_every_way_ends_in_form(name, book, size, wasteful, heads, narrow, repea
     assert verdict.faults == ()
     for (line, place), character in asked.items():
         assert lines[line][place] == character
-    written = [c for i, line in enumerate(lines) for k, c in enumerate(line) if (i, k) not in asked]
+    once = [(i, line) for i, line in enumerate(lines) if not find_form(name).patterns[0].lines[i].echo]
+    written = [c for i, line in once for k, c in enumerate(line) if (i, k) not in asked]
     assert repeats or len(set(written)) == len(written)
     assert repeats or not set(written) & set(asked.values())
 
@@ -171,3 +172,12 @@ def test_no_character_is_written_for_a_reading_that_poets_hardly_use() -> None:
     assert ("日" in oblique, "庭" in oblique, book.fitting("庭", "仄") != ()) == (True, False, True)
     asked = ChineseAutomaton(form, book, characters, given={(0, 1): "庭"})
     assert asked.allowed(asked.step(asked.start(), "白")).sum() == 1
+
+
+def test_what_is_given_of_an_echo_is_said_both_times() -> None:
+    form = automaton("忆秦娥", given={(2, 0): "秦", (7, 2): "别"})
+    lines = split_lines(wander(form, random.Random(1), wasteful=0.0))
+    assert (lines[1][-3:], lines[6][-3:]) == (lines[2], lines[7])
+    assert (lines[1][4], lines[6][6]) == ("秦", "别")
+    with pytest.raises(UsageError, match="line 3 of 忆秦娥 says 秦 once more, not 春"):
+        automaton("忆秦娥", given={(1, 4): "秦", (2, 0): "春"})

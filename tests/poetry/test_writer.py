@@ -18,7 +18,7 @@ from nextword.generator import TextGenerator
 from nextword.models import build_model, model_config
 from nextword.poetry import given
 from nextword.poetry.evaluation import copied_lines, on_theme, poems_in_form, texts_in
-from nextword.poetry.writer import Wish, prompt_for, stream_poem, submit, write_poems
+from nextword.poetry.writer import Wish, in_script_of, prompt_for, stream_poem, submit, write_poems
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
 from nextword.verse.check import check, rhymes_of, split_lines
 from nextword.verse.chinese import rhyme_book
@@ -146,6 +146,13 @@ def test_a_run_trained_on_prompts_is_asked_in_its_layout(tokenizer) -> None:
     assert prompt_for(generator_of(tokenizer), Wish(find_form("qijue"), theme="秋思")) == "秋思\n"
     with pytest.raises(UsageError, match="the theme has 50 characters"):
         prompt_for(generator_of(tokenizer), Wish(find_form("qijue"), theme="秋" * 50))
+
+
+def test_what_is_asked_in_the_other_script_is_written_in_that_of_the_run(tokenizer) -> None:
+    wish = Wish(find_form("qijue"), theme="登樓", given=given.acrostic("風月龘"), words=("長江",))
+    found = in_script_of(tokenizer, wish)
+    assert (found.theme, found.words) == ("登楼", ("长江",))
+    assert [*found.given.values()] == ["风", "月", "龘"]
 
 
 def test_the_prompts_of_a_test_set_are_answered_in_their_form(tokenizer) -> None:

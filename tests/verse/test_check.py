@@ -119,6 +119,13 @@ def test_of_ways_to_read_a_poem_the_usual_one_is_told() -> None:
     assert (court.faults, court.notes[-1]) == ((), "of which poets hardly use: 庭 仄")
 
 
+def test_what_a_tune_says_twice_is_the_same_words() -> None:
+    once = split_lines(POEMS["如梦令"].replace("知否，知否", "知否，能否"))
+    assert [(f.line, f.rule, f.message) for f in check(once, find_form("如梦令")).faults] == [
+        (6, "叠", "it should say 知否 once more")
+    ]
+
+
 def test_a_couplet_answers_its_first_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "couplet.txt"
     file.write_text("海内存知己，天涯若比邻", encoding="utf-8")
