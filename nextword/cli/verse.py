@@ -93,6 +93,7 @@ def write(
     wish = replace(wish, theme=theme.strip(), author=author.strip())
     given = {"temperature": temperature, "top_p": top_p, "num_beams": num_beams, "seed": seed}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    from nextword.cli.console import counting
     from nextword.generator import TextGenerator
     from nextword.poetry import writer
 
@@ -106,7 +107,9 @@ def write(
             sys.stdout.flush()
         print(end="" if piece.endswith("\n") else "\n")
         return
-    poems = writer.write_poems(generator, wish, number, costs=as_json or show == "form", **settings)
+    costs = as_json or show == "form"
+    with counting("writing", number) as advance:
+        poems = writer.write_poems(generator, wish, number, costs=costs, told=advance, **settings)
     if card is not None:
         _save_card(poems[0], wish, card, tones=show == "form" and wish.form.language == "zh")
     if as_json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, repeat
 from typing import Any
@@ -131,15 +131,25 @@ def in_script_of(tokenizer: Tokenizer, wish: Wish) -> Wish:
 
 
 def write_poems(
-    generator: TextGenerator, wish: Wish, number: int = 1, *, costs: bool = True, **settings: Any
+    generator: TextGenerator,
+    wish: Wish,
+    number: int = 1,
+    *,
+    costs: bool = True,
+    told: Callable[[str], object] = lambda said: None,
+    **settings: Any,
 ) -> list[Poem]:
-    """So many poems, the best first; without `costs` they have no steps, and come faster.
+    """So many poems, the best first; without `costs` they have no steps, and come faster. `told` after each.
 
     `settings` are fields of GenerationConfig. Raises UsageError, before the first token, for what cannot be written.
     """
-    jobs = submit(generator, wish, number, costs, **settings)
-    while not all(job.finished for job in jobs):
+    jobs = waiting = submit(generator, wish, number, costs, **settings)
+    while waiting:
         generator.step()
+        for job in waiting:
+            if job.finished:
+                told("")
+        waiting = [job for job in waiting if not job.finished]
     poems = [finished(generator, job, wish) for job in jobs]
     return sorted(poems, key=lambda poem: poem.score, reverse=True)
 

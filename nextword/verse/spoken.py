@@ -39,6 +39,7 @@ ENDINGS = {  # spelling -> sounds; the stem is looked up
 }
 FIRST = {"un": "AH0 N", "be": "B IH0", "re": "R IY0", "fore": "F AO0 R", "mis": "M IH0 S", "en": "EH0 N", "a": "AH0"}
 LOST_AT_FRONT = ("a", "be", "it ")  # 'gainst, 'twixt, 'twas
+BRITISH = {"our(s|ed|ing)?": r"or\1", "ence(s)?": r"ense\1", "is(e[ds]?|ing)": r"iz\1", "tre(s)?": r"ter\1"}
 LONGEST = 40  # letters; a longer one is no word
 PLURAL_AFTER = {"S", "Z", "SH", "ZH", "CH", "JH"}
 VOICELESS = {"P", "T", "K", "F", "TH", "S", "SH", "CH"}
@@ -185,9 +186,16 @@ def derived(word: str) -> Iterator[Phones]:
             later = tuple(phone.replace("1", "2") for phone in second[0])  # sunlit: the first part bears the stress
             yield from ((*phones, *later) for phones in found)
             return
-    older = re.sub("our(s|ed|ing)?$", r"or\1", word).removesuffix("e")  # honours, vaine
-    if older != word:
-        yield from pronunciations(older)
+    yield from next(filter(None, map(pronunciations, respelt(word))), ())
+
+
+def respelt(word: str) -> Iterator[str]:
+    """As the dictionary, which is American and of today, may spell it: honours, offence, theatre, civilised, vaine."""
+    for ending, american in BRITISH.items():
+        if (other := re.sub(f"{ending}$", american, word)) != word:
+            yield other
+            yield other.removesuffix("e")
+    yield word.removesuffix("e")
 
 
 def without(phones: Phones, place: int) -> Phones:

@@ -28,6 +28,7 @@ def test_rhymes(one: str, other: str, kind: str) -> None:
         *(("heav'n", "1"), ("ev'ry", "10"), ("wander'd", "10"), ("wand’ring", "10"), ("think'st", "1"), ("o'er", "1")),
         *(("th'", ""), ("'gainst", "1"), ("'twas", "1"), ("belovèd", "010"), ("unlook'd", "01"), ("where'er", "11")),
         *(("sunlit", "12"), ("deathless", "10"), ("whereof", "11"), ("honours", "10"), ("plenteous", "100")),
+        *(("offence", "01"), ("civilised", "102"), ("theatres", "100")),
     ],
 )
 def test_words_of_poems_follow_from_those_of_the_dictionary(word: str, stress: str) -> None:
