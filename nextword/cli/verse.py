@@ -215,16 +215,17 @@ def _refuse(form: Form, options: Mapping[str, object]) -> None:
 def _shown(poem: Poem, wish: Wish) -> str:
     """A poem with its tones or stresses, its rhymes and its costs."""
     verdict, costs = poem.verdict, _costs(poem)
+    pattern = next(pattern for pattern in wish.form.patterns if pattern.name == verdict.pattern)
     width = max(map(len, verdict.lines)) if wish.form.language == "en" else 0
     rows = [verdict.heading]
     for i, (line, beats) in enumerate(zip(verdict.lines, verdict.beats, strict=True)):
         if width:
             row = f"{line:{width}}  {beats:12}"
         else:
-            row = f"{line}  {beats}  {'韵' if wish.form.patterns[0].lines[i].rhyme else '  '}"
+            row = f"{line}  {beats}  {'韵' if pattern.lines[i].rhyme else '  '}"
         rows.append(f"{row}  {costs[i]}" if costs else row)
     rows += verdict.notes
-    told = [f"{poem.log_prob:.2f} nats a token", f"the form cost {poem.cost:.1f} nats" if costs else ""]
+    told = [f"log-probability {poem.log_prob:.2f} nats a token", f"the form cost {poem.cost:.1f} nats" if costs else ""]
     told += [f"parallelism {poem.parallelism:.2f}"] if poem.parallelism is not None else []
     return "\n".join([*rows, ", ".join(filter(None, told))])
 
@@ -236,7 +237,7 @@ def _save_card(poem: Poem, wish: Wish, file: Path, tones: bool) -> None:
     ci = wish.form.language == "zh" and not wish.form.regulated
     rows = poem.text.replace("\n", "\n\n") if ci else poem.text
     drawn = card_file.poem_card(rows, wish.theme or wish.form.title)
-    card_file.save_card(card_file.with_tones(drawn, wish.form) if tones else drawn, file)
+    card_file.save_card(card_file.with_tones(drawn, wish.form, wish.rhyme_book) if tones else drawn, file)
     print(f"Wrote {file}", file=sys.stderr)
 
 
@@ -247,8 +248,9 @@ def _costs(poem: Poem) -> list[str]:
         lines[step.line].append(step)
     told = []
     for steps in lines if poem.steps else ():
-        most = max(steps, key=lambda step: step.cost)
-        where = f", {most.cost:.1f} at {most.text.strip() or 'the end'}" if most.cost > FORCED else ""
+        forced = [step for step in steps if step.cost > FORCED]
+        most = max(forced, key=lambda step: step.cost, default=None)
+        where = f", {most.cost:.1f} at {most.text.strip() or 'the end'}" if most else ""
         told.append(f"{sum(step.cost for step in steps):5.1f} nats{where}")
     return told
 

@@ -9,7 +9,7 @@ from nextword.errors import DataError, MissingExtra, NextwordError, UsageError
 from nextword.files import replacing, write_text
 from nextword.verse.card import CJK_FONTS, Card, chinese_card, html_page, latin_card
 from nextword.verse.check import check, guess_form, split_lines, tones
-from nextword.verse.chinese import rhyme_book
+from nextword.verse.chinese import RhymeBook, rhyme_book
 from nextword.verse.patterns import Form
 from nextword.verse.units import HAN, is_chinese
 
@@ -30,15 +30,15 @@ def poem_card(text: str, title: str = "", author: str = "", seal: str | None = N
     return Card(lines, title, author, own if seal is None else seal)
 
 
-def with_tones(card: Card, form: Form | None = None) -> Card:
-    """The card with the sign of its tone at each character: by the rhyme book of the form, which is guessed for None,
-    and of several readings that one which fits. Raises UsageError for a poem that is not Chinese."""
+def with_tones(card: Card, form: Form | None = None, book: RhymeBook | None = None) -> Card:
+    """The card with the sign of its tone at each character: by a rhyme book, that of the form for None, and of several
+    readings that one which fits; the form is guessed for None. Raises UsageError for a poem that is not Chinese."""
     lines = [line for stanza in card.stanzas for line in stanza]
     if not is_chinese("".join(lines)):
         raise UsageError("tone marks are for Chinese poems", hint="Leave out --tones")
     form = form or guess_form(lines)
-    book = rhyme_book(form.rhyme_book)
-    beats = check(lines, form).beats
+    book = book or rhyme_book(form.rhyme_book)
+    beats = check(lines, form, book).beats
     return card._replace(marks=tuple(tones(line, kept, book) for line, kept in zip(lines, beats, strict=False)))
 
 
