@@ -216,14 +216,14 @@ def _shown(poem: Poem, wish: Wish) -> str:
     """A poem with its tones or stresses, its rhymes and its costs."""
     verdict, costs = poem.verdict, _costs(poem)
     pattern = next(pattern for pattern in wish.form.patterns if pattern.name == verdict.pattern)
-    width = max(map(len, verdict.lines)) if wish.form.language == "en" else 0
+    width, feet = (max(map(len, column)) for column in (verdict.lines, verdict.beats))
+    if wish.form.language == "zh":
+        width = feet = 0  # a character is as wide as two of the spaces
     rows = [verdict.heading]
     for i, (line, beats) in enumerate(zip(verdict.lines, verdict.beats, strict=True)):
-        if width:
-            row = f"{line:{width}}  {beats:12}"
-        else:
-            row = f"{line}  {beats}  {'韵' if pattern.lines[i].rhyme else '  '}"
-        rows.append(f"{row}  {costs[i]}" if costs else row)
+        letter = pattern.lines[i].rhyme
+        rhyme = f"{letter:2}" if width else "韵" if letter else "  "
+        rows.append(f"{line:{width}}  {beats:{feet}}  {rhyme}  {costs[i] if costs else ''}".rstrip())
     rows += verdict.notes
     told = [f"log-probability {poem.log_prob:.2f} nats a token", f"the form cost {poem.cost:.1f} nats" if costs else ""]
     told += [f"parallelism {poem.parallelism:.2f}"] if poem.parallelism is not None else []
