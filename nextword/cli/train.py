@@ -271,8 +271,8 @@ def _corpora(given: list[str]) -> dict[str, Any]:
     return corpora
 
 
-def sample(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> str:
-    """`prompt` and how the model goes on now: always from the same seed, so that samples can be compared."""
+def sample(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> tuple[str, str]:
+    """`prompt`, and how the model goes on now: always from the same seed, so that samples can be compared."""
     from nextword.generator import TextGenerator
     from nextword.metrics.overlap import chrf
 
@@ -288,7 +288,7 @@ def sample(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> str:
             generator.step()
         # From a source, or from turns, to the answer, which does not go on from them.
         arrow = " → " if model.encodes or not isinstance(prompt, str) else ""
-        return job.prompt + arrow + job.results(chrf)[0].text
+        return job.prompt + arrow, job.results(chrf)[0].text
     finally:
         model.train(training)
 

@@ -74,7 +74,7 @@ GIVE_SOURCE = "Name the run to begin with: --init-from RUN"
 Prompt = str | list[int]
 """Text; or all ids, where a chat template has put control tokens in between, which no text can spell."""
 
-Sampler = Callable[[LanguageModel, Tokenizer, Prompt], str]
+Sampler = Callable[[LanguageModel, Tokenizer, Prompt], tuple[str, str]]
 """(model, tokenizer, prompt) -> what the model writes after a prompt of the held-out text, "" where there are none."""
 
 
@@ -363,7 +363,7 @@ def _trainer(
 
 def _asking(
     sample: Sampler, tokenizer: Tokenizer, files: TokenFiles | Mixture, limit: int | None
-) -> Callable[[LanguageModel], str]:
+) -> Callable[[LanguageModel], tuple[str, str]]:
     """`sample` with the first prompt, or the end of it that leaves half a context for the answer."""
     ids, prompt = next(files.examples())
     first = 0 if limit is None else max(0, prompt - limit // 2)

@@ -67,15 +67,16 @@ class Trainer:
         valid_files: TokenFiles | Mixture | None,
         config: TrainConfig,
         folder: Path,
-        sample: Callable[[LanguageModel], str] | None = None,
+        sample: Callable[[LanguageModel], tuple[str, str]] | None = None,
         started: float | None = None,
         copied: Callable[[str], tuple[Copied, str]] | None = None,
         world: World | None = None,
         merges: Sequence[tuple[int, int]] | None = None,
     ) -> None:
-        """`started` (time.monotonic) is when the time budget began to run; default now. `copied` says what of a sample
-        stands in the training text, and its longest such span. `world` are the processes that train together; default
-        this one alone, where the model is. `merges` are those of the vocabulary, for `token_dropout`."""
+        """`started` (time.monotonic) is when the time budget began to run; default now. `sample` has the model write:
+        what it was given, and what it wrote. `copied` says what of the latter stands in the training text, and its
+        longest such span. `world` are the processes that train together; default this one alone, where the model is.
+        `merges` are those of the vocabulary, for `token_dropout`."""
         self.model, self.valid_files = model, valid_files
         self.folder, self.sample, self.copied = folder, sample, copied
         self.world = world or World(model.device)
@@ -306,11 +307,11 @@ class Trainer:
         assert self.sample is not None
         with self._best_view(), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             model = self.spread.whole_model()
-            text = "" if model is None else self.sample(model)
+            given, written = ("", "") if model is None else self.sample(model)
         self.clock.did("sample")
-        copied, span = self.copied(text) if self.copied and model is not None else (None, "")
-        logger.log_sample(self.position.step, text, copied, span)
-        return Sampled(self.position.step, text, copied)
+        copied, span = self.copied(written) if self.copied and model is not None else (None, "")
+        logger.log_sample(self.position.step, given + written, copied, span)
+        return Sampled(self.position.step, given + written, copied)
 
     def _stop_if_asked(self) -> None:
         self.clock.meet()

@@ -171,9 +171,7 @@ SETTINGS = {
 
 def session(out: Path, text: str = "", **train) -> Session:
     settings = SETTINGS | {"train": SETTINGS["train"] | train}
-    return new_run(
-        settings, [[{"text": t} for t in PROSE[:40]]], out, sample=lambda model, tokenizer, prompt: text or PROSE[3]
-    )
+    return new_run(settings, [[{"text": t} for t in PROSE[:40]]], out, sample=lambda *_: (PROSE[4], text or PROSE[3]))
 
 
 def test_an_attended_run_writes_down_what_was_found(tmp_path):
@@ -200,7 +198,7 @@ def test_a_resumed_run_keeps_what_was_found_until_then(tmp_path):
         if isinstance(event, Advised) and event.step == 20:
             doctor.session.trainer.interrupt()
     before = read_findings(tmp_path / "run" / FINDINGS)
-    again = resume_run(tmp_path / "run", sample=lambda model, tokenizer, prompt: PROSE[3])
+    again = resume_run(tmp_path / "run", sample=lambda *_: ("", PROSE[3]))
     assert read_config(tmp_path / "run")["environment"] == again.sections["environment"]
     attending = Doctor(again)
     assert attending.findings == []  # the data was looked at then
@@ -281,7 +279,7 @@ def test_each_corpus_of_a_mixture_is_looked_at(tmp_path):
     (tmp_path / "prose.txt").write_text("\n\n".join(PROSE[:100] * 2), encoding="utf-8")
     corpora = {name: {"data": str(tmp_path / f"{name}.txt")} for name in ("poems", "prose")}
     values = SETTINGS | {"mix": {"corpora": corpora}}
-    run = new_run(values, [], tmp_path / "run", sample=lambda model, tokenizer, prompt: POEMS[0])
+    run = new_run(values, [], tmp_path / "run", sample=lambda *_: ("", POEMS[0]))
     doctor = Doctor(run)
     assert doctor.corpus is None
     assert [f.what[:24] for f in doctor.findings if f.kind == "duplicates"] == ["prose: 50% of the traini"]

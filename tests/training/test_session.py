@@ -33,7 +33,7 @@ def finish(session: Session) -> dict:
 
 
 def test_rows_in_memory_become_a_run(tmp_path):
-    session = new_run(VALUES, [ROWS], tmp_path / "run", sample=lambda model, tokenizer, prompt: "a sample")
+    session = new_run(VALUES, [ROWS], tmp_path / "run", sample=lambda model, tokenizer, prompt: ("a ", "sample"))
     figures = finish(session)
     assert figures["steps"] == 4
     assert figures["tokens"] > 0

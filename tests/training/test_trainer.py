@@ -27,7 +27,9 @@ def test_it_learns(name, files, tmp_path):
 
 
 def test_everything_happens_in_its_time(name, files, tmp_path):
-    run = trainer(name, files, tmp_path / "run", sample=lambda model: "text", steps=20, eval_every=5, sample_every=10)
+    run = trainer(
+        name, files, tmp_path / "run", sample=lambda model: ("te", "xt"), steps=20, eval_every=5, sample_every=10
+    )
     events = list(run.run())
     assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 21))
     assert [event.step for event in events if isinstance(event, Evaluated)] == [5, 10, 15, 20]
