@@ -87,6 +87,7 @@ def judge(
     started = time.monotonic()
     prompts: list[Prompt] = [item.prompt for item in items]
     left_out = [0] * len(items)
+    how = unusual(generator, settings)
     if chat:
         settings = with_ends(generator, chat, settings)
         room = room_for_prompt(generator.model, generator.settled(settings).max_tokens)
@@ -97,7 +98,7 @@ def judge(
     baselines = {name: task.scores(texts, items, tokenized) for name, texts in task.baselines(items).items()}
     scores = task.scores(outputs, items, tokenized)
     cut = sum(answer.cut > 0 or turns > 0 for answer, turns in zip(found, left_out, strict=True))
-    return Judged(outputs, scores, baselines, task.headline, cut, seconds, unusual(generator, settings))
+    return Judged(outputs, scores, baselines, task.headline, cut, seconds, how)
 
 
 def judged_also(task: Task, metrics: Sequence[Metric]) -> Task:

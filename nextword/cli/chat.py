@@ -108,10 +108,13 @@ def chat(
     turns = _saved(resume) if resume else []
     generator = TextGenerator.load(run, device=device, precision=precision)
     tokenizer = ChatTokenizer.load(run, generator.tokenizer, default="plain")
+    warn_unknown(generator.tokenizer, system)
     session = Session(Chat(generator, tokenizer, system, turns, mmi, **settings), lines, quiet=as_json)
     if lines.on_terminal:
         kind, size = generator.model.config.type, generator.model.num_parameters()
         print(f"{run}: {kind}, {size:,} parameters. /help lists what you can do, /quit leaves.", file=sys.stderr)
+        if tokenizer.template == "plain":
+            print("It has no chat template, and reads what is said as lines: User: ... Assistant: ...", file=sys.stderr)
     with lines.history("chat_history"):
         session.run()
     if as_json:
@@ -168,10 +171,13 @@ class Session:
         elif command == "/system":
             if rest:
                 self.chat.system = "" if rest == "-" else rest
+                warn_unknown(self.chat.generator.tokenizer, self.chat.system)
             self.tell(self.chat.system or "no words of the system")
         elif command == "/why":
             self.why()
         elif command == "/save":
+            if not rest:
+                raise UsageError("/save needs the name of a file", hint="Such as: /save talk.jsonl")
             self.tell(save(_as_file(self.chat.turns, rest), rest))
         elif command == "/help":
             self.tell(f"{HELP}\n{LINES}")

@@ -120,7 +120,7 @@ def evaluate(
         f"closing boundary token counts; {result.how}"
     )
     if figures["unknown"]:
-        console.print(f"{figures['unknown']:,} tokens are unknown to the tokenizer and scored as <unk>")
+        console.print(f"tokens that are unknown to the tokenizer, scored as <unk>: {figures['unknown']:,}")
     if task is not None:
         _print_judged(judged)
         if out:
@@ -274,6 +274,6 @@ def _print_judged(judged: Judged) -> None:
         console.print(f"{', '.join(names)}: {signature}", markup=False)
     console.print(f"{len(judged.outputs):,} answers in {judged.seconds:.1f} s: {judged.how}", markup=False)
     if judged.cut:
-        console.print(f"{judged.cut:,} prompts were longer than the model reads, and cut")
+        console.print(f"prompts that were longer than the model reads, and cut: {judged.cut:,}")
     for line in judged.beaten_by():
         console.print(f"Note: {line}", markup=False)

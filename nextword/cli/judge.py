@@ -69,7 +69,8 @@ def judge(
     if as_json:
         print(json.dumps({"page": str(out), "questions": len(different), "equal": equal}, indent=2))
     else:
-        print(f"{out}: {len(different)} questions" + (f"; {equal} left out, for the replies are equal" * (equal > 0)))
+        count = f"{len(different)} question{'s' if len(different) > 1 else ''}"
+        print(f"{out}: {count}" + (f"; {equal} left out, for the replies are equal" * (equal > 0)))
 
 
 def _questions(data: Path) -> Iterator[list[Turn]]:

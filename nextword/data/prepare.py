@@ -148,7 +148,8 @@ def prepare(
     for name, written in prepared.items():
         if written.counts.unknown_tokens:
             share = written.counts.unknown_tokens / written.len_tokens
-            logger.warning("%s: %.2f %% of the tokens are unknown to the tokenizer", name, 100 * share)
+            where = f"{name}: " if len(prepared) > 1 else ""
+            logger.warning("%s%.2f %% of the tokens are unknown to the tokenizer", where, 100 * share)
     return prepared
 
 

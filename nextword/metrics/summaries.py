@@ -6,6 +6,7 @@ Japanese, Thai, ...) each character is a word; rouge-score's own tokenizer would
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -21,6 +22,9 @@ from nextword.text.sentences import sentences
 ROUGE = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "ROUGE-Lsum": "rougeLsum"}
 _WORD = regex.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])[\p{{L}}\p{{M}}\p{{N}}])+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_HAN = regex.compile(r"\p{Han}")
+_NAMED = ("nr", "ns", "nt")
+"""Of jieba's parts of speech, those of names."""
 _NAME = regex.compile(r"\p{Lu}[\p{L}\p{M}'’-]+")
 
 
@@ -90,7 +94,8 @@ def source_scores(outputs: Sequence[str], sources: Sequence[str]) -> list[Score]
 def unsupported(summary: str, source: str) -> list[str]:
     """Numbers and names of the summary that the source does not have: what a reader should doubt first.
 
-    A name is a capitalised word that begins no sentence.
+    A name is a capitalised word that begins no sentence; in Chinese, what jieba takes for a person, a place or an
+    organisation.
 
     >>> unsupported("On Monday Anna paid 50 euros.", "Anna paid 30 euros on Monday.")
     ['50']
@@ -100,7 +105,17 @@ def unsupported(summary: str, source: str) -> list[str]:
     numbers = set(_NUMBER.findall(source))
     found = [number for number in _NUMBER.findall(summary) if number not in numbers]
     found += [name for name in inner if not set(words(name)) <= known]
+    found += [name for name in _chinese_names(summary) if name not in source]
     return list(dict.fromkeys(found))
+
+
+def _chinese_names(text: str) -> list[str]:
+    if not _HAN.search(text):
+        return []
+    import jieba.posseg
+
+    jieba.setLogLevel(logging.ERROR)  # it announces on stderr that it loads its dictionary
+    return [word.word for word in jieba.posseg.cut(text) if word.flag[:2] in _NAMED and len(word.word) > 1]
 
 
 def novelty(summary: str, source: str) -> float:

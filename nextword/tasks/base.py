@@ -100,8 +100,9 @@ class Rows:
 def items(task: Task, sources: Sequence[Source], read: ReadConfig) -> Iterator[Item]:
     """What there is to evaluate on: the prompts, each with all its targets.
 
-    Raises DataError for one without a target: a test set is not to shrink unseen.
+    Raises DataError for one without a target: a test set is not to shrink unseen; and for none at all.
     """
+    found = False
     for record in records_of(task, sources, read):
         for prompt, same in groupby(task.examples(record, read), key=lambda example: example.prompt):
             first, *others = same
@@ -110,7 +111,13 @@ def items(task: Task, sources: Sequence[Source], read: ReadConfig) -> Iterator[I
             if not (prompt or before) or not references:
                 side = "target" if prompt else "prompt"
                 raise DataError(f"{record.source}: the {side} is empty", "Take that line out, of both sides")
+            found = True
             yield Item(prompt, references, record.source, before)
+    if not found:
+        raise DataError(
+            f"{', '.join(str(one) for one in sources)}: there is nothing to answer",
+            hint="A conversation needs a reply" if task.template else "",
+        )
 
 
 def records_of(task: Task, sources: Sequence[Source], read: ReadConfig) -> Iterable[Record]:

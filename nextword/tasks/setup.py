@@ -17,6 +17,7 @@ from nextword.tasks.languages import is_language, languages_of
 from nextword.tasks.lengths import bounds_of
 from nextword.tasks.registry import task_named
 from nextword.text.records import ReadConfig, Record, Source
+from nextword.text.sources import file_format
 from nextword.tokenizers.chat import CHAT_TEMPLATE
 
 ENCODING = ("encoder-decoder", "gru-attention", "lstm-attention", "prefix-lm")
@@ -168,10 +169,12 @@ def with_columns(
         found[key] = found[key] or _column(task, key, record, found.values(), usual.get(key, ""))
         if found[key] not in record:
             wanted = repr(found[key]) if found[key] else f"for the {key.removesuffix('_field')} of {task.name}"
+            hint = f"Choose one with --{key.replace('_', '-')}"
+            if any(file_format(Path(str(one)))[0] in ("csv", "tsv") for one in sources):
+                names = ",".join(names[0] for names in task.columns.values())
+                hint += f"; if the first line has no names, give them: --columns {names}"
             raise DataError(
-                f"{record.source}: no column {wanted}. Columns: {', '.join(map(str, record))[:200]}",
-                hint=f"Choose one with --{key.replace('_', '-')}; if the first line has no names, give them: "
-                "--columns source,target",
+                f"{record.source}: no column {wanted}. Columns: {', '.join(map(str, record))[:200]}", hint=hint
             )
     return parse(ReadConfig, dict(data) | found, "data")
 

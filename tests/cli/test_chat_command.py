@@ -72,11 +72,11 @@ def test_a_conversation_is_saved_and_resumed(pipe, capsys: pytest.CaptureFixture
 
 
 def test_commands(pipe, capsys: pytest.CaptureFixture[str]) -> None:
-    said = "你好\n/retry\nHow?\n/undo\n/edit How\\\n/new\n/system Be kind.\n/system -\n/help\n/why\n/quit\ntoo late\n"
+    said = "你好\n/retry\nHow?\n/undo\n/edit How\\\n/new\n/system Any thing.\n/system -\n/help\n/why\n/quit\ntoo late\n"
     generator = TextGenerator(Bag(random_table(TOKENIZER.vocab_size)), TOKENIZER)
     assert pipe(said, "runs/x", "--seed", "1", "--max-tokens", "5", generator=generator) == 0
     captured = capsys.readouterr()
-    assert "taken back: How?\nBe kind.\nno words of the system\n/retry " in captured.err
+    assert "taken back: How?\nAny thing.\nno words of the system\n/retry " in captured.err
     assert "perplexity " in captured.out
     assert "too late" not in captured.err
 
@@ -87,6 +87,7 @@ def test_commands(pipe, capsys: pytest.CaptureFixture[str]) -> None:
         ("/rerty\n", "unknown command /rerty. Did you mean /retry?"),
         ("/retry\n", "nothing has been said yet"),
         ("/why\n", "nothing has been said yet"),
+        ("/save\n", "/save needs the name of a file. Such as: /save talk.jsonl"),
         ("/edit\n", "/edit needs the new text. Such as: /edit How are you?"),
         ("好\n好".encode() + b"\n\xff\n", "stdin: line 3 is not UTF-8. Convert it first: iconv -f GB18030 -t UTF-8"),
     ],

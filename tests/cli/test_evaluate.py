@@ -72,7 +72,7 @@ def test_for_people_it_says_what_was_counted(runs, capsys):
     out = capsys.readouterr().out
     assert "bits per byte" in out
     assert "closing boundary token counts" in out
-    assert "1 tokens are unknown" in out
+    assert "scored as <unk>: 1\n" in out
 
 
 @pytest.mark.parametrize(

@@ -197,3 +197,27 @@ def test_of_a_long_conversation_the_first_turns_are_left_out_and_not_what_the_sy
 def test_mistakes_are_one_line(arguments, message, capsys):
     assert run(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "odd.jsonl",
+            '{"x": "a", "y": "b"}\n',
+            "no column for the prompt of summarization. Columns: x, y. Choose one with",
+        ),
+        ("odd.tsv", "x\ty\na\tb\n", "if the first line has no names, give them: --columns document,summary"),
+    ],
+)
+def test_columns_that_are_not_there(name, text, message, tmp_path, capsys):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert run(["evaluate", "summarizer", str(tmp_path / name)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_conversation_without_a_reply_is_nothing_to_evaluate(tmp_path, capsys):
+    (tmp_path / "one.jsonl").write_text('{"turns": ["Hi"]}\n', encoding="utf-8")
+    for command in (["evaluate", "talker"], ["compare", "talker", "talker"]):
+        assert run([*command, str(tmp_path / "one.jsonl")]) == 1
+        assert "one.jsonl: there is nothing to answer. A conversation needs a reply" in capsys.readouterr().err
