@@ -171,8 +171,8 @@ def with_columns(
             wanted = repr(found[key]) if found[key] else f"for the {key.removesuffix('_field')} of {task.name}"
             hint = f"Choose one with --{key.replace('_', '-')}"
             if any(file_format(Path(str(one)))[0] in ("csv", "tsv") for one in sources):
-                names = ",".join(names[0] for names in task.columns.values())
-                hint += f"; if the first line has no names, give them: --columns {names}"
+                usual_names = ",".join(some[0] for some in task.columns.values())
+                hint += f"; if the first line has no names, give them: --columns {usual_names}"
             raise DataError(
                 f"{record.source}: no column {wanted}. Columns: {', '.join(map(str, record))[:200]}", hint=hint
             )
