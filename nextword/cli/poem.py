@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from nextword.cli.inputs import read_text
-from nextword.cli.options import Json
+from nextword.cli.options import Grouped, Json
 from nextword.cli.verse import write
 from nextword.errors import DataError, UsageError, nearest
 
@@ -30,7 +30,7 @@ class WithRun(TyperGroup):
 
 
 app = typer.Typer(cls=WithRun, help=HELP, no_args_is_help=True, rich_markup_mode=None)
-app.command()(write)
+app.command(cls=Grouped)(write)
 
 
 @app.callback()

@@ -12,64 +12,63 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nextword.cli.inputs import read_text, warn_unknown
-from nextword.cli.options import Device, Json
+from nextword.cli.options import DRAWING, SEARCHING, Device, Json, Temperature, TopP, option
 from nextword.errors import UsageError
 
 if TYPE_CHECKING:
     from nextword.poetry.writer import Poem, Wish, Written
     from nextword.verse.patterns import Form
 
+ASKED, CHINESE, ENGLISH = "What is asked", "Chinese forms", "English forms"
 FORCED = 2.0
 """Nats from which on a token counts as forced: to all that the form allows the model gave under a seventh."""
 
 
 def write(
     run: Annotated[Path, typer.Argument(help="Folder written by nextword train.", show_default=False)],
-    form: Annotated[
-        str | None, typer.Option(help="qijue, 浣溪沙, duilian, limerick, ...; left out: of the draft.")
-    ] = None,
-    theme: Annotated[str, typer.Option(help="What it is about, as a title.")] = "",
-    author: Annotated[str, typer.Option(help="In whose manner; for runs of --task poetry.")] = "",
-    rhyme: Annotated[
-        list[str] | None, typer.Option(help="Rhyme class, by its name or a character; repeat for a second rhyme.")
-    ] = None,
-    rhyme_book: Annotated[str | None, typer.Option(help="pingshui, cilin or xinyun; left out: of the form.")] = None,
-    pattern: Annotated[str, typer.Option(help="Which of a form's patterns: 平起, 首句入韵, ...")] = "",
-    acrostic: Annotated[str | None, typer.Option(help="藏头: the first characters, or letters, of the lines.")] = None,
-    begin: Annotated[str | None, typer.Option(help="The first lines; of duilian, the line to answer.")] = None,
-    word: Annotated[list[str] | None, typer.Option(help="To stand anywhere in it. Repeatable.")] = None,
+    form: Annotated[str | None, option(ASKED, "qijue, 浣溪沙, duilian, limerick, ...; left out: of the draft.")] = None,
+    theme: Annotated[str, option(ASKED, "What it is about, as a title.")] = "",
+    author: Annotated[str, option(ASKED, "In whose manner; for runs of --task poetry.")] = "",
+    acrostic: Annotated[str | None, option(ASKED, "藏头: the first characters, or letters, of the lines.")] = None,
     polish: Annotated[
         Path | None,
-        typer.Option(
-            help="A draft; what is in brackets stays, [白日]依山尽 or [Shall I] compare thee, the rest is rewritten."
+        option(
+            ASKED, "A draft; what is in brackets stays, [白日]依山尽 or [Shall I] compare thee, the rest is rewritten."
         ),
     ] = None,
-    repeats: Annotated[bool, typer.Option("--repeats", help="A character may be written twice.")] = False,
-    rescues: Annotated[bool, typer.Option(help="Whether 拗救 is allowed.")] = True,
-    borrowing: Annotated[
-        bool,
-        typer.Option("--borrowing", help="Regulated verse: the first line may rhyme on a neighbouring class, 借韵."),
-    ] = False,
-    feminine: Annotated[bool, typer.Option(help="English: whether lines may end with one weak syllable more.")] = True,
-    elision: Annotated[
-        bool, typer.Option("--elision", help="English: heaven may be one syllable, despised three.")
-    ] = False,
-    slant: Annotated[bool, typer.Option("--slant", help="English: love may rhyme with prove, soul with all.")] = False,
-    stanzas: Annotated[int, typer.Option(min=1, help="English: of common metre, ballads and couplets, how many.")] = 1,
-    lexicon: Annotated[
-        Path | None, typer.Option(help="English: a text whose words alone are written, such as the training text.")
-    ] = None,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many poems, the best first.")] = 1,
-    temperature: Annotated[float | None, typer.Option(help="Below 1 safer, above 1 wilder, 0 = greedy.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="From the likeliest characters of this probability.")] = None,
-    num_beams: Annotated[int | None, typer.Option(help="Beam search with so many hypotheses.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same poems.")] = None,
     show: Annotated[
         Literal["text", "form"], typer.Option(help="form: tones, rhymes and what the form cost, line by line.")
     ] = "text",
     card: Annotated[Path | None, typer.Option(help="Typeset the best one in this file: .svg, .html or .png.")] = None,
     as_json: Json = False,
     device: Device = "cpu",
+    rhyme: Annotated[
+        list[str] | None, option(CHINESE, "Rhyme class, by its name or a character; repeat for a second rhyme.")
+    ] = None,
+    rhyme_book: Annotated[str | None, option(CHINESE, "pingshui, cilin or xinyun; left out: of the form.")] = None,
+    pattern: Annotated[str, option(CHINESE, "Which of a form's patterns: 平起, 首句入韵, ...")] = "",
+    begin: Annotated[str | None, option(CHINESE, "The first lines; of duilian, the line to answer.")] = None,
+    word: Annotated[list[str] | None, option(CHINESE, "To stand anywhere in it. Repeatable.")] = None,
+    repeats: Annotated[bool, option(CHINESE, "A character may be written twice.", "--repeats")] = False,
+    rescues: Annotated[bool, option(CHINESE, "Whether 拗救 is allowed.")] = True,
+    borrowing: Annotated[
+        bool,
+        option(CHINESE, "The first line of regulated verse may rhyme on a neighbouring class, 借韵.", "--borrowing"),
+    ] = False,
+    stanzas: Annotated[
+        int, typer.Option(min=1, help="Of common metre, ballads and couplets, how many.", rich_help_panel=ENGLISH)
+    ] = 1,
+    lexicon: Annotated[
+        Path | None, option(ENGLISH, "A text whose words alone are written, such as the training text.")
+    ] = None,
+    feminine: Annotated[bool, option(ENGLISH, "Whether lines may end with one weak syllable more.")] = True,
+    elision: Annotated[bool, option(ENGLISH, "Heaven may be one syllable, despised three.", "--elision")] = False,
+    slant: Annotated[bool, option(ENGLISH, "Love may rhyme with prove, soul with all.", "--slant")] = False,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    seed: Annotated[int | None, option(DRAWING, "Same seed, same poems.")] = None,
+    num_beams: Annotated[int | None, option(SEARCHING, "Beam search with so many hypotheses.")] = None,
 ) -> None:
     """Write poems in a form: none breaks it, and what cannot be written is refused at once, with the reason.
 
