@@ -27,6 +27,12 @@ from pathlib import Path
 Classes = list[tuple[str, str, str]]  # (rhyme class, tone, its characters)
 Pair = tuple[str, str]  # a simplified character, and a traditional one that it stands for
 
+
+def pairs(text: str) -> dict[str, str]:
+    """A table written as `key:value key:value ...`."""
+    return dict(pair.split(":") for pair in text.split())
+
+
 PINGSHUI_TONES = {"上平声部": "平", "下平声部": "平", "上声部": "上", "去声部": "去", "入声部": "入"}
 CILIN_TONES = {"平声": "平", "仄声": "仄", "入声": "入"}
 PINYIN_TONES = {"1": "平", "2": "平", "3": "上", "4": "去"}
@@ -43,60 +49,22 @@ VARIANTS = """
     迳径 垅垄 妬妒 悮误 藂丛 珪圭 椀碗 袴裤 䜩宴 筿筱 菓果 蘖孽 蝴胡 臙胭 籞御 擡抬
 """
 # Characters the Pingshui table lacks, with the classes that the rhyme books give them.
-MISSING = {
-    **{"八齐": "溪啼蹄", "入声十一陌": "迹跡蹟", "七虞": "炉爐", "十九皓": "扫掃", "二十号": "扫掃灶竈"},
-    **{
-        "十七霰": "遍炼煉鍊",
-        "十三元": "樽",
-        "三讲": "讲講項项",
-        "十四寒": "干乾",
-        "一先": "燃胭磚砖",
-        "七阳": "昂嫦岗崗",
-    },
-    **{
-        "一东": "葱蔥",
-        "二冬": "筇",
-        "四支": "隳縲缧",
-        "六鱼": "舁",
-        "七麌": "睹坞塢",
-        "八霁": "砌",
-        "九泰": "鱠鲙",
-        "十灰": "抬擡腮",
-    },
-    **{
-        "十三覃": "惭慚",
-        "十二文": "忻",
-        "十三阮": "坂",
-        "十四旱": "碗",
-        "十五翰": "熳",
-        "三肴": "抄",
-        "五歌": "疴它",
-        "十蒸": "姮",
-    },
-    **{"十一尤": "勾雠讎", "二十六宥": "嗅", "六御": "滤濾", "七遇": "裤褲", "二十五径": "秤亘", "二十二祃": "咤"},
-    **{
-        "入声一屋": "曝",
-        "入声四质": "蟋戌",
-        "入声六月": "袜襪",
-        "入声九屑": "桔鴂",
-        "入声十药": "礴",
-        "入声十二锡": "皙",
-    },
-    **{"入声七曷": "撒", "入声十六叶": "辄輒"},
-}
+MISSING = pairs(
+    """
+    八齐:溪啼蹄 入声十一陌:迹跡蹟 七虞:炉爐 十九皓:扫掃 二十号:扫掃灶竈 十七霰:遍炼煉鍊 十三元:樽 三讲:讲講項项
+    十四寒:干乾 一先:燃胭磚砖 七阳:昂嫦岗崗 一东:葱蔥 二冬:筇 四支:隳縲缧 六鱼:舁 七麌:睹坞塢 八霁:砌 九泰:鱠鲙
+    十灰:抬擡腮 十三覃:惭慚 十二文:忻 十三阮:坂 十四旱:碗 十五翰:熳 三肴:抄 五歌:疴它 十蒸:姮 十一尤:勾雠讎
+    二十六宥:嗅 六御:滤濾 七遇:裤褲 二十五径:秤亘 二十二祃:咤 入声一屋:曝 入声四质:蟋戌 入声六月:袜襪 入声九屑:桔鴂
+    入声十药:礴 入声十二锡:皙 入声七曷:撒 入声十六叶:辄輒
+    """
+)
 # The finals of Mandarin in pinyin, as far as their ends tell them apart, and their classes in 中华新韵.
-FINALS = {
-    **{
-        "ang": "十唐",
-        "[eio]ng": "十一庚",
-        "an": "八寒",
-        "[eiuü]n": "九文",
-        "ai": "四开",
-        "[eu]i": "五微",
-        "ao": "六豪",
-    },
-    **{"ou|iu": "七尤", "[iuü]e": "三皆", "er|ü": "十二齐", "a": "一麻", "[oe]": "二波", "u": "十四姑", "i": "十二齐"},
-}
+FINALS = pairs(
+    """
+    ang:十唐 [eio]ng:十一庚 an:八寒 [eiuü]n:九文 ai:四开 [eu]i:五微 ao:六豪 ou|iu:七尤 [iuü]e:三皆 er|ü:十二齐
+    a:一麻 [oe]:二波 u:十四姑 i:十二齐
+    """
+)
 # A simplified character has the readings of the traditional ones that it commonly stands for: 发 those of 發 and 髮,
 # but 花 not that of 蘤, nor 听 those of 听 (yǐn), for it is written for 聽. A traditional character of which it is
 # RARELY written, as a share of all those in the table, is left out if it occurs ENOUGH to tell.

@@ -24,6 +24,8 @@ def _examples(record: Record, read: ReadConfig) -> list[Example]:
     if not lines or not isinstance(lines, list) or not all(isinstance(line, str) and line for line in lines):
         raise DataError(f"{record.source}: no poem in column 'lines' or 'text'", hint="Name them so")
     form = _form_of(record, lines)
+    if form and form.language == "zh":
+        lines = check.part(lines, form)
     dice = sha256("".join(lines).encode()).digest()
     said = {
         "rhyme": _rhyme_of(lines, form) if form and dice[0] % 2 else "",

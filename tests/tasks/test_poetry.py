@@ -28,6 +28,8 @@ def test_a_poem_follows_the_row_that_says_what_it_is() -> None:
     assert example.prompt in ("五绝|尤||", "五绝|||")
     (same,) = poetry.POETRY.examples(Record({"text": TEXT}, "x:1"), ReadConfig())
     assert same == example
+    (bare,) = poetry.POETRY.examples(Record({"text": TEXT.replace("，", "").replace("。\n", "")}, "x:1"), ReadConfig())
+    assert bare.target == TEXT
     (odd,) = poetry.POETRY.examples(Record({"lines": ["山中", "月上", "云"]}, "x:1"), ReadConfig())
     assert (odd.target, odd.prompt) == ("山中，月上。\n云，", "|||")
     (couplet,) = poetry.POETRY.examples(Record({"lines": ["山中", "月上"]}, "x:1"), ReadConfig())
