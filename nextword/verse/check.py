@@ -93,7 +93,10 @@ def guess_form(lines: list[str], book: RhymeBook | None = None) -> Form:
     fitting = fitting or [form for form in known if [*map(len, part(lines, form))] == form.lengths]
     if not fitting:
         shown = " ".join(map(str, lengths[:12])) + " ..." * (len(lengths) > 12)
-        raise DataError(f"no form has lines of {shown} characters", hint="Name the form: --form qijue, --form 浣溪沙")
+        raise DataError(
+            f"no form has lines of {shown} characters",
+            hint="Leave out title and author, or name the form: --form 浣溪沙",
+        )
     return min(fitting, key=lambda form: len(check(part(lines, form), form, book).faults))
 
 
