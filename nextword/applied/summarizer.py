@@ -48,6 +48,8 @@ class Summary:
     """In how many parts the document was read."""
     compression: float
     """Words of the document for one of the summary."""
+    cut: int
+    """Tokens of the document that were not read: the ends of sentences that are too long for the model."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -89,13 +91,14 @@ class Summarizer:
         if not words_of(text):
             raise UsageError("there is nothing to summarize: the text has no words")
         asked = self._mark(length) if length else ""
-        parts = self.parts(text, asked)
-        number = len(parts)
+        of_text = parts = self.parts(text, asked)
+        cut = 0
         chosen = settings | (self._length(text, words) if words else {})
         while True:
             told(f"{len(parts)} part{'s' if len(parts) > 1 else ''}")
             prompts = [asked + part for part in parts]
-            found = [answer.text for answer in answers(self.generator, prompts, {"seed": 0, **chosen})]
+            read = answers(self.generator, prompts, {"seed": 0, **chosen})
+            cut, found = cut + sum(answer.cut for answer in read), [answer.text for answer in read]
             whole = joined([one for one in found if one])
             shorter = len(words_of(whole)) < sum(len(words_of(part)) for part in parts)
             if not again or len(parts) == 1 or not whole or not shorter:
@@ -103,22 +106,30 @@ class Summarizer:
             parts = self.parts(whole, asked)
         return Summary(
             whole,
-            _statements(whole, text),
+            _statements(found, parts) if parts is of_text else _statements([whole], [text]),
             unsupported(whole, text),
             novelty(whole, text),
-            number,
+            len(of_text),
             len(words_of(text)) / max(len(words_of(whole)), 1),
+            cut,
         )
 
     def parts(self, text: str, before: str = "") -> list[str]:
         """The text in as few parts as the model can read behind `before`, about equally long, cut between sentences or,
-        where it has lines, between lines. A sentence that is too long by itself is a part, whose end is not read."""
+        where it has lines, between lines that are not too long. A sentence that is too long is a part of its own, whose
+        end is not read."""
         limit, tokenizer = self.generator.model.max_seq_len, self.generator.tokenizer.source
         if limit is None or len(tokenizer.encode(before + text)) < limit - 1:
             return [text]
         limit = max(limit - len(tokenizer.encode(before)), 3)
-        units = text.splitlines() if "\n" in text else sentences(text)
-        sizes = [len(tokenizer.encode(unit)) + 1 for unit in units]
+
+        def size_of(unit: str) -> int:
+            return len(tokenizer.encode(unit)) + 1
+
+        lines = text.splitlines() if "\n" in text else []
+        units = [unit for line in lines for unit in ([line] if size_of(line) <= limit - 2 else sentences(line))]
+        units = units or sentences(text)
+        sizes = list(map(size_of, units))
         number = -(-sum(sizes) // (limit - 2))
         share = sum(sizes) / number
         parts: list[list[str]] = []
@@ -149,13 +160,16 @@ class Summarizer:
         return {"min_tokens": round(least * rate), "max_tokens": max(round(most * rate), 1)}
 
 
-def _statements(summary: str, text: str) -> list[Statement]:
-    there = sentences(text)
-    bags = [set(words_of(sentence)) for sentence in there]
-    found = []
-    for sentence in sentences(summary):
-        own = words_of(sentence)
-        support = [sum(word in bag for word in own) / max(len(own), 1) for bag in bags]
-        best = max(range(len(there)), key=lambda i: support[i])
-        found.append(Statement(sentence, best + 1, there[best], support[best]))
+def _statements(summaries: Sequence[str], texts: Sequence[str]) -> list[Statement]:
+    """The sentences of summaries, each beside the nearest one of its own text; these are counted through."""
+    found, before = [], 0
+    for summary, text in zip(summaries, texts, strict=True):
+        there = sentences(text)
+        bags = [set(words_of(sentence)) for sentence in there]
+        for sentence in sentences(summary):
+            own = words_of(sentence)
+            support = [sum(word in bag for word in own) / max(len(own), 1) for bag in bags]
+            best = max(range(len(there)), key=lambda i: support[i])
+            found.append(Statement(sentence, before + best + 1, there[best], support[best]))
+        before += len(there)
     return found

@@ -54,6 +54,8 @@ def summarize(
     found = summarizer.summarize(document, length=length, words=least_and_most, again=again, **settings)
     if not found.text:
         print("Warning: the summary is empty", file=sys.stderr)
+    if found.cut:
+        print(f"Warning: a sentence is too long for the model; tokens not read: {found.cut:,}", file=sys.stderr)
     for name in found.unsupported:
         print(f"Warning: the text has no {name!r}", file=sys.stderr)
     if as_json:

@@ -49,6 +49,23 @@ def test_each_sentence_has_its_source(read):
     assert 0 < found.novelty < 1
 
 
+def test_what_is_said_of_a_part_comes_from_there(read):
+    found = summarizer(25).summarize(f"{TEXT} {TEXT}")
+    assert [one.number for one in found.statements] == list(range(1, 9))
+
+
+def test_a_line_that_is_too_long_is_cut_between_its_sentences(read):
+    found = summarizer(25).summarize(f"Short.\n{TEXT}\n{'He left. ' * 2}")
+    assert read[0][0] == ["Short.", *TEXT.replace(". ", ".\n").splitlines(), "He left. He left."]
+    assert found.cut == 0
+
+
+def test_what_is_not_read_is_counted(read, monkeypatch):
+    answer = [Answer([SimpleNamespace(text="In Paris.")], cut) for cut in (0, 3)]
+    monkeypatch.setattr(module, "answers", lambda *arguments: answer)
+    assert summarizer(60).summarize(TEXT).cut == 3
+
+
 def test_names_and_numbers_that_are_not_there_are_named(read, monkeypatch):
     answer = [Answer([SimpleNamespace(text="In Paris, Maria saw 5 museums.")], 0)]
     monkeypatch.setattr(module, "answers", lambda *arguments: answer)
