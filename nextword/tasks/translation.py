@@ -13,6 +13,11 @@ def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> l
     return translation_scores(outputs, [item.references for item in items], "none" if tokenized else "")
 
 
+def _baselines(items: Sequence[Item]) -> dict[str, list[str]]:
+    """The source itself: what names, numbers and common words are worth."""
+    return {"source": [item.prompt for item in items]}
+
+
 TRANSLATION = Task(
     name="translation",
     command="translate",
@@ -23,6 +28,7 @@ TRANSLATION = Task(
     examples=pair_examples,
     scores=_scores,
     headline=("BLEU", "chrF"),
+    baselines=_baselines,
     recipe={"model": {"type": "encoder-decoder"}, "train": {"label_smoothing": 0.1}},
     generation={"num_beams": 5, "temperature": 0.0, "max_tokens": 200},
     example="tatoeba-en-fr",

@@ -68,6 +68,8 @@ def test_the_metrics_of_translations_are_those_of_sacrebleu(tmp_path, capsys):
     assert "tok:13a" in figures["metrics"]["BLEU"]["signature"]
     assert (figures["num_answers"], figures["num_documents"]) == (6, 6)
     assert figures["generation"] == "max_tokens 12, num_beams 2"
+    copied = sacrebleu.corpus_chrf([row["prompt"] for row in rows], references).score
+    assert figures["baselines"]["source"]["chrF"]["value"] == pytest.approx(copied)
 
 
 def test_a_run_with_itself_is_itself(capsys):
