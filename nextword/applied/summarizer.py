@@ -140,7 +140,7 @@ class Summarizer:
                 size = 0
             parts[-1].append(unit)
             size += length
-        return ["\n".join(part) if "\n" in text else joined(part) for part in parts]
+        return ["\n".join(part) if "\n" in text else joined(part) for part in parts if any(part)]
 
     def _mark(self, length: str) -> str:
         """What asks for that length."""
