@@ -13,7 +13,7 @@ import numpy as np
 from nextword.applied.answers import Prompt, answers, fitted
 from nextword.decoding.config import SAMPLING
 from nextword.generator import TextGenerator
-from nextword.generator.chat import room_for_prompt, with_ends
+from nextword.generator.chat import room_for_prompt, with_ends, within_context
 from nextword.metrics.learned import Metric
 from nextword.metrics.score import Rows, Score
 from nextword.scoring import TextScore, score_text
@@ -88,11 +88,17 @@ def judge(
     prompts: list[Prompt] = [item.prompt for item in items]
     left_out = [0] * len(items)
     how = unusual(generator, settings)
+    settings = with_ends(generator, chat, settings) if chat else settings
+    config = generator.settled(settings)
     if chat:
-        settings = with_ends(generator, chat, settings)
-        room = room_for_prompt(generator.model, generator.settled(settings).max_tokens)
+        room = room_for_prompt(generator.model, config.max_tokens)
         prompts, left_out = map(list, zip(*(chat.prompt_within(item.before, room) for item in items), strict=True))
-    found = answers(generator, prompts, {"seed": 0, **settings}, told)
+
+    def settings_of(i: int) -> dict[str, Any]:
+        within = within_context(generator.model, config, len(prompts[i])) if chat else {}
+        return {"seed": 0, **settings, **within}
+
+    found = answers(generator, prompts, settings_of, told)
     seconds = time.monotonic() - started
     outputs = [answer.text for answer in found]
     baselines = {name: task.scores(texts, items, tokenized) for name, texts in task.baselines(items).items()}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from nextword.decoding.config import GenerationConfig
 from nextword.decoding.requests import Request
 from nextword.errors import TemplateError, UsageError
 from nextword.generator.generator import TextGenerator
@@ -61,6 +62,20 @@ def room_for_prompt(model: LanguageModel, most_new: int) -> float:
     if limit is None:
         return math.inf
     return limit if model.encodes else limit - min(most_new, limit // 4)
+
+
+def within_context(model: LanguageModel, config: GenerationConfig, read: int) -> dict[str, int]:
+    """Settings that end a reply to a prompt of `read` tokens where the context ends: beyond, that would lose its
+    beginning, and the system's words with it."""
+    limit = model.max_seq_len
+    if limit is None or model.encodes or read > limit:
+        return {}
+    return of_most(config, max(1, min(config.max_tokens, limit - read)))
+
+
+def of_most(config: GenerationConfig, tokens: int) -> dict[str, int]:
+    """Settings for so many tokens at most."""
+    return {"max_tokens": tokens, "min_tokens": min(config.min_tokens, tokens)}
 
 
 class Chat:
@@ -164,7 +179,7 @@ class Chat:
             raise UsageError("nothing has been said yet")
         stopped = self.last.finish_reason == "cancelled"
         most = len(self.last.token_ids) if stopped else self._request.config.max_tokens
-        alone = self._of_most(most) | {"best_of": 0, "mbr": 0, "seed": self.last.seed}
+        alone = of_most(self.config, most) | {"best_of": 0, "mbr": 0, "seed": self.last.seed}
         job = self.generator.submit_ids(self._request.prompt, trace=True, **self._settings | alone)
         while not job.finished:
             self.generator.step()
@@ -300,11 +315,4 @@ class Chat:
 
     def _for_next(self, read: int) -> dict[str, Any]:
         """The settings of a reply to a prompt of so many tokens."""
-        limit = self.generator.model.max_seq_len
-        if limit is None or self.generator.model.encodes:
-            return self._settings | {"seed": self._seed}
-        # Beyond its limit the context would lose its beginning, and the system's words with it.
-        return self._settings | self._of_most(max(1, min(self.config.max_tokens, limit - read))) | {"seed": self._seed}
-
-    def _of_most(self, tokens: int) -> dict[str, int]:
-        return {"max_tokens": tokens, "min_tokens": min(self.config.min_tokens, tokens)}
+        return self._settings | within_context(self.generator.model, self.config, read) | {"seed": self._seed}

@@ -169,10 +169,11 @@ def test_of_a_long_conversation_the_first_turns_are_left_out_and_not_what_the_sy
 
     def spied(self, prompt, **settings):
         asked.append(self.tokenizer.decode(prompt))
+        assert len(prompt) + settings["max_tokens"] <= 64  # the beginning is not lost on the way
         return generated(self, prompt, **settings)
 
     monkeypatch.setattr(TextGenerator, "submit_ids", spied)
-    one = figures_of(capsys, "evaluate", "talker", "talk.jsonl", *QUICK)
+    one = figures_of(capsys, "evaluate", "talker", "talk.jsonl", "--set", "max_tokens=30")
     assert len(asked) == one["num_answers"] == 6
     assert one["cut"] == sum(not text.startswith("System: 你是水手。0 去") for text in asked) > 0
     assert all(re.fullmatch(r"System: 你是水手。(\d+ 去哪里\?)+", text) for text in asked)
