@@ -63,7 +63,8 @@ def summarize(
     elif sources:
         for statement in found.statements:
             print(statement.text)
-            print(f"    {statement.number} ({statement.support:.0%} of its words): {statement.source}")
+            near = f"{statement.number} ({statement.support:.0%} of its words): {statement.source}"
+            print(f"    {near if statement.support else 'no sentence of the text has any of its words'}")
     else:
         print(found.text)
 

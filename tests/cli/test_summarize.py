@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nextword import corpora
+from nextword.applied.summarizer import Statement, Summarizer, Summary
 from nextword.cli import run
 
 TINY = ["--set", "model.hidden_size=8", "--set", "model.num_layers=1", "--set", "model.num_heads=2", "--steps", "2"]
@@ -37,6 +38,21 @@ def test_a_file_is_summarized(tmp_path, capsys):
     assert {"text", "statements", "unsupported", "novelty", "compression"} <= found.keys()
     assert run(["summarize", "run", str(path), "--words", "2-4", "--num-beams", "2"]) == 0
     assert capsys.readouterr().out == found["text"] + "\n"
+
+
+def test_what_no_sentence_of_the_text_has_comes_from_none(monkeypatch, capsys):
+    statements = [Statement("Rain.", 2, "It rained.", 0.5), Statement("Snow.", 1, "Anna left.", 0.0)]
+    found = Summary("Rain. Snow.", statements, [], 0.0, 1, 2.0, 7)
+    monkeypatch.setattr(Summarizer, "summarize", lambda *arguments, **settings: found)
+    assert run(["summarize", "run", "x", "--sources"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "Rain.",
+        "    2 (50% of its words): It rained.",
+        "Snow.",
+        "    no sentence of the text has any of its words",
+    ]
+    assert "tokens not read: 7" in captured.err
 
 
 @pytest.mark.parametrize(

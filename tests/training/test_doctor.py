@@ -93,6 +93,8 @@ def test_unknown_tokens_and_a_vocabulary_too_large_are_found(tmp_path):
     found = {f.kind: f for f in examine_corpus(corpus)}
     assert "tokenizer.min_frequency=5" in found["vocabulary"].remedy
     assert corpus.rare > 0.5
+    few = looked_at(tmp_path, [f"{word} " for word in PROSE[0].split()[:20]], type="bpe", vocab_size=270)
+    assert "--tokenizer char" in {f.kind: f for f in examine_corpus(few)}["vocabulary"].remedy
 
 
 def test_splits_that_share_text_are_found(tmp_path):

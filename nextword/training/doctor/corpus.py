@@ -203,17 +203,19 @@ def _tokenizer_findings(corpus: Corpus) -> Iterator[Finding]:
             break
     if corpus.rare > MOST_RARE and corpus.tokenizer != "byte":
         known = max(round(corpus.vocab_size * (1 - corpus.rare)), 1)
-        remedy = (
-            f"--set tokenizer.min_frequency={RARE}"
-            if corpus.tokenizer in ("char", "word")
-            else f"--vocab-size {max(known // 256 * 256, 512)}"
-        )
+        smaller = max(known // 256 * 256, 512)
+        if corpus.tokenizer in ("char", "word"):
+            remedy = f"Make the vocabulary smaller: --set tokenizer.min_frequency={RARE}"
+        elif smaller < corpus.vocab_size:
+            remedy = f"Make the vocabulary smaller: --vocab-size {smaller}"
+        else:  # little more than the bytes
+            remedy = "Give more text, or take --tokenizer char"
         yield Finding(
             "vocabulary",
             "warning",
             f"{corpus.rare:.0%} of the {corpus.vocab_size:,} tokens in the vocabulary occur fewer than {RARE} times",
             "their embeddings hardly move from where they began, and still take memory and time",
-            f"Make the vocabulary smaller: {remedy}",
+            remedy,
         )
 
 
