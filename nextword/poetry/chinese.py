@@ -76,10 +76,11 @@ class ChineseAutomaton:
         rhymes: Sequence[str] = (),
         repeats: bool = False,
         borrowing: bool = False,
+        rarely: bool = True,
     ) -> None:
         """As for `Plan`, which raises UsageError, with the reason, for what cannot be written."""
         asked: dict[str, Any] = {"given": given, "rhymes": rhymes, "repeats": repeats, "borrowing": borrowing}
-        self.plan = plan = Plan(form, book, characters, **asked)
+        self.plan = plan = Plan(form, book, characters, rarely=rarely, **asked)
         self.alphabet, self.longest = "".join(sorted(plan.readings)), len(plan.slots)
         self._echoes = any(slot.echo >= 0 for slot in plan.slots)
         self._index = {character: i for i, character in enumerate(self.alphabet)}
@@ -140,7 +141,7 @@ class ChineseAutomaton:
         """The ways that this character keeps."""
         slot = self.plan.slots[state.at]
         first = self.plan.slots[slot.echo] if slot.echo >= 0 else slot
-        readings = self.plan.book.readings(character) if first.given else self.plan.readings[character]
+        readings = self.plan.given_readings(character) if first.given else self.plan.readings[character]
         key = (state.at, state.ways, readings)
         if key not in self._steps:
             kept = [way for old in self._ways[state.ways] if (way := self._keep(old, slot, readings))]

@@ -59,10 +59,12 @@ class Plan:
         rhymes: Sequence[str] = (),
         repeats: bool = False,
         borrowing: bool = False,
+        rarely: bool = True,
     ) -> None:
         """`characters` may be written, as far as the book knows them, and stand between lines. `rhymes`: classes of
         the book for the first letters of the form. `repeats`: a character may be written twice; else those that are
         `given` count as written. `borrowing`: in regulated verse the first line may rhyme on a neighbouring class.
+        `rarely`: what is given may have a reading that poets hardly use, where it fits by no other.
 
         Raises UsageError, with the reason, if no poem is possible, or none could be promised.
         """
@@ -89,9 +91,10 @@ class Plan:
         """Pattern -> at each slot and of each letter, on which beats they are."""
         self.classes: dict[int, tuple[tuple[str, ...], ...]] = {}
         """Pattern -> of each letter, the classes it may be of, the largest first; patterns that can be filled only."""
-        self._fill_all(rhymes)
+        self.rarely = False
+        self._fill_all(rhymes, rarely)
 
-    def _fill_all(self, rhymes: Sequence[str]) -> None:
+    def _fill_all(self, rhymes: Sequence[str], rarely: bool) -> None:
         """Find the patterns that can be filled; raise the reason if there is none."""
         if (size := len(self.letters)) < len(rhymes):
             raise UsageError(
@@ -105,6 +108,9 @@ class Plan:
                 refusals.append(found)
             else:
                 self.classes[number] = found
+        if not self.classes and rarely:
+            self.rarely = True
+            return self._fill_all(rhymes, rarely=False)
         if not self.classes:
             raise UsageError(min(refusals).reason)
         self._check_tones()
@@ -131,7 +137,7 @@ class Plan:
             ends = [slot for slot in self.slots if slot.given and self.letter(number, slot) == letter]
             for slot in ends:
                 beat = pattern.lines[slot.line].beats[0][-1]
-                of_slot = self.serving((reading.rhyme for reading in self.book.fitting(slot.given, beat)), slot)
+                of_slot = self.serving((reading.rhyme for reading in self.given_fitting(slot.given, beat)), slot)
                 left = left & (of_slot or left)  # one that the book lacks rhymes with anything
             if not left:
                 words = "".join(dict.fromkeys(slot.given for slot in ends))
@@ -191,7 +197,15 @@ class Plan:
 
     def _fits(self, character: str, beat: str) -> bool:
         """Whether it may stand there; one that the book lacks was given by someone who knows."""
-        return not self.book.readings(character) or bool(self.book.fitting(character, beat))
+        return not self.book.readings(character) or bool(self.given_fitting(character, beat))
+
+    def given_readings(self, character: str) -> tuple[Reading, ...]:
+        """How a character that is given may be read."""
+        return self.book.readings(character) if self.rarely else self.book.usual(character)
+
+    def given_fitting(self, character: str, beat: str) -> tuple[Reading, ...]:
+        """Those that may stand on a beat."""
+        return tuple(reading for reading in self.given_readings(character) if reading.fits(beat))
 
     def pool(self, rhyme: str, beat: str) -> frozenset[str]:
         """The characters of a rhyme class, or ANY, that may be written on a beat."""

@@ -11,7 +11,7 @@ import secrets
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice, repeat
+from itertools import islice, product, repeat
 from typing import Any
 
 from nextword.errors import UsageError
@@ -206,9 +206,9 @@ def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator
     book = wish.rhyme_book
     characters = {*book.table, *book.variants, *MARKS} if known is None else known
 
-    def constraint(given: Given) -> VerseConstraint[Any]:
+    def constraint(given: Given, rarely: bool = True) -> VerseConstraint[Any]:
         asked: dict[str, Any] = {"rhymes": wish.rhymes, "repeats": wish.repeats, "borrowing": wish.borrowing}
-        automaton = ChineseAutomaton(wish.form, book, characters, given=given, **asked)
+        automaton = ChineseAutomaton(wish.form, book, characters, given=given, rarely=rarely, **asked)
         return VerseConstraint(Vocabulary(automaton, generator.tokenizer))
 
     if not wish.words:
@@ -217,9 +217,10 @@ def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator
             yield same
     while True:
         reason = "they would stand in each other's places"
-        for given in placements(wish.form, wish.words, wish.given, seed):
+        # Where a word fits by its usual reading, rather than where it does by one that poets hardly use.
+        for rarely, given in product((False, True), placements(wish.form, wish.words, wish.given, seed)):
             try:
-                found = constraint(given)
+                found = constraint(given, rarely)
             except UsageError as error:
                 reason = error.message
                 continue

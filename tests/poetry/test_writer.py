@@ -23,6 +23,7 @@ from nextword.tokenizers import TokenizerConfig, train_tokenizer
 from nextword.verse.check import check, rhymes_of, split_lines
 from nextword.verse.chinese import rhyme_book
 from nextword.verse.forms import find_form
+from nextword.verse.patterns import only
 from nextword.verse.regulated import couplet
 from nextword.verse.units import lines_of
 
@@ -153,6 +154,14 @@ def test_what_is_asked_in_the_other_script_is_written_in_that_of_the_run(tokeniz
     found = in_script_of(tokenizer, wish)
     assert (found.theme, found.words) == ("登楼", ("长江",))
     assert [*found.given.values()] == ["风", "月", "龘"]
+
+
+def test_a_word_is_put_where_it_fits_as_poets_read_it(tokenizer) -> None:
+    """龙 can be oblique, and is not here."""
+    wish = Wish(only(find_form("qijue"), "仄起首句不入韵"), words=("龙",))
+    for poem in write_poems(generator_of(tokenizer), wish, 6, seed=1, costs=False):
+        assert "龙" in poem.text
+        assert not any("poets hardly use" in note for note in poem.verdict.notes)
 
 
 def test_the_prompts_of_a_test_set_are_answered_in_their_form(tokenizer) -> None:
