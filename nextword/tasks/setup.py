@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from nextword.config import Config, parse
+from nextword.config import Config, parse, read_json
 from nextword.errors import DataError, UsageError
 from nextword.tasks.aligned import are_aligned
 from nextword.tasks.base import GROUP, Rows, Task, records_of
@@ -79,10 +79,13 @@ def set_up(
     if "-" in (*sources, *valid):
         raise UsageError("--task reads files, got standard input", hint="Write it to a file, such as pairs.tsv")
     settled = completed(task, values, begun=init_from is not None)
+    generation = dict(task.generation)
+    if not _encodes(settled, init_from):  # such a model reads the text before its answer, and could not copy from it
+        generation.pop("no_repeat_ngram_size", None)
     if task.template and init_from is not None and (init_from / CHAT_TEMPLATE).is_file():
         return Setup(settled, sources, valid, config, {}, "")
     if task.template or not sources:
-        return Setup(settled, sources, valid, config, dict(task.generation), "", task.template)
+        return Setup(settled, sources, valid, config, generation, "", task.template)
     read = with_columns(task, settled["data"], sources)
     settled["data"] = read.model_dump(exclude_unset=True)
     if task.name == "translation" and not config.languages:
@@ -95,7 +98,15 @@ def set_up(
     rows: list[Source] = [Rows(task, sources, read, bounds)]
     held_out: list[Source] = [Rows(task, valid, with_columns(task, settled["data"], valid), bounds)] if valid else []
     corpus = ", ".join(str(one) for one in sources if isinstance(one, str | Path))
-    return Setup(settled, rows, held_out, config, dict(task.generation), corpus, task.template)
+    return Setup(settled, rows, held_out, config, generation, corpus, task.template)
+
+
+def _encodes(settled: Values, init_from: Path | None) -> bool:
+    """Whether the model to be trained, of the recipe or else of the run `init_from`, reads a prompt as a source."""
+    kind = settled.get("model", {}).get("type")
+    if kind is None and init_from is not None and (init_from / "config.json").is_file():
+        kind = read_json(init_from / "config.json").get("model", {}).get("type")
+    return kind in ENCODING
 
 
 def _with_lengths(config: TaskConfig, task: Task, sources: Sequence[Source], read: ReadConfig) -> TaskConfig:
