@@ -15,7 +15,7 @@ from nextword.decoding.config import SAMPLING
 from nextword.generator import TextGenerator
 from nextword.generator.chat import room_for_prompt, with_ends, within_context
 from nextword.metrics.learned import Metric
-from nextword.metrics.score import Rows, Score
+from nextword.metrics.score import Rows, Score, ratio
 from nextword.scoring import TextScore, score_text
 from nextword.tasks.base import Item, Task
 from nextword.tasks.lengths import mark
@@ -162,9 +162,9 @@ def bits_per_byte(
 def nats_per_character(generator: TextGenerator, pairs: Iterable[tuple[Prompt, str]]) -> Score:
     """-ln P(text | prompt) / characters of what was written, by the run itself and without a constraint: how far from
     what it would say by itself. Empty texts do not count."""
-    rows = [(-_scored(generator, prompt, text).log_prob, len(text)) for prompt, text in pairs if text]
+    rows = [(-_scored(generator, prompt, text).log_prob if text else 0.0, len(text)) for prompt, text in pairs]
     values = np.array(rows, np.float64).reshape(-1, 2)
-    return Score("nats a character", _per(values.sum(0)), "by the run, the end counted", values, _per, False)
+    return Score("nats a character", ratio(values.sum(0)), "by the run, the end counted", values, ratio, False)
 
 
 def _scored(generator: TextGenerator, prompt: Prompt, text: str) -> TextScore:
@@ -172,9 +172,5 @@ def _scored(generator: TextGenerator, prompt: Prompt, text: str) -> TextScore:
     return score_text(generator.model, generator.tokenizer, text, True, ids[1:])
 
 
-def _per(total: Rows) -> float:
-    return float(total[0] / max(total[1], 1))
-
-
 def _bits(total: Rows) -> float:
-    return _per(total) / math.log(2)
+    return ratio(total) / math.log(2)

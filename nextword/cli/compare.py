@@ -59,12 +59,13 @@ def compare(
     }  # fmt: skip
     settings = chosen({}, set_ or ())
     pairs, test = _test_set(first, second, data, {key: value for key, value in given.items() if value})
+    scores = _scores(first, pairs, test, settings)
+    others = {one.name: one for one in _scores(second, pairs, test, settings)}
+    # Some are of poems only where the training data are still there.
     found = [
-        paired_bootstrap(one, other, samples)
-        for one, other in zip(
-            _scores(first, pairs, test, settings), _scores(second, pairs, test, settings), strict=True
-        )
-        if one.rows is not None
+        paired_bootstrap(one, others[one.name], samples)
+        for one in scores
+        if one.rows is not None and one.name in others
     ]
     if as_json:
         figures = {"num_documents": len(test or pairs), "samples": samples}

@@ -203,7 +203,7 @@ def _beside_its_form(
     they keep to their theme, and what lines were copied: the last two where the training data are still there."""
     from nextword.applied.evaluation import nats_per_character
     from nextword.cli.console import counting
-    from nextword.poetry.evaluation import copied_lines, on_theme, poems_in_form, texts_in
+    from nextword.poetry.evaluation import copied_lines, fields_of, on_theme, poems_in_form, texts_in
     from nextword.poetry.lexicon import words_of
     from nextword.training.doctor.visit import splits_of
     from nextword.verse.layout import said_in
@@ -217,10 +217,11 @@ def _beside_its_form(
         poems = poems_in_form(generator, prompts, settings, lambda said: advance(""), lexicon)
     titles = [said_in(prompt)[3] for prompt in prompts]
     known = {line for text in texts for line in lines_of(text)}
+    fields = fields_of(titles, texts)
 
     def more(outputs: list[str]) -> list[Score]:
         likely = nats_per_character(generator, zip(prompts, outputs, strict=True))
-        theme = [on_theme(outputs, titles, texts)] if texts and any(titles) else []
+        theme = [on_theme(outputs, fields)] if texts and any(titles) else []
         return [likely, *theme, *([copied_lines(outputs, known)] if texts else [])]
 
     beside = [*task.scores(poems, test, False), *more(poems)]

@@ -50,10 +50,11 @@ def mean_score(
     """
     weights = np.ones(len(values)) if counts is None else np.asarray(counts, np.float64)
     rows = np.column_stack([np.asarray(values, np.float64) * weights, weights])
-    return Score(name, _mean(rows.sum(0)), signature, rows, _mean, higher_is_better)
+    return Score(name, ratio(rows.sum(0)), signature, rows, ratio, higher_is_better)
 
 
-def _mean(total: Rows) -> float:
+def ratio(total: Rows) -> float:
+    """The first of two sums over the second; 0 over nothing."""
     return float(total[0] / total[1]) if total[1] else 0.0
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
-from nextword.metrics.score import Rows, Score, mean_score
+from nextword.metrics.score import Score, mean_score, ratio
 from nextword.poetry.constraint import VerseConstraint
 from nextword.poetry.writer import Wish, constraints_for, submit_poem
 from nextword.tokenizers import Tokenizer
@@ -24,7 +25,7 @@ from nextword.verse.layout import said_in
 from nextword.verse.units import lines_of, units
 
 COMPANIONS = 10
-"""Of each word."""
+"""Words at most that count as near to a word of a title."""
 
 
 def poems_in_form(
@@ -45,7 +46,7 @@ def poems_in_form(
         try:
             wish = Wish(find_form(form), lexicon=lexicon)
             rhymes = (wish.rhyme_book.find_rhyme(rhyme),) if rhyme else ()
-            return next(constraints_for(generator, Wish(wish.form, rhymes=rhymes, lexicon=lexicon), 0))
+            return next(constraints_for(generator, replace(wish, rhymes=rhymes), 0))
         except UsageError:
             return None
 
@@ -68,7 +69,7 @@ def texts_in(files: TokenFiles | Mixture, tokenizer: Tokenizer) -> list[str]:
 
 def copied_lines(poems: Sequence[str], known: Set[str]) -> Score:
     """Of the lines of each poem, those that stand in `known`, in %."""
-    shares = [100 * sum(line in known for line in lines_of(poem)) / max(len(lines_of(poem)), 1) for poem in poems]
+    shares = [100 * sum(line in known for line in lines) / max(len(lines), 1) for lines in map(lines_of, poems)]
     return mean_score("copied lines", shares, "word for word, of what the run was trained on", higher_is_better=False)
 
 
@@ -97,23 +98,23 @@ def companions(texts: Iterable[str], words: Set[str]) -> dict[str, frozenset[str
     return found
 
 
-def on_theme(poems: Sequence[str], titles: Sequence[str], texts: Iterable[str]) -> Score:
-    """How many times as often as by chance a poem has the words of its title and their companions in `texts`: beside
-    how often it has those of the other titles. 1 is no relation; poems without a title do not count."""
+def fields_of(titles: Sequence[str], texts: Iterable[str]) -> list[frozenset[str]]:
+    """The words of each title and their companions in some texts."""
     themes = [frozenset(units(title)) for title in titles]
     near = companions(texts, frozenset().union(*themes))
-    fields = [frozenset().union(*(near[word] for word in theme)) for theme in themes]
+    return [frozenset().union(*(near[word] for word in theme)) for theme in themes]
+
+
+def on_theme(poems: Sequence[str], fields: Sequence[Set[str]]) -> Score:
+    """How many times as often as by chance a poem has the words of its theme: beside how often it has those of the
+    others. 1 is no relation. `fields`: as of `fields_of`; a poem without a title, or without words, does not count."""
     titled = sum(map(bool, fields))
     chance = Counter(word for field in fields for word in field)  # / titled: that a word is of the theme of any title
-    written = [(words, field) for poem, field in zip(poems, fields, strict=True) if field and (words := units(poem))]
-    rows = [
-        (sum(word in field for word in words) / len(words), sum(chance[word] for word in words) / len(words) / titled)
-        for words, field in written
-    ]
+    rows = []
+    for words, field in zip(map(units, poems), fields, strict=True):
+        own = sum(word in field for word in words)
+        usual = sum(chance[word] for word in words) / titled if field else 0.0
+        rows.append((own / max(len(words), 1), usual / max(len(words), 1)))
     values = np.array(rows, np.float64).reshape(-1, 2)
     signature = "words of the title and their companions in the training data, times chance"
-    return Score("on theme", _ratio(values.sum(0)), signature, values, _ratio)
-
-
-def _ratio(total: Rows) -> float:
-    return float(total[0] / total[1]) if total[1] else 0.0
+    return Score("on theme", ratio(values.sum(0)), signature, values, ratio)

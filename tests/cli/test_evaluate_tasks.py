@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,21 @@ def test_of_a_long_conversation_the_first_turns_are_left_out_and_not_what_the_sy
     assert "in the last turns that fit" in one["how"]
     both = figures_of(capsys, "compare", "talker", "talker", "talk.jsonl", *QUICK, "--samples", 100)
     assert both["metrics"]["bits per byte"]["a"] == pytest.approx(one["bits_per_byte"], rel=1e-5)
+
+
+def test_poets_are_compared_in_what_is_known_of_both(tmp_path, monkeypatch, capsys):
+    """Of the second the training data are gone, and so nobody knows what it has copied."""
+    poems = [poem for poem in corpora.poems() if poem["form"] == "wujue"][:20]
+    rows = (json.dumps({"lines": poem["lines"], "title": poem["title"]}, ensure_ascii=False) for poem in poems)
+    monkeypatch.chdir(tmp_path)
+    Path("poems.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    assert run(["train", "poems.jsonl", "--out", "poet", "--task", "poetry", *TINY]) == 0
+    shutil.copytree("poet", "other")
+    shutil.rmtree("other/data")
+    for a, b in (("poet", "other"), ("other", "poet")):
+        found = figures_of(capsys, "compare", a, b, "poems.jsonl", "--set", "max_tokens=5", "--samples", 100)["metrics"]
+        assert {"bits per byte", "in-form", "nats a character"} <= found.keys()
+        assert "copied lines" not in found
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ import pytest
 import torch
 from toys import write_tokens
 
+from nextword.applied.evaluation import nats_per_character
 from nextword.cli import run
 from nextword.corpora import load
 from nextword.errors import DataError, UsageError
 from nextword.generator import TextGenerator
 from nextword.models import build_model, model_config
 from nextword.poetry import given
-from nextword.poetry.evaluation import copied_lines, on_theme, poems_in_form, texts_in
+from nextword.poetry.evaluation import copied_lines, fields_of, on_theme, poems_in_form, texts_in
 from nextword.poetry.writer import Wish, in_script_of, prompt_for, stream_poem, submit, write_poems
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
 from nextword.verse.check import check, rhymes_of, split_lines
@@ -185,10 +186,20 @@ def test_lines_learnt_by_heart_are_counted(tokenizer, tmp_path: Path) -> None:
 
 def test_a_poem_on_its_theme_has_its_words_and_their_companions_more_often_than_others() -> None:
     texts = ["月夜霜", "月夜光", "马风沙", "马沙尘", "山"] * 5
-    titles = ["月", "马", ""]
-    assert on_theme(["夜光", "沙尘", "山山"], titles, texts).value == 2
-    assert on_theme(["沙尘", "夜光", "山山"], titles, texts).value == 0
-    assert on_theme(["山山", "", "月"], titles, texts).value == 0
+    fields = fields_of(["月", "马", ""], texts)
+    assert on_theme(["夜光", "沙尘", "山山"], fields).value == 2
+    assert on_theme(["沙尘", "夜光", "山山"], fields).value == 0
+    without_words = on_theme(["山山", "", "月"], fields)
+    assert without_words.value == 0
+    assert len(without_words.rows) == 3, "one a poem, so that two systems can be compared"
+
+
+def test_what_a_run_thinks_of_a_poem_is_a_figure_of_each_character(tokenizer) -> None:
+    generator = generator_of(tokenizer)
+    one, two = (nats_per_character(generator, [("", text)]).value for text in ("山中", "夜光沙尘"))
+    found = nats_per_character(generator, [("", "山中"), ("", ""), ("", "夜光沙尘")])
+    assert found.value == pytest.approx((2 * one + 4 * two) / 6)
+    assert len(found.rows) == 3, "the empty one stands there, and does not count"
 
 
 @pytest.fixture
@@ -235,6 +246,7 @@ def test_the_command_writes_shows_and_writes_json(poem, tmp_path: Path) -> None:
         (["--form", "qijue", "--acrostic", "abc"], "an acrostic is Chinese characters"),
         (["--form", "qijue", "--acrostic", "春夏秋冬春"], "七绝 has no line 5"),
         (["--form", "duilian"], "duilian answers one line"),
+        (["--form", "Duilian", "--begin", "春风入喜，财入户。"], "duilian answers one line, not 2"),
         (["--form", "沁园春"], "no form is called '沁园春'. Known: duilian, wujue, qijue, wulü, qilü, 忆江南"),
         (["--form", "qijue", "--rhyme", "东", "--rhyme", "冬"], "七绝 has 1 rhyme, but 2 are asked for"),
         (["--form", "qijue", "--slant"], "七绝 is a Chinese form, and takes no --slant"),
