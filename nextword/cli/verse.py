@@ -130,13 +130,14 @@ def _form(
     from nextword.verse import check, check_english
     from nextword.verse.forms import find_form
     from nextword.verse.regulated import COUPLET
-    from nextword.verse.units import is_chinese
+    from nextword.verse.units import LINE, is_chinese
 
     if name:
-        lines = check.split_lines(begin) if name in COUPLET and begin is not None else []
-        if len(lines) > 1:
+        lines = LINE.findall(begin or "")
+        form = find_form(name, rescues, feminine, lines[0] if lines else "", book or "")
+        if form.name in COUPLET and len(lines) > 1:
             raise UsageError(f"duilian answers one line, not {len(lines)}", hint="Give the first with --begin")
-        return find_form(name, rescues, feminine, lines[0] if lines else "", book or "")
+        return form
     if drafted is None:
         raise UsageError("no form is named", hint="Give --form, such as qijue, wulü, 浣溪沙 or limerick")
     if is_chinese(drafted):
@@ -216,12 +217,13 @@ def _shown(poem: Poem, wish: Wish) -> str:
     verdict, costs = poem.verdict, _costs(poem)
     pattern = next(pattern for pattern in wish.form.patterns if pattern.name == verdict.pattern)
     width, feet = (max(map(len, column)) for column in (verdict.lines, verdict.beats))
-    if wish.form.language == "zh":
+    chinese = wish.form.language == "zh"
+    if chinese:
         width = feet = 0  # a character is as wide as two of the spaces
     rows = [verdict.heading]
     for i, (line, beats) in enumerate(zip(verdict.lines, verdict.beats, strict=True)):
         letter = pattern.lines[i].rhyme
-        rhyme = f"{letter:2}" if width else "韵" if letter else "  "
+        rhyme = f"{letter:2}" if not chinese else "韵" if letter else "  "
         rows.append(f"{line:{width}}  {beats:{feet}}  {rhyme}  {costs[i] if costs else ''}".rstrip())
     rows += verdict.notes
     told = [f"log-probability {poem.log_prob:.2f} nats a token", f"the form cost {poem.cost:.1f} nats" if costs else ""]

@@ -31,6 +31,7 @@ from nextword.verse.check import Verdict, check, split_lines
 from nextword.verse.chinese import RhymeBook, rhyme_book
 from nextword.verse.layout import LONGEST, header
 from nextword.verse.patterns import Form
+from nextword.verse.regulated import COUPLET
 from nextword.verse.units import HAN
 
 MARKS = "，。\n"
@@ -260,7 +261,7 @@ def finished(generator: TextGenerator, job: Job, wish: Wish) -> Poem:
         verdict,
         steps_of(generator, generation, lines if wish.form.language == "zh" else None),
         generation.log_prob / len(generation.token_ids),
-        parallelism(lines) if wish.form.regulated or wish.form.name == "duilian" else None,
+        parallelism(lines) if wish.form.regulated or wish.form.name in COUPLET else None,
         generation.seed,
     )
 

@@ -52,7 +52,7 @@ def _form_of(record: Record, lines: list[str]) -> Form | None:
     for other shapes."""
     try:
         if record.get("form"):
-            return find_form(str(record["form"]))
+            return find_form(str(record["form"]), answered=lines[0])
         return check.guess_form(lines) if is_chinese("".join(lines)) else check_english.guess_form(lines)
     except (UsageError, DataError):
         return None

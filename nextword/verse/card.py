@@ -173,7 +173,7 @@ def text(
 
 
 def shown(line: str) -> str:
-    """As XML: no control characters, which it cannot hold, and apostrophes as printers set them."""
+    """As XML: no control characters, which it cannot hold, and apostrophes behind letters as printers set them."""
     return escape(APOSTROPHE.sub("’", "".join(filter(str.isprintable, line))))
 
 

@@ -41,15 +41,15 @@ STARTS = {  # the kinds of the first four lines; lüshi go on as the pattern wit
     "平起首句不入韵": "丙丁甲乙",
     "平起首句入韵": "乙丁甲乙",
 }
+COUPLET = ("duilian", "对联")
+"""Name and title of a couplet, a form only once its first line is there to answer."""
+
 FORMS = {
     "wujue": ("五绝", "五言绝句", 5, 4),
     "qijue": ("七绝", "七言绝句", 7, 4),
     "wulü": ("五律", "五言律诗", 5, 8),
     "qilü": ("七律", "七言律诗", 7, 8),
 }
-
-
-COUPLET = ("duilian", "对联")
 
 
 def regulated_forms(rescues: bool = True) -> list[Form]:

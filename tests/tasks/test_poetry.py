@@ -34,6 +34,8 @@ def test_a_poem_follows_the_row_that_says_what_it_is() -> None:
     assert (odd.target, odd.prompt) == ("山中，月上。\n云，", "|||")
     (couplet,) = poetry.POETRY.examples(Record({"lines": ["山中", "月上"]}, "x:1"), ReadConfig())
     assert (couplet.target, couplet.prompt) == ("山中，月上。", "对联|||")
+    named = Record({"lines": ["山中", "月上"], "form": "对联"}, "x:1")
+    assert poetry.POETRY.examples(named, ReadConfig()) == [couplet]
 
 
 @pytest.mark.parametrize("row", [{}, {"text": "1 2 3"}, {"lines": ["春", 3]}, {"lines": "春眠不觉晓"}])
