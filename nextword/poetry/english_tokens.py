@@ -22,7 +22,8 @@ from nextword.poetry.english_line import Words
 from nextword.poetry.lexicon import LETTERS
 from nextword.tokenizers import Tokenizer
 
-MOST_OPENINGS = 1 << 12
+MOST_OPENINGS, OPENINGS_MEMORY = 1 << 12, 1 << 27
+"""How many are kept, and how many bytes they may take: each has one for every token."""
 RUN = re.compile(f"[{re.escape(BEHIND)}]|[^{re.escape(BEHIND)}]+")
 
 
@@ -64,6 +65,7 @@ class EnglishVocabulary(Vocabulary[State]):
         self._shelves: dict[int, Shelf] = {}
         self._turns: dict[tuple[int, Turn], tuple[np.ndarray, list[str]]] = {}
         self._openings: dict[Hashable, np.ndarray] = {}
+        self._most_openings = max(1, min(MOST_OPENINGS, OPENINGS_MEMORY // self.pieces.size))
         self._tree = lru_cache(maxsize=16)(self._find_tree)
         self._steps = lru_cache(maxsize=64)(self._find_steps)
         self._starts = lru_cache(maxsize=256)(self._find_start)
@@ -73,14 +75,14 @@ class EnglishVocabulary(Vocabulary[State]):
         if begun or self.english.finished(state):
             return super().mask(state, context, begun)
         mask = self._opening(state, context)
-        others = self._shelf(context).others.children
+        others = self._shelf(context).others
         goes_on = state.prefix.letters and state.prefix.longer < state.prefix.high
-        if goes_on or others:
+        if goes_on or others.children:
             mask = mask.copy()
         if goes_on:
             self._go_on(mask, self._steps(context, "", len(state.prefix.letters)), state)
-        if others:
-            mask[self.walk(self._shelf(context).others, state, self.english.allowed(state))] = True
+        if others.children:
+            mask[self.walk(others, state, self.english.allowed(state))] = True
         return torch.from_numpy(mask)
 
     def after(self, state: State, text: str) -> State:
@@ -95,8 +97,8 @@ class EnglishVocabulary(Vocabulary[State]):
         onwards, next_line = behind.ways, self.english.beginnings(line, behind.ended)
         key = context, turn, _asked(line, begun), _asked(line, onwards), _asked(line + 1, next_line)
         if key not in self._openings:
-            if len(self._openings) == MOST_OPENINGS:
-                del self._openings[next(iter(self._openings))]
+            if len(self._openings) == self._most_openings:
+                del self._openings[next(iter(self._openings))]  # the oldest
             self._openings[key] = self._find_opening(state, turn, context)
         return self._openings[key]
 
