@@ -146,8 +146,8 @@ class Translator:
 
         A text is translated by sentences unless `split` is off. What `glossary` translates must occur so, and so must
         addresses, longer numbers and what stands between <keep> and </keep>: a sentence without one is searched for
-        again with it required. Of a search's hypotheses the best without a fault counts, as far as there is one.
-        Raises UsageError for settings.
+        again with it required. Of a search's hypotheses that with the fewest faults counts, the best of those. Raises
+        UsageError for settings.
         """
         parts = [(sentences(text) if split else [text.strip()] if text.strip() else []) for text in texts]
         flat = [sentence for some in parts for sentence in some]
@@ -182,7 +182,7 @@ class Translator:
 
         found = answers(self.generator, sources, within, told)
         ranked = [_ranked(*one) for one in zip(sources, found, wanted, strict=True)]
-        for spaced in (False, True):
+        for spaced in (False, True):  # what is hidden in a longer word is then asked for with spaces around it
             asked = {
                 i: self._required(best.lost, wanted[i], spaced) for i, (best, *_) in enumerate(ranked) if best.lost
             }

@@ -177,6 +177,7 @@ class Engine:
         join, what all remember is copied.
         """
         free = self.max_rows - sum(search.width for search in [*self._searches, *self._arriving])
+        # Each takes a row at least, so that the first few tell, however many wait.
         crowded = sum(search.width for search in islice(self._waiting, max(free, 0) + 1)) > free
         patient = crowded and free < self.max_rows // 8
         while self._waiting and self._fits(self._waiting[0]):

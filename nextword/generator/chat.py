@@ -66,7 +66,7 @@ def room_for_prompt(model: LanguageModel, most_new: int) -> float:
 
 def within_context(model: LanguageModel, config: GenerationConfig, read: int) -> dict[str, int]:
     """Settings that end a reply to a prompt of `read` tokens where the context ends: beyond, that would lose its
-    beginning, and the system's words with it."""
+    beginning, and the system's words with it. None for a prompt that is too long, of which that is lost anyway."""
     limit = model.max_seq_len
     if limit is None or model.encodes or read > limit:
         return {}

@@ -75,7 +75,7 @@ Prompt = str | list[int]
 """Text; or all ids, where a chat template has put control tokens in between, which no text can spell."""
 
 Sampler = Callable[[LanguageModel, Tokenizer, Prompt], tuple[str, str]]
-"""(model, tokenizer, prompt) -> what the model writes after a prompt of the held-out text, "" where there are none."""
+"""(model, tokenizer, prompt of the held-out text) -> what the model was given, as people read it; what it wrote."""
 
 
 @dataclass
