@@ -9,11 +9,12 @@ hardly read in it. The tables of `scripts/build_verse.py` are to be there alread
 
 from __future__ import annotations
 
-import gzip
 import json
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
+
+from build_verse import write
 
 from nextword.verse.check import against, misfits
 from nextword.verse.chinese import RhymeBook, rhyme_book
@@ -36,8 +37,7 @@ def main(tang: Path) -> None:
         for tone in "平仄"
     }
     folder = Path(__file__).resolve().parent.parent / "nextword" / "verse" / "data"
-    packed = json.dumps(rare, ensure_ascii=False).encode()
-    (folder / "rare.json.gz").write_bytes(gzip.compress(packed, compresslevel=9, mtime=0))
+    write(folder / "rare.json.gz", json.dumps(rare, ensure_ascii=False))
     sys.stderr.write(f"{len(rare['平'])} hardly level, {len(rare['仄'])} hardly oblique\n")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+
+from nextword.text.chinese_words import tagged
 
 
 def parallelism(lines: Sequence[str]) -> float | None:
@@ -30,7 +31,4 @@ def answers(first: str, second: str) -> float:
 
 def kinds_of(line: str) -> list[str]:
     """For each character, the part of speech of its word."""
-    import jieba.posseg
-
-    jieba.setLogLevel(logging.ERROR)  # it announces on stderr that it loads its dictionary
-    return [word.flag[0] for word in jieba.posseg.cut(line, HMM=False) for _ in word.word]
+    return [kind[0] for word, kind in tagged(line, guessing=False) for _ in word]

@@ -6,7 +6,6 @@ Japanese, Thai, ...) each character is a word; rouge-score's own tokenizer would
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -16,6 +15,7 @@ import regex  # type: ignore[import-untyped]
 
 from nextword.errors import MissingExtra
 from nextword.metrics.score import Score, mean_score
+from nextword.text.chinese_words import tagged
 from nextword.text.scripts import UNSPACED
 from nextword.text.sentences import sentences
 
@@ -112,10 +112,7 @@ def unsupported(summary: str, source: str) -> list[str]:
 def _chinese_names(text: str) -> list[str]:
     if not _HAN.search(text):
         return []
-    import jieba.posseg
-
-    jieba.setLogLevel(logging.ERROR)  # it announces on stderr that it loads its dictionary
-    return [word.word for word in jieba.posseg.cut(text) if word.flag[:2] in _NAMED and len(word.word) > 1]
+    return [word for word, kind in tagged(text, guessing=True) if kind[:2] in _NAMED and len(word) > 1]
 
 
 def novelty(summary: str, source: str) -> float:

@@ -76,11 +76,11 @@ class ChineseAutomaton:
         rhymes: Sequence[str] = (),
         repeats: bool = False,
         borrowing: bool = False,
-        rarely: bool = True,
+        rare_readings: bool = True,
     ) -> None:
         """As for `Plan`, which raises UsageError, with the reason, for what cannot be written."""
         asked: dict[str, Any] = {"given": given, "rhymes": rhymes, "repeats": repeats, "borrowing": borrowing}
-        self.plan = plan = Plan(form, book, characters, rarely=rarely, **asked)
+        self.plan = plan = Plan(form, book, characters, rare_readings=rare_readings, **asked)
         self.alphabet, self.longest = "".join(sorted(plan.readings)), len(plan.slots)
         self._echoes = any(slot.echo >= 0 for slot in plan.slots)
         self._index = {character: i for i, character in enumerate(self.alphabet)}

@@ -59,12 +59,12 @@ class Plan:
         rhymes: Sequence[str] = (),
         repeats: bool = False,
         borrowing: bool = False,
-        rarely: bool = True,
+        rare_readings: bool = True,
     ) -> None:
         """`characters` may be written, as far as the book knows them, and stand between lines. `rhymes`: classes of
         the book for the first letters of the form. `repeats`: a character may be written twice; else those that are
         `given` count as written. `borrowing`: in regulated verse the first line may rhyme on a neighbouring class.
-        `rarely`: what is given may have a reading that poets hardly use, where it fits by no other.
+        `rare_readings`: what is given may have a reading that poets hardly use, where it fits by no other.
 
         Raises UsageError, with the reason, if no poem is possible, or none could be promised.
         """
@@ -91,10 +91,10 @@ class Plan:
         """Pattern -> at each slot and of each letter, on which beats they are."""
         self.classes: dict[int, tuple[tuple[str, ...], ...]] = {}
         """Pattern -> of each letter, the classes it may be of, the largest first; patterns that can be filled only."""
-        self.rarely = False
-        self._fill_all(rhymes, rarely)
+        self.rare_readings = False
+        self._fill_all(rhymes, rare_readings)
 
-    def _fill_all(self, rhymes: Sequence[str], rarely: bool) -> None:
+    def _fill_all(self, rhymes: Sequence[str], rare_readings: bool) -> None:
         """Find the patterns that can be filled; raise the reason if there is none."""
         if (size := len(self.letters)) < len(rhymes):
             raise UsageError(
@@ -108,9 +108,9 @@ class Plan:
                 refusals.append(found)
             else:
                 self.classes[number] = found
-        if not self.classes and rarely:
-            self.rarely = True
-            return self._fill_all(rhymes, rarely=False)
+        if not self.classes and rare_readings:
+            self.rare_readings = True
+            return self._fill_all(rhymes, rare_readings=False)
         if not self.classes:
             raise UsageError(min(refusals).reason)
         self._check_tones()
@@ -201,7 +201,7 @@ class Plan:
 
     def given_readings(self, character: str) -> tuple[Reading, ...]:
         """How a character that is given may be read."""
-        return self.book.readings(character) if self.rarely else self.book.usual(character)
+        return self.book.readings(character) if self.rare_readings else self.book.usual(character)
 
     def given_fitting(self, character: str, beat: str) -> tuple[Reading, ...]:
         """Those that may stand on a beat."""

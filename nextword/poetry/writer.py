@@ -207,9 +207,9 @@ def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator
     book = wish.rhyme_book
     characters = {*book.table, *book.variants, *MARKS} if known is None else known
 
-    def constraint(given: Given, rarely: bool = True) -> VerseConstraint[Any]:
+    def constraint(given: Given, rare_readings: bool = True) -> VerseConstraint[Any]:
         asked: dict[str, Any] = {"rhymes": wish.rhymes, "repeats": wish.repeats, "borrowing": wish.borrowing}
-        automaton = ChineseAutomaton(wish.form, book, characters, given=given, rarely=rarely, **asked)
+        automaton = ChineseAutomaton(wish.form, book, characters, given=given, rare_readings=rare_readings, **asked)
         return VerseConstraint(Vocabulary(automaton, generator.tokenizer))
 
     if not wish.words:
@@ -219,9 +219,9 @@ def constraints_for(generator: TextGenerator, wish: Wish, seed: int) -> Iterator
     while True:
         reason = "they would stand in each other's places"
         # Where a word fits by its usual reading, rather than where it does by one that poets hardly use.
-        for rarely, given in product((False, True), placements(wish.form, wish.words, wish.given, seed)):
+        for rare_readings, given in product((False, True), placements(wish.form, wish.words, wish.given, seed)):
             try:
-                found = constraint(given, rarely)
+                found = constraint(given, rare_readings)
             except UsageError as error:
                 reason = error.message
                 continue

@@ -15,12 +15,12 @@ Japanese and Thai, which write no spaces either, have no dictionary here: use `b
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from nextword.text.chinese_words import segmenter
 from nextword.tokenizers.char import UNK, rank
 from nextword.tokenizers.sample import sample
 
@@ -86,14 +86,9 @@ def train_words(texts: Iterable[str], size: int, min_frequency: int) -> tokenize
 
 def _chinese_words(runs: Counter[str]) -> Counter[str]:
     """Stretches of Chinese with counts -> their words with counts."""
-    if not runs:
-        return Counter()
-    import jieba
-
-    jieba.setLogLevel(logging.ERROR)  # it announces on stderr that it loads its dictionary
     words: Counter[str] = Counter()
     for run, count in runs.items():
-        for word in jieba.lcut(run, HMM=False):
+        for word in segmenter().lcut(run, HMM=False):
             words[word] += count
     return words
 
@@ -103,11 +98,7 @@ def _scores(vocab: Iterable[str], chinese: Counter[str]) -> list[tuple[str, floa
 
     Anything else has one path only, whatever its score. Rounded, so that the file is the same on every machine.
     """
-    dictionary: dict[str, int] = {}
-    if chinese:
-        import jieba
-
-        dictionary = jieba.dt.FREQ
+    dictionary: dict[str, int] = segmenter().dt.FREQ if chinese else {}
     total = sum(dictionary.values()) or 1
     return [(word, round(math.log((dictionary.get(word) or 1) / total), 6)) for word in vocab]
 
