@@ -68,9 +68,8 @@ def check(
     text = read_text(None if file == "-" else Path(file))
     if not text.strip():
         raise DataError(f"{file} is empty", hint="Give a poem, without its title")
-    first = units.LINE.search(text)
-    wanted = forms.find_form(form, rescues, feminine, first[0] if first else "", rhyme_book or "") if form else None
-    if wanted.language == "zh" if wanted else first:
+    wanted = forms.find_form(form, rescues, feminine, text, rhyme_book or "") if form else None
+    if wanted.language == "zh" if wanted else units.is_chinese(text):
         verdict = chinese_checker.judge(text, wanted, book, borrowing)
     else:
         if book:

@@ -133,10 +133,9 @@ def _form(
     from nextword.verse.units import LINE, is_chinese
 
     if name:
-        lines = LINE.findall(begin or "")
-        form = find_form(name, rescues, feminine, lines[0] if lines else "", book or "")
-        if form.name in COUPLET and len(lines) > 1:
-            raise UsageError(f"duilian answers one line, not {len(lines)}", hint="Give the first with --begin")
+        form = find_form(name, rescues, feminine, begin or "", book or "")
+        if form.name in COUPLET and (number := len(LINE.findall(begin or ""))) > 1:
+            raise UsageError(f"duilian answers one line, not {number}", hint="Give the first with --begin")
         return form
     if drafted is None:
         raise UsageError("no form is named", hint="Give --form, such as qijue, wulü, 浣溪沙 or limerick")

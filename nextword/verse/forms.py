@@ -10,6 +10,7 @@ from nextword.verse.metres import english_forms, notation_form
 from nextword.verse.patterns import Form
 from nextword.verse.regulated import COUPLET, couplet, regulated_forms
 from nextword.verse.tunes import tune_forms
+from nextword.verse.units import LINE
 
 
 @cache
@@ -22,7 +23,7 @@ def forms(rescues: bool = True, feminine: bool = True) -> tuple[Form, ...]:
 def find_form(name: str, rescues: bool = True, feminine: bool = True, answered: str = "", book: str = "") -> Form:
     """The form of this name or alias, or the one that the notation describes. Raises UsageError with the nearest name.
 
-    `answered`: of a couplet (duilian), its first line, which by a rhyme book decides the tones of the second.
+    `answered`: of a couplet (duilian), a text whose first line, by a rhyme book, decides the tones of the second.
 
     >>> find_form("七律").name
     'qilü'
@@ -36,9 +37,10 @@ def find_form(name: str, rescues: bool = True, feminine: bool = True, answered: 
     if ":" in wanted:
         return notation_form(wanted, feminine)
     if wanted in COUPLET:
-        if not answered:
+        first = LINE.search(answered)
+        if first is None:
             raise UsageError("duilian answers one line", hint="Give it: --form duilian --begin 春风入喜财入户")
-        return couplet(answered, rhyme_book(book or "pingshui"))
+        return couplet(first[0], rhyme_book(book or "pingshui"))
     known = [COUPLET[0], *(form.name for form in forms())]
     near = nearest(name, [*known, *(alias for form in forms() for alias in form.aliases)])
     raise UsageError(f"no form is called {name!r}", hint=near or f"Known: {', '.join(known)}")

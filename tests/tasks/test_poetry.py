@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nextword.errors import DataError
-from nextword.metrics.verse import verse_scores
+from nextword.metrics.verse import judge, verse_scores
 from nextword.tasks import poetry
 from nextword.tasks.base import Item
 from nextword.text.records import ReadConfig, Record
@@ -62,6 +62,11 @@ def test_an_english_poem_is_read_judged_and_counted_by_its_words() -> None:
     assert (scores["in-form"], scores["shape"], scores["topic"]) == (25, 50, 75)
     assert scores["rhymes"] == (100 + 75) / 4
     assert scores["tones"] == 50
+
+
+@pytest.mark.parametrize(("text", "form"), [("the rose", "qijue"), ("春眠不觉晓", "limerick"), ("", "对联")])
+def test_what_is_no_verse_in_the_language_of_the_form_is_not_judged(text: str, form: str) -> None:
+    assert judge(text, form) is None
 
 
 def test_what_is_said_is_at_times_left_out() -> None:
