@@ -13,7 +13,8 @@ import numpy as np
 from nextword.applied.answers import Prompt, answers, fitted
 from nextword.decoding.config import SAMPLING
 from nextword.generator import TextGenerator
-from nextword.generator.chat import room_for_prompt, with_ends, within_context
+from nextword.generator.chat import with_ends
+from nextword.generator.context import room_for_prompt, within_context
 from nextword.metrics.learned import Metric
 from nextword.metrics.score import Rows, Score, ratio
 from nextword.scoring import TextScore, score_text

@@ -128,7 +128,7 @@ def _scores(run: Run, pairs: list[tuple[str, str]], test: list[Item], settings: 
 def _spoken(run: Run, chat: ChatTokenizer, test: list[Item]) -> list[tuple[list[int], str]]:
     """The (prompt, text) pairs of conversations, as the chat template of a run has them, and as far as it can read
     them with the text behind."""
-    from nextword.generator.chat import room_for_prompt
+    from nextword.generator.context import room_for_prompt
 
     found = []
     for item in test:

@@ -143,6 +143,7 @@ class BeamSearch(Search):
         # Among equals the first beam counts, and the first of its tokens.
         continued.sort(key=itemgetter(2), reverse=True)
         found = [Candidate(*one) for one in continued if one[2] > -math.inf]
+        # Where something is required all are kept: those that have said most of it are seldom among the likeliest.
         constraints = [beam.row.constraint for beam in beams]
         if not any(constraint is not None and constraint.wanted() for constraint in constraints):
             return found[:count]

@@ -6,22 +6,20 @@ behind that. So a recurrent model goes on from its state, and a Transformer from
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from nextword.decoding.config import GenerationConfig
 from nextword.decoding.requests import Request
 from nextword.errors import TemplateError, UsageError
+from nextword.generator.context import of_most, room_for_prompt, within_context
 from nextword.generator.generator import TextGenerator
 from nextword.generator.job import Generation, Job
 from nextword.generator.mutual_information import by_mutual_information
 from nextword.generator.request import as_unicode
 from nextword.metrics.overlap import chrf
-from nextword.models.base import LanguageModel
 from nextword.text.chat import Turn
 from nextword.text.turns import check_turns, first_that_fits
 from nextword.tokenizers.chat import ChatTokenizer
@@ -53,29 +51,6 @@ def with_ends(generator: TextGenerator, tokenizer: ChatTokenizer, settings: Mapp
     """Settings of generation, and what ends a reply in the chat template. Raises UsageError as `settled`."""
     config, (tokens, strings) = generator.settled(settings), tokenizer.ends()
     return dict(settings) | {"stop_tokens": [*config.stop_tokens, *tokens], "stop": [*config.stop, *strings]}
-
-
-def room_for_prompt(model: LanguageModel, most_new: int) -> float:
-    """How many tokens of a conversation, the boundary with them, a model can read and still write a reply of up to
-    `most_new`, or of a quarter of its context if that is less. An encoder's source shares it with nothing."""
-    limit = model.max_seq_len
-    if limit is None:
-        return math.inf
-    return limit if model.encodes else limit - min(most_new, limit // 4)
-
-
-def within_context(model: LanguageModel, config: GenerationConfig, read: int) -> dict[str, int]:
-    """Settings that end a reply to a prompt of `read` tokens where the context ends: beyond, that would lose its
-    beginning, and the system's words with it. None for a prompt that is too long, of which that is lost anyway."""
-    limit = model.max_seq_len
-    if limit is None or model.encodes or read > limit:
-        return {}
-    return of_most(config, max(1, min(config.max_tokens, limit - read)))
-
-
-def of_most(config: GenerationConfig, tokens: int) -> dict[str, int]:
-    """Settings for so many tokens at most."""
-    return {"max_tokens": tokens, "min_tokens": min(config.min_tokens, tokens)}
 
 
 class Chat:

@@ -210,7 +210,7 @@ class TextGenerator:
                     job.handle(ended)
             if job.error is not None:  # its other samples need not go on
                 self.cancel(job)
-            elif job.finished:
+            elif job.finished:  # its last sample has ended by itself: there is nothing to cancel
                 del self._jobs[job.request]
         self._solos = [solo for solo in self._solos if not solo.over]
 
