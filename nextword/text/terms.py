@@ -11,6 +11,7 @@ from nextword.errors import DataError
 
 _ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>\"'，。）)]*[^\s<>\"'，。）).,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _NUMBER = re.compile(r"\d[\d.,]*\d")
+_NARROW = str.maketrans("０１２３４５６７８９", "0123456789")
 _MARKED = re.compile(r"<keep>(.*?)</keep>")
 
 
@@ -67,11 +68,12 @@ def wanted_terms(text: str, glossary: Mapping[str, str]) -> list[str]:
 
 
 def lost_numbers(text: str, translation: str) -> list[str]:
-    """Numbers of two digits or more that the translation does not have; 1,000 may have become 1 000.
+    """Numbers of two digits or more that the translation does not have; 1,000 may have become 1 000, and １２ 12.
 
     >>> lost_numbers("In 1984, 2,500 came.", "En 1984, 2 500 sont venus."), lost_numbers("In 1984", "En 11984")
     ([], ['1984'])
     """
+    text, translation = text.translate(_NARROW), translation.translate(_NARROW)
     joined = re.sub(r"(?<=\d)[\s.,\u00a0\u202f’'](?=\d)", "", translation)
     there = {*re.findall(r"\d+", translation), *re.findall(r"\d+", joined)}
     numbers = _NUMBER.findall(_ADDRESS.sub(" ", text))

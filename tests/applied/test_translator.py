@@ -136,6 +136,8 @@ def test_numbers_may_be_written_otherwise():
     assert lost_numbers("1,234 dogs", "1111,234 chiens") == ["1,234"]
     assert lost_numbers("http://a.b/12345", "x") == []
     assert lost_numbers("共1984人", "1948 people") == ["1984"]
+    assert lost_numbers("第１２章", "Chapter 12") == lost_numbers("Chapter 12", "第１２章") == []
+    assert lost_numbers("第１２章", "Chapter") == ["12"]
     assert unmarked("a <keep>b c</keep><keep> </keep>") == ("a b c ", ["b c"])
 
 

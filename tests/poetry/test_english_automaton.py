@@ -17,6 +17,7 @@ from nextword.corpora import load
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
 from nextword.models import build_model, model_config
+from nextword.poetry import english_tokens
 from nextword.poetry.constraint import VerseConstraint, Vocabulary
 from nextword.poetry.english import EnglishAutomaton
 from nextword.poetry.english_tokens import EnglishVocabulary
@@ -138,15 +139,21 @@ ASKED = {
     tokens=st.sampled_from([*CONFIGS]),
     name=st.sampled_from(["limerick", "sonnet", "8,6:iambic abab cdcd", "6:free aa"]),
     asked=st.sampled_from([*ASKED]),
+    most=st.sampled_from([2, 1 << 12]),
     seed=st.integers(0, 2**32),
 )
-def test_what_is_looked_up_is_what_would_be_found_by_trying(tokens: str, name: str, asked: str, seed: int) -> None:
+def test_what_is_looked_up_is_what_would_be_found_by_trying(
+    tokens: str, name: str, asked: str, most: int, seed: int
+) -> None:
     tokenizer, rng = trained(tokens), random.Random(seed)
     try:
         automaton = EnglishAutomaton(find_form(name), *writable(tokenizer), kept=ASKED[asked])
     except UsageError:
         return
-    row, tried = VerseConstraint(EnglishVocabulary(automaton, tokenizer)), Vocabulary(automaton, tokenizer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(english_tokens, "MOST_OPENINGS", most)
+        row = VerseConstraint(EnglishVocabulary(automaton, tokenizer))
+    tried = Vocabulary(automaton, tokenizer)
     for _ in range(40):
         mask = row.mask(1)
         assert mask.equal(tried.mask(row.state, row.context, row.begun)), row.state
