@@ -49,7 +49,8 @@ class Summary:
     compression: float
     """Words of the document for one of the summary."""
     cut: int
-    """Tokens of the document that were not read: the ends of sentences that are too long for the model."""
+    """Tokens that were not read: the ends of sentences that are too long for the model, those of summaries summed up
+    again included."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

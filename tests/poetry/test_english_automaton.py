@@ -139,27 +139,37 @@ ASKED = {
     tokens=st.sampled_from([*CONFIGS]),
     name=st.sampled_from(["limerick", "sonnet", "8,6:iambic abab cdcd", "6:free aa"]),
     asked=st.sampled_from([*ASKED]),
-    most=st.sampled_from([2, 1 << 12]),
     seed=st.integers(0, 2**32),
 )
-def test_what_is_looked_up_is_what_would_be_found_by_trying(
-    tokens: str, name: str, asked: str, most: int, seed: int
-) -> None:
+def test_what_is_looked_up_is_what_would_be_found_by_trying(tokens: str, name: str, asked: str, seed: int) -> None:
     tokenizer, rng = trained(tokens), random.Random(seed)
     try:
         automaton = EnglishAutomaton(find_form(name), *writable(tokenizer), kept=ASKED[asked])
     except UsageError:
         return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(english_tokens, "MOST_OPENINGS", most)
-        row = VerseConstraint(EnglishVocabulary(automaton, tokenizer))
-    tried = Vocabulary(automaton, tokenizer)
+    row, tried = VerseConstraint(EnglishVocabulary(automaton, tokenizer)), Vocabulary(automaton, tokenizer)
     for _ in range(40):
         mask = row.mask(1)
         assert mask.equal(tried.mask(row.state, row.context, row.begun)), row.state
         row.accept(rng.choice(mask.nonzero().flatten().tolist()))
         if row.vocabulary.automaton.finished(row.state):
             break
+
+
+def test_where_memory_is_short_the_same_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    automaton = EnglishAutomaton(find_form("4:iambic aa", feminine=False), lexicon_of("the moon a soon"), CHARACTERS)
+    tokenizer = trained("char")
+    much = EnglishVocabulary(automaton, tokenizer)
+    monkeypatch.setattr(english_tokens, "OPENINGS_MEMORY", 2 * tokenizer.vocab_size)
+    little = EnglishVocabulary(automaton, tokenizer)
+    rows, rng = [VerseConstraint(vocabulary) for vocabulary in (little, much)], random.Random(1)
+    while not automaton.finished(rows[0].state):
+        few, all_of_them = (row.mask(1) for row in rows)
+        assert few.equal(all_of_them)
+        token = rng.choice(few.nonzero().flatten().tolist())
+        for row in rows:
+            row.accept(token)
+    assert len(little._openings) == 2 < len(much._openings)
 
 
 def test_only_words_of_a_text_are_written() -> None:
