@@ -111,8 +111,9 @@ def card(
     """
     from nextword.verse import card_file, forms
 
-    drawn = card_file.poem_card(read_text(None if file == "-" else Path(file)), title, author, seal)
+    text = read_text(None if file == "-" else Path(file))
+    drawn = card_file.poem_card(text, title, author, seal)
     if tones:
-        drawn = card_file.with_tones(drawn, forms.find_form(form) if form else None)
+        drawn = card_file.with_tones(drawn, forms.find_form(form, answered=text) if form else None)
     card_file.save_card(drawn, out)
     print(f"Wrote {out}")

@@ -284,5 +284,8 @@ def at_first(form: Form, given: Given) -> dict[tuple[int, int], str]:
         where = first_of(form, line, place) if echo else (line, place)
         other = found.setdefault(where, character)
         if other != character:
-            raise UsageError(f"line {line + 1} of {form.title} says {other} once more, not {character}")
+            raise UsageError(
+                f"line {line + 1} of {form.title} says {other} once more, not {character}",
+                hint="Give the same character both times, or once",
+            )
     return found

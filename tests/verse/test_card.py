@@ -78,6 +78,10 @@ def test_the_command_writes_each_kind(tmp_path: Path, capsys: pytest.CaptureFixt
         assert run(["poem", "card", str(file), "--out", str(tmp_path / name), "--title", "The Tyger"]) == 0
         assert (tmp_path / name).read_bytes().startswith(beginning)
     assert run(["poem", "card", str(file), "--out", str(tmp_path / "c.gif")]) == 2
+    file.write_text("海内存知己，天涯若比邻", encoding="utf-8")
+    couplet = tmp_path / "couplet.svg"
+    assert run(["poem", "card", str(file), "--out", str(couplet), "--tones", "--form", "对联"]) == 0
+    assert couplet.exists()
     assert ".png" in capsys.readouterr().err
 
 
