@@ -65,6 +65,7 @@ class EnglishVocabulary(Vocabulary[State]):
         self._shelves: dict[int, Shelf] = {}
         self._turns: dict[tuple[int, Turn], tuple[np.ndarray, list[str]]] = {}
         self._openings: dict[Hashable, np.ndarray] = {}
+        self._nothing = np.zeros(self.pieces.size, dtype=bool)
         self._most_openings = max(1, min(MOST_OPENINGS, OPENINGS_MEMORY // self.pieces.size))
         self._tree = lru_cache(maxsize=16)(self._find_tree)
         self._steps = lru_cache(maxsize=64)(self._find_steps)
@@ -74,7 +75,8 @@ class EnglishVocabulary(Vocabulary[State]):
         """(V,) bool: as of `Vocabulary`."""
         if begun or self.english.finished(state):
             return super().mask(state, context, begun)
-        mask = self._opening(state, context)
+        amid = state.prefix.letters and not any(state.behind)
+        mask = self._nothing if amid else self._opening(state, context)
         others = self._shelf(context).others
         goes_on = state.prefix.letters and state.prefix.longer < state.prefix.high
         if goes_on or others.children:
@@ -120,8 +122,9 @@ class EnglishVocabulary(Vocabulary[State]):
 
     def _go_on(self, mask: np.ndarray, steps: Steps, state: State) -> None:
         """Allow the tokens that go on with a word towards one which may come."""
+        for words in {self.english.inside.words(way.stands) for way in state.ways}:  # ways often ask the same
+            mask[steps.among(words, state.prefix.low, state.prefix.high)] = True
         for way in state.ways:
-            mask[steps.among(self.english.inside.words(way.stands), state.prefix.low, state.prefix.high)] = True
             if way.stands.closed:
                 self._rhyme(mask, steps, state, way)
 
