@@ -136,9 +136,9 @@ def train_twice(world: World, root: Path) -> Any:
 def sample_whole(world: World, root: Path) -> Any:
     """What the sampler is given: a model that computes by itself, with the average as its weights."""
 
-    def write(model: Any) -> str:
+    def write(model: Any) -> tuple[str, str]:
         logits, _ = model(torch.tensor([[1, 2, 3]]))
-        return json.dumps(logits.tolist())
+        return "", json.dumps(logits.tolist())
 
     return {
         parallel: play(

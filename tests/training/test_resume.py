@@ -67,9 +67,9 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def write(model: torch.nn.Module) -> str:
+def write(model: torch.nn.Module) -> tuple[str, str]:
     """A sample that draws from the training's own rng."""
-    return str(torch.rand(1).item())
+    return "", str(torch.rand(1).item())
 
 
 def make(name: str, tokens: Path, folder: Path, **settings: object) -> Trainer:
