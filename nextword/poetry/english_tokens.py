@@ -115,24 +115,27 @@ class EnglishVocabulary(Vocabulary[State]):
 
     def _begin(self, mask: np.ndarray, steps: Steps, state: State) -> None:
         """Allow the tokens that begin a word which may come."""
-        for way in state.ways:
-            mask |= self._starts(steps, self.english.inside.words(way.stands))
-            if way.stands.closed:
-                self._rhyme(mask, steps, state, way)
+        for words in self._words(state):
+            mask |= self._starts(steps, words)
+        self._rhyme(mask, steps, state)
 
     def _go_on(self, mask: np.ndarray, steps: Steps, state: State) -> None:
         """Allow the tokens that go on with a word towards one which may come."""
-        for words in {self.english.inside.words(way.stands) for way in state.ways}:  # ways often ask the same
+        for words in self._words(state):
             mask[steps.among(words, state.prefix.low, state.prefix.high)] = True
-        for way in state.ways:
-            if way.stands.closed:
-                self._rhyme(mask, steps, state, way)
+        self._rhyme(mask, steps, state)
 
-    def _rhyme(self, mask: np.ndarray, steps: Steps, state: State, way: Way) -> None:
+    def _words(self, state: State) -> set[Words]:
+        """Which words may come, those apart that end a line by a class already chosen; several ways often ask the
+        same."""
+        return {self.english.inside.words(way.stands) for way in state.ways}
+
+    def _rhyme(self, mask: np.ndarray, steps: Steps, state: State) -> None:
         """Allow the tokens that lead to a word which ends the line by a class already chosen."""
-        words = self.english.rhyming(state.line, way, state.prefix.low, state.prefix.high)
-        if words:
-            mask[steps.to(words)] = True
+        for way in state.ways:
+            words = self.english.rhyming(state.line, way, state.prefix.low, state.prefix.high)
+            if words:
+                mask[steps.to(words)] = True
 
     def _find_start(self, steps: Steps, words: Words) -> np.ndarray:
         """(V,) bool: the tokens that may begin a word."""
