@@ -49,7 +49,8 @@ def examples() -> list[tuple[list[int], list[int]]]:
 
 def token_files(folder: Path) -> Any:
     """The examples as nextword has them."""
-    from nextword.data.token_files import TokenFiles, TokenWriter
+    from nextword.data.token_files import TokenFiles
+    from nextword.data.token_writer import TokenWriter
 
     class Vocabulary:
         kind, vocab_size, eos_id, unk_id = "numbers", VOCAB, 0, None

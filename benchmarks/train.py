@@ -29,7 +29,8 @@ import transformers
 from torch import Tensor, nn
 
 from nextword.cli import keep_freed_memory
-from nextword.data.token_files import TokenFiles, TokenWriter
+from nextword.data.token_files import TokenFiles
+from nextword.data.token_writer import TokenWriter
 from nextword.models import build_model, model_config
 from nextword.models.blocks import GPT2
 from nextword.training.config import TrainConfig

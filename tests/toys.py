@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from nextword.data.token_files import TokenFiles, TokenWriter
+from nextword.data.token_files import TokenFiles
 from nextword.data.token_index import Vocabulary
+from nextword.data.token_writer import TokenWriter
 from nextword.models.base import LanguageModel, ModelConfig, State
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from nextword.data.conversations import replies
-from nextword.data.token_files import TokenWriter
+from nextword.data.token_writer import TokenWriter
 from nextword.text.records import Example
 from nextword.text.turns import Talk
 

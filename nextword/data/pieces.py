@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nextword.data.token_files import Ids, TokenFiles
+from nextword.data.token_files import GOES_ON, LENGTH, PREFACE, PROMPT, START, Ids, TokenFiles
 
 Piece = Sequence[int]
 
@@ -26,7 +26,7 @@ class Units:
     """The pieces of a corpus, those of a unit behind each other."""
 
     pieces: Ids
-    """(pieces, 4)."""
+    """(pieces, 4) the columns of `TokenFiles.spans` but for the preface."""
     borders: Ids
     """(units + 1,) where each unit begins in `pieces`, and where the last one ends."""
     lengths: Ids
@@ -41,19 +41,18 @@ class Units:
         context.
         """
         spans = files.spans()
-        first = np.flatnonzero(spans[:, 3] == 0)
+        first = np.flatnonzero(spans[:, GOES_ON] == 0)  # of each thread
         ends = np.append(first[1:], len(spans))
-        tokens = np.append(spans[first[1:], 0], files.len_tokens) - spans[first, 0]
-        long = tokens > context
-        fitting = spans[np.repeat(~long, ends - first), :4]
+        long = np.diff(spans[first, START], append=files.len_tokens) > context
+        fitting = spans[np.repeat(~long, ends - first), :PREFACE]
         cut = [
             piece
             for begin, end in zip(first[long].tolist(), ends[long].tolist(), strict=True)
             for piece in _cut_thread(spans[begin:end].tolist(), context, overlap)
         ]
         pieces = np.concatenate([fitting, np.array(cut, dtype=np.int64).reshape(-1, 4)])
-        begins = np.flatnonzero(pieces[:, 3] == 0)
-        lengths = np.add.reduceat(pieces[:, 1], begins) if len(begins) else np.empty(0, dtype=np.int64)
+        begins = np.flatnonzero(pieces[:, GOES_ON] == 0)
+        lengths = np.add.reduceat(pieces[:, LENGTH], begins) if len(begins) else np.empty(0, dtype=np.int64)
         return cls(pieces, np.append(begins, len(pieces)), lengths)
 
     def __len__(self) -> int:
@@ -69,19 +68,20 @@ def with_history(spans: Ids, room: int) -> Ids:
     from, its tokens, and how many of them are its prompt's; of that as many whole examples as `room` tokens can hold.
     Then where its thread begins, and how much of the preface there is to stand before what is left of it.
     """
-    starts, numbers, targets = spans[:, 0], np.arange(len(spans)), spans[:, 0] + spans[:, 2]
-    thread = np.maximum.accumulate(np.where(spans[:, 3] == 0, numbers, 0))
-    first, preface = starts[thread], spans[thread, 4]
+    starts, numbers = spans[:, START], np.arange(len(spans))
+    targets = starts + spans[:, PROMPT]
+    thread = np.maximum.accumulate(np.where(spans[:, GOES_ON] == 0, numbers, 0))
+    first, preface = starts[thread], spans[thread, PREFACE]
     wanted = (targets - first > room) & (numbers > thread) & (preface < room)
     preface = np.where(wanted & (preface > 1), preface, 0)  # a single token stands for the boundary alone
     fits = np.searchsorted(starts, targets - room + preface)
     begins = starts[np.minimum(np.maximum(thread, fits), numbers)]
-    return np.column_stack([begins, starts + spans[:, 1] - begins, targets - begins, first, preface])
+    return np.column_stack([begins, starts + spans[:, LENGTH] - begins, targets - begins, first, preface])
 
 
 def _cut_thread(spans: Sequence[Piece], context: int, overlap: bool) -> Iterator[Piece]:
     """The pieces of a thread that is longer than `context`."""
-    begins, preface = [start for start, *_ in spans], spans[0][4]
+    begins, preface = [start for start, *_ in spans], spans[0][PREFACE]
     first, room = begins[0], context - preface  # room in a row that begins anew
     reach = first + context  # of the unit at hand: how far its row has room
     for number, (start, length, prompt, goes_on, _) in enumerate(spans):

@@ -26,9 +26,10 @@ from pydantic import Field, model_validator
 
 from nextword.config import Config
 from nextword.data.encode import encode
-from nextword.data.token_files import SHARD_TOKENS, TokenFiles, TokenWriter
+from nextword.data.token_files import TokenFiles
 from nextword.data.token_index import INDEX, VERSION, source
 from nextword.data.token_index import Source as SourceFile
+from nextword.data.token_writer import SHARD_TOKENS, TokenWriter
 from nextword.errors import DataError, RunError, UsageError
 from nextword.files import replacing_folder
 from nextword.text.examples import example_of

@@ -1,4 +1,4 @@
-"""A corpus as token ids on disk: memory-mapped `.npy` shards and an index that says what they are.
+"""A corpus as token ids on disk: memory-mapped `.npy` shards and an index that says what they are. Here they are read.
 
 A folder holds, for shard 00000 and so on,
 
@@ -25,47 +25,33 @@ Knows nothing of text, tokenization or batches.
 from __future__ import annotations
 
 import hashlib
-from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.data.token_index import (
-    AGAIN,
-    FORMAT,
-    INDEX,
-    VERSION,
-    Counts,
-    Index,
-    Shard,
-    Source,
-    TokenizerInfo,
-    Vocabulary,
-    read_index,
-    shard_paths,
-)
+from nextword.data.token_index import AGAIN, COLUMNS, INDEX, Counts, Index, Vocabulary, read_index, shard_paths
 from nextword.errors import RunError
-from nextword.files import sha256, write_json
-
-COLUMNS = VERSION + 1  # of examples: each version has brought one
-SHARD_TOKENS = 2**26  # 128 MiB of uint16
-_FLUSH_TOKENS = 2**18
+from nextword.files import sha256
 
 Ids = NDArray[np.int64]
 
+START, LENGTH, PROMPT, GOES_ON, PREFACE = range(5)
+"""Columns of `TokenFiles.spans`."""
+
 
 class TokenFiles:
-    """A corpus of token ids, read from a folder that `TokenWriter` wrote. Opening reads the index only."""
+    """A corpus of token ids, read from a folder that a `TokenWriter` wrote. Opening reads the index only."""
 
     def __init__(self, folder: Path, index: Index) -> None:
         self.folder = folder
         self.index = index
-        self._ends = np.cumsum([shard.tokens for shard in index.shards], dtype=np.int64).tolist()
+        sizes = [shard.tokens for shard in index.shards]
+        self._bounds = [0, *accumulate(sizes)]  # where each shard begins in the stream, and where the last one ends
         self._tokens, self._examples = [], []
         for number, shard in enumerate(index.shards):
             tokens, examples = shard_paths(folder, number)
@@ -145,14 +131,14 @@ class TokenFiles:
         if not self.has_prompts:
             return mask
         for number, first, last, at in self._segments(start, length):
-            rows = self._examples[number]
+            starts, prompts, *_ = self._examples[number].T
             # bisect, not np.searchsorted: the latter copies the whole strided column.
-            low = bisect_right(rows[:, 0], first) - 1
-            rows = rows[low : bisect_left(rows[:, 0], last)]
-            steps = np.zeros(last - first + 1, dtype=np.int64)
-            np.add.at(steps, rows[:, 0].clip(first, last) - first, 1)
-            np.add.at(steps, rows[:, :2].sum(axis=1).clip(first, last) - first, -1)
-            mask[at : at + last - first] = steps.cumsum()[:-1] == 0
+            here = slice(bisect_right(starts, first) - 1, bisect_left(starts, last))
+            begins, ends = starts[here], starts[here] + prompts[here]
+            depth = np.zeros(last - first + 1, dtype=np.int64)  # 1 more where a prompt begins, 1 less where it ends
+            np.add.at(depth, begins.clip(first, last) - first, 1)
+            np.add.at(depth, ends.clip(first, last) - first, -1)
+            mask[at : at + last - first] = depth.cumsum()[:-1] == 0
         return mask
 
     def examples(self) -> Iterator[tuple[Ids, int]]:
@@ -161,7 +147,7 @@ class TokenFiles:
         Of one that goes on these are its own alone."""
         starts = (
             (first + int(row[0]), int(row[1]))
-            for first, rows in zip([0, *self._ends], self._examples, strict=False)
+            for first, rows in zip(self._bounds, self._examples, strict=False)
             for row in rows
             if row[0] >= 0
         )
@@ -174,16 +160,15 @@ class TokenFiles:
     def threads(self) -> Iterator[Ids]:
         """The ids of each example that does not go on, with all those that go on from it, in order."""
         spans = self.spans()
-        begins = spans[spans[:, 3] == 0, 0].tolist()
+        begins = spans[spans[:, GOES_ON] == 0, START].tolist()
         for start, stop in pairwise([*begins, self.len_tokens]):
             yield self.window(start, stop - start)
 
     def spans(self) -> Ids:
-        """(examples, 5) where each example begins, its tokens with the closing <eos>, how many are its prompt's,
-        whether it goes on, and how many are the preface of the thread that it begins."""
+        """(examples, 5) START, where each example begins; LENGTH, its tokens with the closing <eos>; PROMPT, how many
+        are its prompt's; GOES_ON, 1 if it does; PREFACE, how many are the preface of the thread that it begins."""
         begun = [
-            rows[rows[:, 0] >= 0] + [first, 0, 0, 0]
-            for first, rows in zip([0, *self._ends], self._examples, strict=False)
+            rows[rows[:, 0] >= 0] + [first, 0, 0, 0] for first, rows in zip(self._bounds, self._examples, strict=False)
         ]
         rows = np.concatenate([np.empty((0, COLUMNS), dtype=np.int64), *begun])
         lengths = np.diff(rows[:, 0], append=self.len_tokens)
@@ -218,193 +203,11 @@ class TokenFiles:
             raise IndexError(f"window [{start}, {stop}) leaves the stream [-1, {self.len_tokens})")
         position = max(start, 0)
         while position < stop:
-            number = bisect_right(self._ends, position)
-            base = self._ends[number - 1] if number else 0
-            last = min(stop, self._ends[number])
+            number = bisect_right(self._bounds, position) - 1
+            base, end = self._bounds[number], self._bounds[number + 1]
+            last = min(stop, end)
             yield number, position - base, last - base, position - start
             position = last
-
-
-class TokenWriter:
-    """Writes token files into a new folder, in bounded memory.
-
-    For each example: `go_on()` if it does, else `preface(tokens)` if it has one; `prompt(ids)` and `target(ids,
-    num_bytes)`, each any number of times; then `end()`. Nothing can be opened before `finish` has written the index. To
-    be atomic, write within `files.replacing_folder`.
-    """
-
-    def __init__(self, folder: Path, tokenizer: Vocabulary, shard_tokens: int = SHARD_TOKENS) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.tokenizer = TokenizerInfo(
-            kind=tokenizer.kind,
-            fingerprint=tokenizer.fingerprint(),
-            vocab_size=tokenizer.vocab_size,
-            eos_id=tokenizer.eos_id,
-            unk_id=tokenizer.unk_id,
-            bos_id=getattr(tokenizer, "bos_id", None),
-        )
-        self.dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
-        self.shard_tokens = shard_tokens
-        self._shards: list[Shard] = []
-        self._open: tuple[_GrowingArray, _GrowingArray] | None = None  # the shard being written
-        self._waiting = array("q")  # ids not written yet
-        self._rows = array("q")  # start in the stream, prompt tokens, goes on, preface of each not written yet, flat
-        self._last_row = [0] * COLUMNS  # the example written last, which may run on into the next shard
-        self._written = 0
-        self._start = 0  # of the example at hand
-        self._prompt = 0
-        self._goes_on = False
-        self._preface = 0
-        self._in_target = False
-        self._examples = self._prompt_tokens = self._target_bytes = self._unknown = 0
-
-    @property
-    def len_tokens(self) -> int:
-        """Tokens taken so far."""
-        return self._written + len(self._waiting)
-
-    def go_on(self) -> None:
-        """The example at hand is given all of the one before it; before anything of it."""
-        assert self._examples, "an example goes on from another one"
-        assert not self._prompt, "it does so before anything of it is told"
-        self._goes_on = True
-
-    def preface(self, tokens: int) -> None:
-        """So many of the prompt's first tokens are the preface of the thread that begins."""
-        self._preface = tokens
-
-    def prompt(self, ids: Sequence[int]) -> None:
-        """Tokens of the example at hand that carry no loss; before any of its target."""
-        assert not self._in_target, "a prompt comes before its target"
-        self._waiting.extend(ids)
-        self._prompt += len(ids)
-
-    def target(self, ids: Sequence[int], num_bytes: int) -> None:
-        """Tokens of the example at hand that carry loss, and the UTF-8 bytes of their text."""
-        self._begin_target()
-        self._waiting.extend(ids)
-        self._target_bytes += num_bytes
-        if len(self._waiting) >= _FLUSH_TOKENS:
-            self._flush()
-
-    def end(self, closed: bool = True) -> None:
-        """The example at hand is complete; it is `closed` by <eos> unless another one goes on without."""
-        self._begin_target()
-        if closed:
-            self._waiting.append(self.tokenizer.eos_id)
-        self._examples += 1
-        self._start, self._prompt, self._goes_on, self._preface = self.len_tokens, 0, False, 0
-        self._in_target = False
-
-    def finish(self, sources: Sequence[Source] = (), settings: dict[str, Any] | None = None) -> None:
-        """Write what is left, and the index."""
-        assert not self._in_target, "the last example has no end"
-        self._flush()
-        self._close_shard()
-        index = Index(
-            format=FORMAT,
-            version=VERSION,
-            tokenizer=self.tokenizer,
-            counts=Counts(
-                examples=self._examples,
-                tokens=self._written,
-                loss_tokens=self._written - self._prompt_tokens,
-                target_bytes=self._target_bytes,
-                unknown_tokens=self._unknown,
-            ),
-            shards=self._shards,
-            sources=list(sources),
-            settings=settings or {},
-        )
-        write_json(self.folder / INDEX, index.model_dump())
-
-    def _begin_target(self) -> None:
-        """The prompt is over: now, and not before, the example's row is known."""
-        if not self._in_target:
-            self._in_target = True
-            self._rows.extend((self._start, self._prompt, self._goes_on, self._preface))
-            self._prompt_tokens += self._prompt
-
-    def _flush(self) -> None:
-        ids = np.array(self._waiting, dtype=np.int64)
-        rows = np.array(self._rows, dtype=np.int64).reshape(-1, COLUMNS)
-        self._waiting, self._rows = array("q"), array("q")
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.tokenizer.vocab_size:
-            raise AssertionError(f"the tokenizer gave an id outside 0 .. {self.tokenizer.vocab_size - 1}")
-        if self.tokenizer.unk_id is not None:
-            self._unknown += int((ids == self.tokenizer.unk_id).sum())
-        while ids.size:
-            room = self.shard_tokens - self._written % self.shard_tokens
-            here = np.searchsorted(rows[:, 0], self._written + room)
-            self._write(ids[:room], rows[:here])
-            ids, rows = ids[room:], rows[here:]
-        self._rows.extend(rows.ravel().tolist())  # an example whose first token is still to come
-
-    def _write(self, ids: Ids, rows: Ids) -> None:
-        """Append to the open shard, which has room; close it when it is full."""
-        base = self._written - self._written % self.shard_tokens
-        if self._open is None:
-            if not rows.size or rows[0, 0] > self._written:  # the shard begins inside an example
-                rows = np.concatenate([np.array([self._last_row]), rows])
-            tokens, examples = shard_paths(self.folder, len(self._shards))
-            self._open = _GrowingArray(tokens, self.dtype), _GrowingArray(examples, np.int64, (COLUMNS,))
-        self._open[0].append(ids)
-        self._open[1].append(rows - [base, 0, 0, 0])
-        if rows.size:
-            self._last_row = rows[-1].tolist()
-        self._written += len(ids)
-        if self._written % self.shard_tokens == 0:
-            self._close_shard()
-
-    def _close_shard(self) -> None:
-        if self._open is None:
-            return
-        tokens, examples = self._open
-        tokens.close()
-        examples.close()
-        self._shards.append(
-            Shard(
-                tokens=tokens.length,
-                examples=examples.length,
-                tokens_size=tokens.path.stat().st_size,
-                tokens_sha256=sha256(tokens.path),
-                examples_size=examples.path.stat().st_size,
-                examples_sha256=sha256(examples.path),
-            )
-        )
-        self._open = None
-
-
-class _GrowingArray:
-    """A `.npy` file whose first axis grows. NumPy pads the header so that the length can be filled in at the end."""
-
-    def __init__(self, path: Path, dtype: Any, row_shape: tuple[int, ...] = ()) -> None:
-        self.path = path
-        self.length = 0
-        self._dtype = np.dtype(dtype)
-        self._row_shape = row_shape
-        self._file = path.open("wb")
-        self._write_header()
-
-    def append(self, values: NDArray[Any]) -> None:
-        self._file.write(values.astype(self._dtype).tobytes())
-        self.length += len(values)
-
-    def close(self) -> None:
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
-
-    def _write_header(self) -> None:
-        np.lib.format.write_array_header_1_0(
-            self._file,
-            {
-                "descr": np.lib.format.dtype_to_descr(self._dtype),
-                "fortran_order": False,
-                "shape": (self.length, *self._row_shape),
-            },
-        )
 
 
 def _map(path: Path, size: int, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from nextword.files import sha256
 FORMAT = "nextword tokens"
 VERSION = 3
 READABLE = range(1, VERSION + 1)
+COLUMNS = VERSION + 1  # of the examples: each version has brought one
 INDEX = "index.json"
 AGAIN = "Prepare the data again: nextword data prepare DATA --out FOLDER"
 

@@ -22,7 +22,7 @@ from nextword.data.examples import examples_in_order
 from nextword.data.mixture import Mixture
 from nextword.data.pairs import pairs_in_order
 from nextword.data.pieces import with_history
-from nextword.data.token_files import TokenFiles
+from nextword.data.token_files import GOES_ON, TokenFiles
 from nextword.loss import next_token_loss
 from nextword.models.base import LanguageModel, State
 from nextword.tokenizers import IGNORE
@@ -125,13 +125,14 @@ def evaluate(
             how += f"; of longer sources {window - 1} tokens, longer answers in parts of {window}"
     elif files.has_prompts if apart is None else apart:
         spans = files.spans()
-        talks = bool(spans[:, 3].any())
+        talks = bool(spans[:, GOES_ON].any())
         in_rows = talks and as_trained
         batches = examples_in_order(files, _EXAMPLE_TOKENS, window, in_rows)
         if model.max_seq_len is None:
             batches = chain.from_iterable(map(_columns, batches))
         how = "each reply given all before it" if talks else "each example by itself"
-        if max(with_history(spans, files.len_tokens)[:, 1]) > window:
+        _, lengths, *_ = with_history(spans, files.len_tokens).T
+        if max(lengths) > window:
             windows = f"windows, stride {max(1, window // 2)}"
             ways = "rows, as in training" if in_rows else "the last turns that fit" if talks else windows
             how += f"; those of more than {window} tokens in {ways}"

@@ -18,7 +18,8 @@ from toys import write_tokens
 
 from nextword.data.examples import ExampleBatches, examples_in_order
 from nextword.data.pairs import pairs_in_order
-from nextword.data.token_files import TokenFiles, TokenWriter
+from nextword.data.token_files import TokenFiles
+from nextword.data.token_writer import TokenWriter
 from nextword.files import sha256
 from nextword.models import build_model, model_config
 from nextword.tokenizers import IGNORE

@@ -8,9 +8,10 @@ from corpus import CodePoints, flat, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nextword.data import token_files
-from nextword.data.token_files import TokenFiles, TokenWriter
+from nextword.data import token_writer
+from nextword.data.token_files import TokenFiles
 from nextword.data.token_index import source
+from nextword.data.token_writer import TokenWriter
 from nextword.errors import RunError
 
 ids = st.integers(2, 39_999)
@@ -24,7 +25,7 @@ def files(tmp_path):
 
 @given(examples, st.integers(1, 7), st.integers(1, 8), st.data())
 def test_any_window_and_mask_are_those_of_the_flat_stream(corpus, shard_tokens, flush, data):
-    token_files._FLUSH_TOKENS, before = flush, token_files._FLUSH_TOKENS
+    token_writer._FLUSH_TOKENS, before = flush, token_writer._FLUSH_TOKENS
     try:
         with tempfile.TemporaryDirectory() as folder:
             files = write(Path(folder), corpus, shard_tokens)
@@ -42,7 +43,7 @@ def test_any_window_and_mask_are_those_of_the_flat_stream(corpus, shard_tokens, 
             assert files.counts.target_bytes == sum(len(target) for _, target in corpus)
             files.verify()
     finally:
-        token_files._FLUSH_TOKENS = before
+        token_writer._FLUSH_TOKENS = before
 
 
 def test_a_target_may_come_in_parts_and_be_larger_than_a_shard(tmp_path):

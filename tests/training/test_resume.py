@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 
 from nextword.checkpoint import weights
 from nextword.data.batches import StreamBatches, WindowBatches
-from nextword.data.token_files import TokenFiles, TokenWriter
+from nextword.data.token_files import TokenFiles
+from nextword.data.token_writer import TokenWriter
 from nextword.errors import RunError, TrainingError
 from nextword.models import build_model, model_config
 from nextword.training import resume
