@@ -75,3 +75,14 @@ def nearest(wrong: str, known: list[str]) -> str:
     """The nearest known name as a question; "" when nothing is near."""
     near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
     return f"Did you mean {near[0]}?" if near else ""
+
+
+def counted(number: float, noun: str) -> str:
+    """So many of something, in words: `noun` names one, and takes an s where there are more or none.
+
+    >>> counted(1, "step"), counted(1200, "step"), counted(0, "reply")
+    ('1 step', '1,200 steps', '0 replies')
+    """
+    shown = f"{number:,.0f}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
+    return f"{shown} {noun if shown == '1' else plural}"

@@ -1,19 +1,20 @@
 """How long an answer is to be, in buckets: a mark before the prompt tells in training which its answer falls into, and
 afterwards asks for one (Fan, Grangier & Auli 2018, Controllable Abstractive Summarization, section 2.1).
 
-Buckets hold equal shares of the training data, so that each is learned from as much. Lengths are in words as the
-metrics count them, where a Chinese character is a word.
+Buckets hold shares of the training data as equal as can be, so that each is learned from as much. Lengths are in words
+as the metrics count them, where a Chinese character is a word.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
-from nextword.errors import DataError, UsageError, did_you_mean
+from nextword.errors import DataError, UsageError, counted, did_you_mean
 from nextword.metrics.summaries import words
 from nextword.text.records import Example
 
@@ -22,21 +23,29 @@ UNMARKED = 4
 
 
 def bounds_of(texts: Iterable[str], buckets: int) -> tuple[int, ...]:
-    """The least words of each bucket but the first, for equal shares of `texts`. Raises DataError if their lengths do
-    not part so.
+    """The least words of each bucket but the first, for shares of `texts` as equal as their lengths allow: where most
+    have one length, the others stay apart from it. Raises DataError for fewer lengths than buckets.
 
     >>> bounds_of(["a", "a b", "a b c", "a b c d", "a b c d e", "a b c d e f"], 3)
     (3, 5)
+    >>> bounds_of(["a", "a", "a", "a", "a b", "a b c"], 3)
+    (2, 3)
     """
-    lengths = sorted(len(words(text)) for text in texts)
-    bounds = tuple(lengths[len(lengths) * i // buckets] for i in range(1, buckets)) if lengths else ()
-    if not bounds or any(low >= high for low, high in pairwise((lengths[0], *bounds))):
+    counts = sorted(Counter(len(words(text)) for text in texts).items())
+    if len(counts) < buckets:
         raise DataError(
-            f"task.length_buckets = {buckets}: the lengths of the answers, {len(set(lengths))} different ones, do not "
-            "part into so many",
+            f"task.length_buckets = {buckets}: the answers have only {counted(len(counts), 'different length')}",
             hint="Ask for fewer, or leave it out",
         )
-    return bounds
+    below = [0, *accumulate(count for _, count in counts)]
+    """How many texts are shorter than each of the lengths."""
+    bounds, first = [], 1
+    for i in range(1, buckets):
+        last = len(counts) - (buckets - i)  # a length for each of the buckets to come
+        best = min(range(first, last + 1), key=lambda at: abs(below[at] - below[-1] * i / buckets))
+        bounds.append(counts[best][0])
+        first = best + 1
+    return tuple(bounds)
 
 
 def mark(bucket: int) -> str:

@@ -38,7 +38,7 @@ class TaskConfig(Config):
     length_buckets: int = Field(default=0, ge=0, le=9)
     """Of summarization: how many lengths `nextword summarize --length` may ask for, 3 = short, medium and long."""
     length_bounds: Annotated[tuple[int, ...], Field(strict=False)] = ()
-    """The least words of each length but the shortest; left out: in equal shares of the summaries."""
+    """The least words of each length but the shortest; left out: in shares of the summaries as equal as can be."""
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,30 @@ ROWS = [{"document": f"doc {i} 说了什么", "summary": "字" * (1 + i % 30)} f
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=80), st.integers(2, 5))
-def test_buckets_are_equal_but_for_answers_of_one_length(lengths, buckets):
+def test_buckets_are_as_equal_as_lengths_allow(lengths, buckets):
     texts = ["word " * length for length in lengths]
-    try:
-        bounds = bounds_of(texts, buckets)
-    except DataError:
-        assert max(Counter(lengths).values()) >= len(lengths) // buckets  # one length fills a bucket by itself
+    if len(set(lengths)) < buckets:
+        with pytest.raises(DataError, match="different length"):
+            bounds_of(texts, buckets)
         return
+    bounds = bounds_of(texts, buckets)
     held = Counter(bisect_right(bounds, length) for length in lengths)
     assert sorted(held) == list(range(buckets))
-    assert max(held.values()) - len(lengths) / buckets <= max(Counter(lengths).values())
+    most = max(Counter(lengths).values())
+    if len(lengths) >= most * buckets:  # no length fills a bucket by itself
+        assert max(held.values()) <= len(lengths) / buckets + most
+
+
+@pytest.mark.parametrize(
+    ("lengths", "buckets", "expected"),
+    [
+        ([4] * 90 + [7] * 5 + [9] * 5, 2, (7,)),
+        ([1] * 5 + [4] * 90 + [9] * 5, 3, (4, 9)),
+        ([1] * 5 + [2] * 5 + [4] * 90, 3, (2, 4)),
+    ],
+)
+def test_where_most_answers_have_one_length_the_others_stay_apart(lengths, buckets, expected):
+    assert bounds_of(["字" * length for length in lengths], buckets) == expected
 
 
 def test_buckets_in_words():
@@ -67,7 +81,10 @@ def test_a_task_with_lengths_learns_their_bounds_from_its_data():
         ({"length_buckets": 1}, "length_buckets = 1: expected 2 to 9"),
         ({"length_buckets": 3, "length_bounds": [9]}, r"length_bounds = \[9\]: expected 2 rising numbers"),
         ({"length_bounds": [9]}, r"expected 0 rising numbers"),
-        ({"length_buckets": 9, "source": 4}, "lengths of the answers, 4 different ones, do not part into so many"),
+        (
+            {"length_buckets": 9, "source": 4},
+            "length_buckets = 9: the answers have only 4 different lengths. Ask for fewer",
+        ),
         ({"length_buckets": 3, "name": "translation"}, "is of summarization, not of translation"),
     ],
 )
