@@ -83,11 +83,12 @@ def judge(
 ) -> Judged:
     """Answer a test set and measure the answers. `settings` of GenerationConfig go before those of the run.
 
-    `chat` writes what was said before a reply: where that is too long, the system's words and the last turns that fit.
+    `chat` writes what was said before a reply: where that is too long, the system's words and the last turns that fit,
+    or the end of the last.
     """
     started = time.monotonic()
     prompts: list[Prompt] = [item.prompt for item in items]
-    left_out = [0] * len(items)
+    left_out = [False] * len(items)
     how = unusual(generator, settings)
     settings = with_ends(generator, chat, settings) if chat else settings
     config = generator.settled(settings)
@@ -104,7 +105,7 @@ def judge(
     outputs = [answer.text for answer in found]
     baselines = {name: task.scores(texts, items, tokenized) for name, texts in task.baselines(items).items()}
     scores = task.scores(outputs, items, tokenized)
-    cut = sum(answer.cut > 0 or turns > 0 for answer, turns in zip(found, left_out, strict=True))
+    cut = sum(answer.cut > 0 or some for answer, some in zip(found, left_out, strict=True))
     return Judged(outputs, scores, baselines, task.headline, cut, seconds, how)
 
 

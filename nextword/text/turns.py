@@ -124,13 +124,13 @@ def written(turn: Turn) -> str:
 
 
 def first_that_fits(begins: Sequence[int], size: Callable[[int], int], room: float) -> int:
-    """Where a conversation that is too long is to begin: the first of the turns `begins` from which on it has at most
-    `room` tokens, `size` tells how many; the last of them if there is none.
+    """Where a text that is too long is to begin, a conversation or a turn: at the first of the places `begins` from
+    which on it has at most `room` tokens, `size` tells how many; at the last of them if there is none.
 
     >>> first_that_fits([0, 2, 4], lambda turn: 50 - 10 * turn, 30)
     2
     """
-    return begins[min(bisect_left(begins, True, key=lambda turn: size(turn) <= room), len(begins) - 1)]
+    return begins[min(bisect_left(begins, True, key=lambda place: size(place) <= room), len(begins) - 1)]
 
 
 def _field(record: Record) -> str:

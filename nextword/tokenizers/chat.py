@@ -64,16 +64,26 @@ class ChatTokenizer:
         """The ids to which the model writes its reply."""
         return self.encode(self.format.render(turns, **settings))[0]
 
-    def prompt_within(self, turns: Sequence[Turn], room: float) -> tuple[list[int], int]:
-        """The same of the system's words and as many of the last turns as `room` tokens hold, from one of the user on,
-        in any case from the last. With it, how many turns are left out."""
+    def prompt_within(self, turns: Sequence[Turn], room: float) -> tuple[list[int], bool]:
+        """The same of the system's words and as many of the last turns as `room` tokens hold, from one of the user on;
+        of the last of these, if there is no room for all of it, the end. With it, whether something is left out."""
         whole = self.prompt(turns)
         begins = [at for at, turn in enumerate(turns) if turn["role"] == "user"]
         if len(whole) <= room or not begins:
-            return whole, 0
+            return whole, False
         system = [turn for turn in turns if turn["role"] == "system"]
         first = first_that_fits(begins, lambda at: len(self.prompt([*system, *turns[at:]])), room)
-        return self.prompt([*system, *turns[first:]]), first - len(system)
+        ids = self.prompt([*system, *turns[first:]])
+        if len(ids) <= room:
+            return ids, True
+        asked, *behind = turns[first:]
+        text = asked["content"]
+
+        def from_place(place: int) -> list[int]:
+            return self.prompt([*system, {"role": "user", "content": text[place:]}, *behind])
+
+        places = [start for start, _ in self.tokenizer.spans(text)] + [len(text)]
+        return from_place(first_that_fits(places, lambda place: len(from_place(place)), room)), True
 
     def with_replies(
         self, turns: Sequence[Turn], last_only: bool = False, **settings: Any

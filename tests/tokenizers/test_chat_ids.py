@@ -61,10 +61,27 @@ def test_where_there_is_little_room_the_first_turns_are_left_out(tokenizer: Toke
     chat = ChatTokenizer(tokenizer, "chatml")
     turns = [{"role": ("user", "assistant")[at % 2], "content": "two " * (at + 1)} for at in range(5)]
     whole, *_ = by_first = [chat.prompt([*system, *turns[first:]]) for first in (0, 2, 4)]
-    for room in range(len(whole) + 2):
-        fits = next((number for number, ids in enumerate(by_first) if len(ids) <= room), 2)
-        assert chat.prompt_within([*system, *turns], room) == (by_first[fits], 2 * fits)
-    assert chat.prompt_within(system, 0) == (chat.prompt(system), 0)
+    for room in range(len(by_first[-1]), len(whole) + 2):
+        fits = next(number for number, ids in enumerate(by_first) if len(ids) <= room)
+        assert chat.prompt_within([*system, *turns], room) == (by_first[fits], fits > 0)
+    assert chat.prompt_within(system, 0) == (chat.prompt(system), False)
+
+
+def test_of_a_turn_that_is_too_long_the_end_is_kept_and_the_words_of_the_system(tokenizer: Tokenizer) -> None:
+    chat = ChatTokenizer(tokenizer, "chatml")
+
+    def asked(text: str) -> list[dict[str, str]]:
+        return [{"role": "system", "content": "six"}, {"role": "user", "content": text}]
+
+    text = "two lines " * 20 + "six"
+    least, most = len(chat.prompt(asked(""))), len(chat.prompt(asked(text)))
+    ends = [chat.prompt(asked(text[start:])) for start in range(len(text) + 1)]
+    for room in range(least, most, 7):
+        ids, cut = chat.prompt_within(asked(text), room)
+        assert cut
+        assert room - 3 <= len(ids) <= room  # nearly all of it is made use of
+        assert ids in ends
+    assert chat.prompt_within(asked(text), 0) == (chat.prompt(asked("")), True)
 
 
 @pytest.mark.parametrize("name", ["chatml", "plain"])
