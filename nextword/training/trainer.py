@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nextword.checkpoint import WEIGHTS, write_weights
+from nextword.data.batches import Batch
 from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
@@ -155,37 +156,31 @@ class Trainer:
     def _step(self, lr: float | None = None) -> Step:
         """One update from `accumulate` batches; the loss is the mean over all their tokens, of all processes."""
         began = time.monotonic()
-        position = self.position
+        config, position = self.config, self.position
         if lr is None:
-            lr = self.config.learning_rate * position.plateau_factor
-            lr *= lr_factor(self.config, position.step, self.clock.progress)
+            lr = config.learning_rate * position.plateau_factor
+            lr *= lr_factor(config, position.step, self.clock.progress)
         self.optimizers.set_learning_rate(lr)
-        batches = [next(self.batches) for _ in range(self.config.accumulate)]
+        first = position.step * config.accumulate + 1
+        numbers = range(first, first + config.accumulate)  # of batches, from 1 on through all of the run
+        batches = [next(self.batches) for _ in numbers]
         count = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
         losses: list[Tensor] = []
-        first = position.step * self.config.accumulate + 1
-        if self.token_dropout:
-            numbered, context = enumerate(batches, start=first), self.batches.context
-            batches = [self.token_dropout(batch, number, context) for number, batch in numbered]
-        for number, batch in enumerate(batches, start=first):
-            part = batch.part(self.world.rows(len(batch.inputs))).to(self.device)
-            self.spread.exchange(batch is batches[-1])
-            with autocast(self.precision, self.device):
-                before = self.carried.before(batch, number) if self.carried else None
-                loss, state = self.spread.loss(part.inputs, part.targets, before, self.terms, part.starts, part.sources)
-            if self.carried and state is not None:
-                self.carried.keep(batch, state)
+        for number, batch in zip(numbers, batches, strict=True):
+            self.spread.exchange(number == numbers[-1])
+            loss = self._loss(batch, number)
             losses.append(loss.detach())
             (loss * (self.world.size / max(count, 1))).backward()  # the mean over processes is taken as they exchange
         nats = self.clock.meet(*torch.stack(losses).tolist())
-        for number, loss_sum in enumerate(nats, start=first):
+        for number, loss_sum in zip(numbers, nats, strict=True):
             if not math.isfinite(loss_sum):
                 raise self._not_finite("loss", f"batch {number}")
         grad_norm = self.spread.gradient_norm()
         if not math.isfinite(grad_norm.item()):
-            raise self._not_finite("gradient", f"batch {number}" if number == first else f"batches {first} to {number}")
-        if self.config.clip_norm:
-            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.clip_norm, grad_norm)
+            where = f"batch {first}" if len(numbers) == 1 else f"batches {first} to {numbers[-1]}"
+            raise self._not_finite("gradient", where)
+        if config.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), config.clip_norm, grad_norm)
         self.optimizers.step()
         if self.average:
             self.average.update(self.model, position.step)
@@ -205,6 +200,18 @@ class Trainer:
             tokens_per_s=self._rate,
             seconds=self.clock.elapsed,
         )
+
+    def _loss(self, batch: Batch, number: int) -> Tensor:
+        """The summed loss of this process's rows of a batch; the state after them is carried to the next one."""
+        if self.token_dropout:
+            batch = self.token_dropout(batch, number, self.batches.context)
+        part = batch.part(self.world.rows(len(batch.inputs))).to(self.device)
+        with autocast(self.precision, self.device):
+            before = self.carried.before(batch, number) if self.carried else None
+            loss, state = self.spread.loss(part.inputs, part.targets, before, self.terms, part.starts, part.sources)
+        if self.carried and state is not None:
+            self.carried.keep(batch, state)
+        return loss
 
     def _compile(self) -> bool:
         """Compile the layers if it is time to and they are to be; after the first steps, where those have to tell."""
@@ -324,22 +331,19 @@ class Trainer:
             self._keep_weights()
 
     def _keep_weights(self) -> None:
-        path = self.folder / WEIGHTS
+        """Write what the run folder holds of the model; of adapters, those beside the weights they are merged into."""
         with self._best_view():
-            weights = self.spread.weights()
-            if self.world.leads:
-                if is_adapted(self.model):
-                    self._write_weights(self.folder / ADAPTER, self.spread.trained())
-                self._write_weights(path, weights)
-
-    def _write_weights(self, path: Path, weights: dict[str, Tensor]) -> None:
-        try:
-            write_weights(path, weights)
-        except OSError as error:
-            raise TrainingError(
-                f"{path}: cannot write the weights: {error.strerror or error}",
-                hint="Free some space, then resume with --resume",
-            ) from None
+            kept = {ADAPTER: self.spread.trained()} if is_adapted(self.model) else {}
+            kept[WEIGHTS] = self.spread.weights()
+            for name, weights in kept.items() if self.world.leads else ():
+                path = self.folder / name
+                try:
+                    write_weights(path, weights)
+                except OSError as error:
+                    raise TrainingError(
+                        f"{path}: cannot write the weights: {error.strerror or error}",
+                        hint="Free some space, then resume with --resume",
+                    ) from None
 
     def _best_view(self) -> AbstractContextManager[None]:
         """The weights to judge and to keep: their running average where there is one."""
