@@ -20,7 +20,7 @@ import torch
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["nextword.training.session", "nextword.cli.watch", "torch.distributed.fsdp", "torch.utils.checkpoint", "pytest"]
+    ["nextword.training.new_run", "nextword.cli.watch", "torch.distributed.fsdp", "torch.utils.checkpoint", "pytest"]
 )
 
 

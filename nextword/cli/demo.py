@@ -100,7 +100,7 @@ def _train(part: Part, seconds: float, folder: Path, seed: int) -> dict[str, Any
     from nextword.cli import watch
     from nextword.cli.console import progress_bars
     from nextword.cli.train import introduce, sample
-    from nextword.training.session import new_run
+    from nextword.training.new_run import new_run
 
     started = time.monotonic()
     documents = [{"text": text} for text in corpora.load(part.corpus)]

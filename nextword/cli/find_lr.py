@@ -21,7 +21,7 @@ def try_and_tell(
     from nextword.files import write_text
     from nextword.report.rates import rates_svg
     from nextword.training import range_test
-    from nextword.training.session import new_run
+    from nextword.training.new_run import new_run
 
     if picture.suffix != ".svg":
         raise UsageError(f"--find-lr {picture}: the picture is an SVG file", hint="Give it a name that ends in .svg")

@@ -180,7 +180,8 @@ def _session(
     trial: Trial, folder: Path, values: Values, sources: Sequence[Source], options: Mapping[str, Any]
 ) -> Session:
     from nextword.training import resume
-    from nextword.training.session import new_run, resume_run
+    from nextword.training.new_run import new_run
+    from nextword.training.session import resume_run
     from nextword.training.sweep import applied
 
     started = time.monotonic()

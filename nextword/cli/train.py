@@ -110,8 +110,9 @@ def train(
     from nextword.errors import UsageError
     from nextword.training.distributed import processes
     from nextword.training.mixing import mixes
+    from nextword.training.new_run import new_run
     from nextword.training.recipe import check_sections, commented
-    from nextword.training.session import new_run, resume_run
+    from nextword.training.session import resume_run
     from nextword.training.settling import settle
 
     with processes(os.environ, device) as world:

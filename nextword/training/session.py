@@ -1,6 +1,6 @@
-"""From sources and a recipe to a trained run folder: what `nextword train`, `--resume` and `nextword demo` share.
+"""A run under way: its folder, its data and its trainer; and how a run that was interrupted goes on.
 
-session = new_run(recipe, sources, out)
+session = new_run(recipe, sources, out)     # of `new_run`; or resume_run(out)
 for event in session.trainer.run(): ...     # or Doctor(session).attend(), which adds what goes wrong
 session.finish()
 """
@@ -8,51 +8,41 @@ session.finish()
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nextword.checkpoint import (
     CONFIG,
-    GENERATION,
     WEIGHTS,
     Run,
     check_device,
     check_tokenizer,
     check_weights,
-    load_run,
     outline,
     read_config,
-    read_generation,
     save_config,
 )
-from nextword.config import Config, parse
+from nextword.config import parse
 from nextword.data.copies import copied_text_from
 from nextword.data.mixture import MixConfig, MixedBatches, Mixture
-from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare, rereadable
+from nextword.data.prepare import is_prepared, open_prepared
 from nextword.data.token_files import TokenFiles
-from nextword.data.token_index import read_index
 from nextword.errors import RunError, UsageError
-from nextword.files import write_json, write_text
+from nextword.files import write_text
 from nextword.models import LanguageModel, ModelConfig, model_config
-from nextword.text.records import ReadConfig, Source
 from nextword.tokenizers import Tokenizer
-from nextword.tokenizers.chat import CHAT_TEMPLATE, ChatTokenizer
 from nextword.training import card, resume
-from nextword.training.beginning import adapted_source, first_model, weights_digest
+from nextword.training.beginning import adapted_source, first_model
 from nextword.training.config import TrainConfig
 from nextword.training.distributed import World
-from nextword.training.environment import environment
 from nextword.training.memory import check_disk, check_memory
-from nextword.training.mixing import mixes, open_mix, prepare_mix
-from nextword.training.recipe import LIMITS, begun, check_limit
-from nextword.training.run_folder import CARD, DATA, check_free, inherit, replacing_run
-from nextword.training.settling import settle, settle_prepared
+from nextword.training.mixing import open_mix
+from nextword.training.recipe import LIMITS, check_limit
+from nextword.training.run_folder import CARD
 from nextword.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -69,7 +59,8 @@ MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError)
 KEPT = ("data", "mix", "split", "task", "corpus", "init", "origin", "chosen", "environment")
 """Sections of config.json that a run that goes on keeps."""
 
-GIVE_SOURCE = "Name the run to begin with: --init-from RUN"
+Splits = dict[str, TokenFiles | Mixture]
+"""train, valid and test, as far as there are such."""
 
 Prompt = str | list[int]
 """Text; or all ids, where a chat template has put control tokens in between, which no text can spell."""
@@ -84,7 +75,7 @@ class Session:
 
     folder: Path
     tokenizer: Tokenizer
-    splits: dict[str, TokenFiles | Mixture]
+    splits: Splits
     sections: dict[str, Any]
     """What config.json holds beside model and tokenizer."""
     trainer: Trainer
@@ -117,125 +108,6 @@ class Session:
         return figures
 
 
-def new_run(
-    values: Mapping[str, Mapping[str, Any]],
-    sources: Sequence[Source],
-    out: Path,
-    *,
-    valid: Sequence[Source] = (),
-    size: str = "",
-    sample: Sampler | None = None,
-    progress: Progress | None = None,
-    device: str = "cpu",
-    overwrite: bool = False,
-    started: float | None = None,
-    corpus: str = "",
-    task: Config | None = None,
-    generation: Mapping[str, Any] | None = None,
-    template: str = "",
-    init_from: Path | None = None,
-    world: World | None = None,
-) -> Session:
-    """Prepare the data, build the model, and be ready to train.
-
-    Of several processes (`world`, which then says the device) the first does all that; the others wait, and open what
-    it wrote.
-
-    `values` are the sections of a recipe. `sources` are raw text, or one prepared folder, or none where there is [mix];
-    `corpus` is what the model card calls those that are no files. `task` is kept as a section of config.json;
-    `generation` are settings for generation_config.json in place of those of plain text, `template` is a chat template
-    saved beside it, by which conversations are learned, in place of that of the run `init_from`. That is a run to begin
-    with the weights of: its tokenizer and its model are those of the new one, but for what `values` say. Whatever goes
-    wrong on the way leaves `out` as it was: an older run gives way once this one is ready.
-
-    Raises UsageError, DataError, and RunError if `out` holds another run and `overwrite` is not set, holds other
-    things, or cannot be written.
-    """
-    started = time.monotonic() if started is None else started
-    world = world or World(check_device(device))
-    source = None if init_from is None else load_run(init_from)
-    if not world.leads:
-        world.sum()  # the first has made the run
-        return _join(out, source, sample, started, world)
-    check_free(out, overwrite, "Go on with it by --resume, replace it by --overwrite, or give another --out")
-    if source is not None:
-        values = begun(values, source.config)
-    elif parse(ReadConfig, values.get("data", {}), "data").conversations and not template:
-        raise UsageError("data.conversations: they are read as a model that chats has them", hint=GIVE_SOURCE)
-    elif values.get("train", {}).get("adapter") is not None:
-        raise UsageError("train.adapter: only weights that were trained before can be adapted", hint=GIVE_SOURCE)
-    try:
-        with rereadable([sources, valid]) as (sources, valid), replacing_run(out) as folder:
-            taught = None if source is None or "tokenizer" in values else source.tokenizer
-            if mixes(values):
-                if sources or valid:
-                    raise UsageError("DATA beside [mix]", hint="Name all text in [mix], held-out text too")
-                recipe = settle(values, (), size, world.device)
-                check_memory(model_config(recipe.model | {"vocab_size": 1}), recipe.train, world)
-                folders = prepare_mix(recipe, folder / DATA, taught, progress)
-            elif len(sources) == 1 and isinstance(sources[0], str | Path) and is_prepared(sources[0]):
-                folders = {"": Path(sources[0])}
-                recipe = settle_prepared(values, folders[""], valid, size, world.device)
-            else:
-                recipe = settle(values, sources, size, world.device)
-                spoken = template if recipe.data.conversations else ""
-                if recipe.data.conversations and not template and source is not None and taught is not None:
-                    spoken = ChatTokenizer.load(source.folder, source.tokenizer).template
-                data = folder / DATA
-                folders = {"": data}
-                if is_prepared(out / DATA):  # token files that are still current are used again
-                    shutil.copytree(out / DATA, data, copy_function=_link)
-                check_memory(model_config(recipe.model | {"vocab_size": 1}), recipe.train, world)  # before long work
-                prepare(
-                    sources,
-                    data,
-                    taught or recipe.tokenizer,
-                    valid_sources=valid,
-                    read=recipe.data,
-                    split=recipe.split,
-                    template=spoken,
-                    progress=progress,
-                )
-            _check_rows(recipe.train, world)
-            tokenizer = Tokenizer.load(next(iter(folders.values())))
-            settings = model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})
-            check_memory(settings, recipe.train, world)
-            check_disk(settings, recipe.train, out)
-            model, taken = first_model(settings, tokenizer, recipe.train, source)
-            splits = _open(folders, recipe.mix, tokenizer, tell=False)
-            # What can fail does so while there is a way back.
-            trial = _trainer(model, tokenizer, splits, recipe.train, out, sample, started, World(model.device))
-            described = {name: _place(path, folder) for name, path in folders.items()}
-            names = [file.path for path in folders.values() for file in read_index(path / "train").sources]
-            where: dict[str, Any] = {"folders": described} if recipe.mix.corpora else {"folder": described[""]}
-            where |= {"sources": names + ([corpus] if corpus else []), "apart": trial.batches.whole_examples}
-            recipe = replace(recipe, train=trial.config)  # with what the data settled
-            sections = recipe.sections() | {"corpus": where, "environment": environment(world.device)}
-            if recipe.reasons:
-                sections["chosen"] = list(recipe.reasons)
-            if source is not None:
-                sections["init"] = {"from": str(init_from), "taken": str(taken)}
-                if recipe.train.adapter:  # checkpoints have the adapters only
-                    digest = weights_digest(source.folder)
-                    sections["init"] |= {"folder": str(source.folder.resolve()), "sha256": digest}
-                if taken.complete:
-                    sections |= inherit(folder, source)
-            if task:
-                sections["task"] = task.model_dump(mode="json")
-            if generation:
-                write_json(folder / GENERATION, read_generation(folder / GENERATION) | dict(generation))
-            if template:
-                write_text(folder / CHAT_TEMPLATE, template)
-            save_config(folder, model, tokenizer, sections)
-            del splits, trial  # some systems move no folder while its files are open
-        splits = _open({name: out / path for name, path in described.items()}, recipe.mix, tokenizer)
-        world.sum()  # the others may open it
-        trainer = _trainer(model, tokenizer, splits, recipe.train, out, sample, started, world)
-    except OSError as error:
-        raise RunError(f"{out} cannot be written: {error.strerror or error}") from None
-    return Session(out, tokenizer, splits, sections, trainer)
-
-
 def resume_run(
     out: Path,
     changes: Mapping[str, Any] | None = None,
@@ -257,7 +129,7 @@ def resume_run(
     world.lead(lambda: _tidy(out))
     config, tokenizer, model_settings, before, splits = _reopen(out)
     train = _changed(before, changes or {})
-    _check_rows(train, world)
+    check_rows(train, world)
     latest = resume.checkpoint_of(out, int(world.first(resume.step_of(resume.latest(out)) if world.leads else 0)))
     if train.adapter is None:
         check_weights(latest / WEIGHTS, model_settings)
@@ -267,7 +139,7 @@ def resume_run(
     # The arithmetic stays what it was, even if it was chosen on another machine.
     chosen = train.model_copy(update={"precision": resume.read_values(latest).get("precision", "auto")})
     model, _ = first_model(model_settings, tokenizer, train, adapted_source(out, config) if train.adapter else None)
-    trainer = _trainer(model, tokenizer, splits, chosen, out, sample, started, world)
+    trainer = trainer_for(model, tokenizer, splits, chosen, out, sample, started, world)
     try:
         trainer.resume(latest)
     except MISFITS as error:
@@ -279,7 +151,15 @@ def resume_run(
     return Session(out, tokenizer, splits, sections, trainer)
 
 
-def data_of(run: Path, config: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, TokenFiles | Mixture]:
+def join_run(out: Path, source: Run | None, sample: Sampler | None, started: float, world: World) -> Session:
+    """The run that the first process has just made, as another one sees it: the same model, from the same seed."""
+    _, tokenizer, model_settings, train, splits = _reopen(out)
+    model, _ = first_model(model_settings, tokenizer, train, source)
+    trainer = trainer_for(model, tokenizer, splits, train, out, sample, started, world)
+    return Session(out, tokenizer, splits, {}, trainer)
+
+
+def data_of(run: Path, config: Mapping[str, Any], tokenizer: Tokenizer) -> Splits:
     """The splits that a run was trained on. Raises RunError if they are gone, or its `config` does not tell."""
     try:
         mix = parse(MixConfig, config.get("mix", {}), "mix")
@@ -290,10 +170,40 @@ def data_of(run: Path, config: Mapping[str, Any], tokenizer: Tokenizer) -> dict[
     for data in folders.values():
         if not is_prepared(data):
             raise RunError(f"the data of {run} is gone: {data}", hint="Put it back, or start a new run")
-    return _open(folders, mix, tokenizer)
+    return open_splits(folders, mix, tokenizer)
 
 
-def _check_rows(train: TrainConfig, world: World) -> None:
+def open_splits(folders: Mapping[str, Path], mix: MixConfig, tokenizer: Tokenizer, tell: bool = True) -> Splits:
+    """The splits, without a validation split that is too small to be one."""
+    if mix.corpora:
+        return open_mix(folders, mix, tokenizer)
+    splits = open_prepared(folders[""], tokenizer)
+    if "valid" in splits and splits["valid"].len_tokens < 2:
+        if tell:
+            logger.warning("the validation split has no text to predict: training goes on without validation")
+        del splits["valid"]
+    return dict(splits)
+
+
+def trainer_for(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    splits: Splits,
+    config: TrainConfig,
+    out: Path,
+    sample: Sampler | None,
+    started: float,
+    world: World,
+) -> Trainer:
+    """A trainer of `splits` that writes into `out`; it samples with the first prompt that is held out, if any is."""
+    train = splits["train"]
+    write = _asking(sample, tokenizer, splits.get("valid", train), model.max_seq_len) if sample else None
+    copied = partial(copied_text_from, train, tokenizer)
+    merges = tokenizer.merges() if config.token_dropout else None
+    return Trainer(model, train, splits.get("valid"), config, out, write, started, copied, world, merges)
+
+
+def check_rows(train: TrainConfig, world: World) -> None:
     """Raises UsageError if a batch of text has fewer rows than there are processes. One of whole examples may."""
     if not train.batch_tokens:
         world.check_rows(train.batch_size)
@@ -307,7 +217,7 @@ def _tidy(out: Path) -> None:
         raise RunError(f"{out} has no checkpoint to resume from", hint="Start anew without --resume")
 
 
-def _reopen(out: Path) -> tuple[dict[str, Any], Tokenizer, ModelConfig, TrainConfig, dict[str, TokenFiles | Mixture]]:
+def _reopen(out: Path) -> tuple[dict[str, Any], Tokenizer, ModelConfig, TrainConfig, Splits]:
     """What is in the folder of a run: config.json, tokenizer, the settings of model and training, data."""
     config = read_config(out)
     tokenizer = Tokenizer.load(out)
@@ -318,13 +228,6 @@ def _reopen(out: Path) -> tuple[dict[str, Any], Tokenizer, ModelConfig, TrainCon
     except (UsageError, TypeError) as error:
         raise RunError(f"{out / CONFIG} is damaged: {error}", hint="Restore the file or train again") from None
     return config, tokenizer, model_settings, train, data_of(out, config, tokenizer)
-
-
-def _join(out: Path, source: Run | None, sample: Sampler | None, started: float, world: World) -> Session:
-    """The run that the first process has just made, as another one sees it: the same model, from the same seed."""
-    _, tokenizer, model_settings, train, splits = _reopen(out)
-    model, _ = first_model(model_settings, tokenizer, train, source)
-    return Session(out, tokenizer, splits, {}, _trainer(model, tokenizer, splits, train, out, sample, started, world))
 
 
 def _changed(before: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
@@ -343,24 +246,6 @@ def _changed(before: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
     return train
 
 
-def _trainer(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    splits: dict[str, TokenFiles | Mixture],
-    config: TrainConfig,
-    out: Path,
-    sample: Sampler | None,
-    started: float,
-    world: World,
-) -> Trainer:
-    train = splits["train"]
-    files = splits.get("valid", train)
-    write = _asking(sample, tokenizer, files, model.max_seq_len) if sample else None
-    copied = partial(copied_text_from, train, tokenizer)
-    merges = tokenizer.merges() if config.token_dropout else None
-    return Trainer(model, train, splits.get("valid"), config, out, write, started, copied, world, merges)
-
-
 def _asking(
     sample: Sampler, tokenizer: Tokenizer, files: TokenFiles | Mixture, limit: int | None
 ) -> Callable[[LanguageModel], tuple[str, str]]:
@@ -371,30 +256,3 @@ def _asking(
     plain = tokenizer.special_ids.isdisjoint(asked)
     question = tokenizer.decode(asked) if plain else [tokenizer.bos_id, *asked]
     return lambda model: sample(model, tokenizer, question)
-
-
-def _place(data: Path, run: Path) -> str:
-    """Where the data of a run is: relative to the run if it is in there."""
-    return data.relative_to(run).as_posix() if data.is_relative_to(run) else str(data.resolve())
-
-
-def _open(
-    folders: Mapping[str, Path], mix: MixConfig, tokenizer: Tokenizer, tell: bool = True
-) -> dict[str, TokenFiles | Mixture]:
-    """The splits, without a validation split that is too small to be one."""
-    if mix.corpora:
-        return open_mix(folders, mix, tokenizer)
-    splits = open_prepared(folders[""], tokenizer)
-    if "valid" in splits and splits["valid"].len_tokens < 2:
-        if tell:
-            logger.warning("the validation split has no text to predict: training goes on without validation")
-        del splits["valid"]
-    return dict(splits)
-
-
-def _link(source: str, target: str) -> None:
-    """A second name for a file that is never written again; a copy where the file system knows no such thing."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

@@ -24,8 +24,8 @@ from nextword.loss import LossTerms
 from nextword.tokenizers import Tokenizer
 from nextword.training.events import Step
 from nextword.training.logs import METRICS, read_metrics
+from nextword.training.new_run import new_run
 from nextword.training.resume import checkpoints, latest
-from nextword.training.session import new_run
 from nextword.training.trainer import Trainer
 
 PROSE = "\n\n".join(corpora.load("moby-dick")[:30])

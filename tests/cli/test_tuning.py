@@ -286,7 +286,7 @@ def test_what_is_trained_is_said(capsys):
 def test_events_are_heard(capsys):
     """`watch.train` gives each event to who asks, beside the bar."""
     from nextword.cli import watch
-    from nextword.training.session import new_run
+    from nextword.training.new_run import new_run
 
     values = {"model": {"type": "gru", "hidden_size": 8}, "train": {"steps": 3, "eval_every": 3}}
     heard: list = []

@@ -20,7 +20,7 @@ from nextword.text.records import ReadConfig, Record
 from nextword.text.turns import talk
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 from nextword.tokenizers.chat import ChatTokenizer
-from nextword.training.session import new_run
+from nextword.training.new_run import new_run
 
 READ = ReadConfig(conversations=True)
 TURNS = [

@@ -12,7 +12,7 @@ from nextword.checkpoint import load_run
 from nextword.cli import run as command
 from nextword.interop import parity
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
-from nextword.training.session import new_run
+from nextword.training.new_run import new_run
 
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")

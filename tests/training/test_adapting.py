@@ -15,7 +15,8 @@ from nextword.training import soup
 from nextword.training.adapting import adapt, is_adapted, merged, trained
 from nextword.training.compiling import compile_model
 from nextword.training.config import AdapterConfig
-from nextword.training.session import new_run, resume_run
+from nextword.training.new_run import new_run
+from nextword.training.session import resume_run
 
 TINY = {"type": "transformer", "num_layers": 2, "hidden_size": 16, "num_heads": 2, "max_seq_len": 32}
 TRAIN = {"batch_size": 4, "precision": "float32", "compile": "never", "eval_every": 2}

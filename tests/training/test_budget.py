@@ -11,8 +11,8 @@ from nextword.config import parse
 from nextword.models import model_config
 from nextword.training.budget import PROBE_SECONDS, measure, plan
 from nextword.training.config import TrainConfig
+from nextword.training.new_run import new_run
 from nextword.training.recipe import chooses_by_time, complete
-from nextword.training.session import new_run
 from nextword.training.settling import settle
 
 LAPTOP = 4e11  # operations/s

@@ -24,7 +24,8 @@ from nextword.training.doctor.plan import CERTAIN_RATE, Plan, examine_plan
 from nextword.training.doctor.visit import examine_data, examine_run
 from nextword.training.events import Advised, Sampled, Step
 from nextword.training.logs import DOCTOR, FINDINGS, METRICS, SAMPLES, read_findings, read_metrics, read_samples
-from nextword.training.session import Session, new_run, resume_run
+from nextword.training.new_run import new_run
+from nextword.training.session import Session, resume_run
 
 PROSE = corpora.load("moby-dick")[:400]
 POEMS = corpora.load("tang")[:400]

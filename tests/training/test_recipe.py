@@ -10,8 +10,8 @@ from nextword.errors import UsageError
 from nextword.models import MODELS, build_model, model_config
 from nextword.tasks.setup import set_up
 from nextword.tokenizers import train_tokenizer
+from nextword.training.new_run import new_run
 from nextword.training.recipe import DEFAULT_BUDGET, SIZES, complete, family
-from nextword.training.session import new_run
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 ENGLISH = "\n\n".join(corpora.load("moby-dick")[:400])

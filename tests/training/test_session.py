@@ -11,7 +11,8 @@ from nextword.checkpoint import load_run, load_weights
 from nextword.data.prepare import open_prepared, prepare
 from nextword.errors import DataError, RunError, TrainingError, UsageError
 from nextword.tokenizers import TokenizerConfig
-from nextword.training.session import Session, new_run, resume_run
+from nextword.training.new_run import new_run
+from nextword.training.session import Session, resume_run
 
 POEMS = corpora.load("tang")[:40]
 ROWS = [{"text": poem} for poem in POEMS]
@@ -130,7 +131,7 @@ def test_the_older_run_is_there_until_the_new_one_is_ready(tmp_path, monkeypatch
         assert all(path.read_bytes() == content for path, content in before.items())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nextword.training.session.save_config", fail)  # the last thing before it is ready
+    monkeypatch.setattr("nextword.training.new_run.save_config", fail)  # the last thing before it is ready
     with pytest.raises(KeyboardInterrupt):
         new_run(VALUES, [ROWS[:20]], out, overwrite=True)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
@@ -147,7 +148,7 @@ def test_the_older_run_is_there_until_the_new_one_is_ready(tmp_path, monkeypatch
 )
 def test_a_model_beyond_the_memory_is_refused_before_the_data_is_read(tmp_path, monkeypatch, memory, settings, needed):
     monkeypatch.setattr("nextword.training.memory._memory", lambda place: memory)
-    monkeypatch.setattr("nextword.training.session.prepare", None)
+    monkeypatch.setattr("nextword.training.new_run.prepare", None)
     values = with_train(**settings) | {"model": {"type": "gru", "hidden_size": 2**14, "num_layers": 1}}
     with pytest.raises(UsageError, match=needed):
         new_run(values, [ROWS], tmp_path / "run")

@@ -13,7 +13,7 @@ from nextword.checkpoint import WEIGHTS, load_run
 from nextword.errors import RunError, UsageError
 from nextword.training import resume, soup
 from nextword.training.evaluation import evaluate
-from nextword.training.session import new_run
+from nextword.training.new_run import new_run
 
 MODELS = {
     "gru": {"type": "gru", "hidden_size": 12, "tied": True},
