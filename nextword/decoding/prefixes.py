@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,23 +28,27 @@ class PrefixCache:
 
     def __init__(self, most_tokens: int) -> None:
         self.most_tokens = most_tokens
-        self._known: dict[tuple[int, ...], Prefix] = {}  # the least recently used first
+        self._known: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()  # the least recently used first
+        self._tokens = 0  # of all of them
 
     def put(self, prefix: Prefix) -> None:
         """Remember a text; the ones longest unused give way."""
         if len(prefix.ids) > self.most_tokens:
             return
-        self._known.pop(prefix.ids, None)
+        if prefix.ids not in self._known:
+            self._tokens += len(prefix.ids)
         self._known[prefix.ids] = prefix
-        while sum(map(len, self._known)) > self.most_tokens:
-            del self._known[next(iter(self._known))]
+        self._known.move_to_end(prefix.ids)
+        while self._tokens > self.most_tokens:
+            oldest, _ = self._known.popitem(last=False)
+            self._tokens -= len(oldest)
 
     def find(self, ids: Sequence[int]) -> Prefix | None:
         """What is known of exactly this text, used now."""
         found = self._known.get(tuple(ids))
         if found is None or found.after is None:
             return None
-        self.put(found)
+        self._known.move_to_end(found.ids)
         return found
 
     def start(self, ids: Sequence[int]) -> State | None:

@@ -47,29 +47,33 @@ class Reader:
         self._state: State | None = None  # a row each
         self._device = model.device
 
-    def add(self, ids: Sequence[int], search: Search, slot: int, is_prompt: bool) -> Prefix | None:
-        """Have row `slot` of a search wait for this text; what is known of all of it comes back at once."""
+    def known(self, search: Search) -> dict[int, Prefix]:
+        """The prompts of a search, by the number of their row, that are read already."""
+        if search.past is not None:  # every token must pass by
+            return {}
+        found = {slot: self.cache.find(row.ids) for slot, row in enumerate(search.rows)}
+        return {slot: prefix for slot, prefix in found.items() if prefix is not None}
+
+    def add(self, ids: Sequence[int], search: Search, slot: int, is_prompt: bool) -> None:
+        """Have row `slot` of a search wait for this text to be read."""
         key, row = tuple(ids), search.rows[slot]
         boundary, *prompt = row.ids[: row.start]
         eos = search.request.tokens.eos_id
         source = (*prompt, boundary if eos is None else eos)
         looks_back = search.past is not None and is_prompt  # then every token must pass by
         if not looks_back:
-            if is_prompt and (known := self.cache.find(key)):
-                return known
             for reading in [*self.readings, *self._unencoded]:
                 if (reading.ids, reading.is_prompt, reading.source) == (key, is_prompt, source):
                     reading.waiting.append((search, slot))
-                    return None
+                    return
         tokens = key[:1] if self.model.encodes and is_prompt else key
         reading = Reading(key, is_prompt, source, tokens, waiting=[(search, slot)])
         if self.model.encodes:
             self._unencoded.append(reading)
-            return None
+            return
         state = None if looks_back or not is_prompt else self.cache.start(key)
         reading.done = 0 if state is None else int(state.lengths[0])
         self._begin([reading], self.model.init_state(1) if state is None else state)
-        return None
 
     def _encode(self) -> None:
         """Encode the sources that wait for it."""

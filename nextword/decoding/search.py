@@ -202,6 +202,14 @@ class Guided(Sample):
         return super().choose(step, at, events)
 
 
+def places(searches: Sequence[Search]) -> Iterator[tuple[int, Search]]:
+    """The searches of a batch, each with the place of its first row."""
+    at = 0
+    for search in searches:
+        yield at, search
+        at += len(search.rows)
+
+
 def searches_for(request: Request) -> list[Search]:
     """The searches that answer a request: one for each sample, or one that finds all of them."""
     from nextword.decoding.beam import BeamSearch

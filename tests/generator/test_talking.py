@@ -86,6 +86,7 @@ def test_a_reply_costs_the_new_tokens_only(kind: str, name: str) -> None:
     template = TEMPLATES.get(name, name)
     chat = Chat(generator_of(**TINY[kind]), ChatTokenizer(TOKENIZER, template), "A dog.", temperature=0, max_tokens=12)
     spy, anew, known = Spy(chat.generator), generator_of(**TINY[kind]), []
+    anew.engine.reader.cache = PrefixCache(0)
     for text in ASKED:
         reply, prompt = chat.say(text), spy.prompts[-1]
         assert prompt[: len(known)] == known
@@ -97,7 +98,6 @@ def test_a_reply_costs_the_new_tokens_only(kind: str, name: str) -> None:
         while not job.finished:
             anew.step()
         assert job.done[0].token_ids == reply.token_ids
-        anew.engine.cache = PrefixCache(0)
 
 
 def test_what_a_model_is_asked_is_what_it_has_learned() -> None:
