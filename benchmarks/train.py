@@ -32,7 +32,7 @@ from nextword.cli import keep_freed_memory
 from nextword.data.token_files import TokenFiles
 from nextword.data.token_writer import TokenWriter
 from nextword.models import build_model, model_config
-from nextword.models.blocks import GPT2
+from nextword.models.transformer_config import GPT2
 from nextword.training.config import TrainConfig
 from nextword.training.trainer import Trainer
 

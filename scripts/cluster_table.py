@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from nextword.checkpoint import outline
 from nextword.loss import CHUNK_ELEMENTS
-from nextword.models.blocks import TransformerConfig
+from nextword.models.transformer_config import TransformerConfig
 
 GPUS = (1, 8, 64)
 TOKENS = 8192  # a GPU reads in a batch

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from nextword.models import build_model
-from nextword.models.blocks import TransformerConfig
 from nextword.models.transformer import Transformer
+from nextword.models.transformer_config import TransformerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")

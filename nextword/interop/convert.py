@@ -25,7 +25,7 @@ from nextword.interop.streaming import write_safetensors
 from nextword.interop.tensors import read_safetensors
 from nextword.interop.vocabulary import fitted, unfilled, write_tokenizer
 from nextword.models import model_config
-from nextword.models.blocks import TransformerConfig
+from nextword.models.transformer_config import TransformerConfig
 from nextword.tokenizers import Tokenizer
 
 Progress = Callable[[int, int], None]

@@ -16,8 +16,8 @@ from nextword.config import parse
 from nextword.errors import RunError, UsageError, did_you_mean
 from nextword.interop.tables import FAMILIES, Family
 from nextword.models import MODELS
-from nextword.models.blocks import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoderConfig
+from nextword.models.transformer_config import TransformerConfig
 
 __all__ = ["FAMILIES", "Family", "Reading", "canonical", "read_config", "write_config"]
 
@@ -147,7 +147,7 @@ def canonical(settings: TransformerConfig) -> TransformerConfig:
             "num_kv_heads": settings.G,
             "mlp_size": settings.inner_size,
             "attention_scale": settings.attention_scale or float(settings.D),
-            "out_bias": settings.bias if settings.out_bias is None else settings.out_bias,
+            "out_bias": settings.biased_out,
             "layer_pattern": kinds,
             "window": settings.window if local else 0,
             "rope_local_theta": (settings.rope_local_theta or settings.rope_theta) if local else 0.0,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from nextword.errors import RunError, did_you_mean
-from nextword.models.blocks import TransformerConfig
+from nextword.models.transformer_config import TransformerConfig
 
 Values = Mapping[str, Any]
 

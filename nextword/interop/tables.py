@@ -15,8 +15,8 @@ from typing import Any
 from nextword.interop import rules
 from nextword.interop.rules import Rule
 from nextword.models import MODELS
-from nextword.models.blocks import GATED, TransformerConfig
-from nextword.models.blocks import GPT2 as GPT2_SETTINGS
+from nextword.models.transformer_config import GATED, TransformerConfig
+from nextword.models.transformer_config import GPT2 as GPT2_SETTINGS
 
 
 @dataclass(frozen=True)

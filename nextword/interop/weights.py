@@ -15,7 +15,7 @@ from torch import Tensor
 from nextword.errors import RunError
 from nextword.interop.families import Family, read_config
 from nextword.models import LanguageModel, build_model
-from nextword.models.blocks import TransformerConfig
+from nextword.models.transformer_config import TransformerConfig
 from nextword.tensor_files import LazyTensors
 
 UNUSED_TENSORS = re.compile(

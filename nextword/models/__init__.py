@@ -12,11 +12,11 @@ from nextword.config import parse
 from nextword.errors import UsageError, did_you_mean
 from nextword.models.attention_rnn import AttentionRnn, AttentionRnnConfig
 from nextword.models.base import LanguageModel, ModelConfig, State
-from nextword.models.blocks import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nextword.models.prefix import PrefixConfig, PrefixTransformer
 from nextword.models.recurrent import RecurrentConfig, RecurrentModel
 from nextword.models.transformer import Transformer
+from nextword.models.transformer_config import TransformerConfig
 
 
 class Architecture(NamedTuple):

@@ -16,22 +16,15 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nextword.models.attend import attend_source
 from nextword.models.base import LanguageModel, State
 from nextword.models.blocks import (
-    MLP,
     Angles,
-    Attention,
     Block,
-    Memory,
-    Residual,
-    TransformerConfig,
+    DecoderBlock,
     embed,
     init_weights,
     last_norm,
     position_embedding,
-    post_norm,
-    pre_norm,
 )
 from nextword.models.dropout import Dropout
 from nextword.models.key_values import TransformerState, stored
@@ -39,6 +32,7 @@ from nextword.models.layers import Linear, tie
 from nextword.models.pointer import Pointer
 from nextword.models.positions import RelativePositions, Rotary
 from nextword.models.source import Source, covered, padding, repeated
+from nextword.models.transformer_config import TransformerConfig
 
 
 class EncoderDecoderConfig(TransformerConfig):
@@ -126,77 +120,6 @@ class EncoderDecoderState(State):
         return type(self)(source, written, attended)
 
 
-class CrossAttention(nn.Module):
-    """Attention of an answer to its source."""
-
-    def __init__(self, config: EncoderDecoderConfig) -> None:
-        super().__init__()
-        self.config = config
-        H, G, D = config.num_heads, config.G, config.D
-        self.q = Linear(config.hidden_size, H * D, bias=config.qkv_bias)
-        self.kv = Linear(config.hidden_size, 2 * G * D, bias=config.qkv_bias, parts=(G * D, G * D))
-        self.out = Linear(H * D, config.hidden_size, bias=config.bias if config.out_bias is None else config.out_bias)
-        self.scale = (config.attention_scale or D) ** -0.5
-
-    def memory(self, encoded: Tensor, nothing: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, G, S, D) of what the encoder gives, (B, S, C); no values where `nothing` (B, S) is."""
-        B, S, _ = encoded.shape
-        k, v = self.kv(encoded).view(B, S, 2 * self.config.G, self.config.D).transpose(1, 2).chunk(2, dim=1)
-        return k, v.masked_fill(nothing[:, None, :, None], 0.0)
-
-    def forward(
-        self, x: Tensor, k: Tensor, v: Tensor, nothing: Tensor, shared: Source | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """(B, T, C) -> (B, T, C), and the weights (B, H, T, S).
-
-        Where sources are `shared`, there are keys and values of N of them, and weights (N, H, n*T, S) come back.
-        """
-        B, T, _ = x.shape
-        q = self.q(x).view(B, T, self.config.num_heads, -1)  # (B, T, H, D)
-        if shared is not None:
-            q = shared.by_source(q).flatten(1, 2)  # (N, n*T, H, D)
-        dropout = self.config.dropout if self.training else 0.0
-        y, weights = attend_source(q.transpose(1, 2), k, v, nothing, dropout, self.scale)
-        y = y.transpose(1, 2)
-        if shared is not None:
-            y = shared.by_row(y.unflatten(1, (-1, T)))
-        return self.out(y.reshape(B, T, -1)), weights
-
-
-class DecoderBlock(Residual):
-    """x + attention(norm(x)), then x + attention to the source(norm(x)), then x + mlp(norm(x))."""
-
-    def __init__(self, config: EncoderDecoderConfig) -> None:
-        super().__init__(config)
-        self.attention_norm = pre_norm(config)
-        self.attention = Attention(config, window=0)
-        self.attention_post_norm = post_norm(config)
-        self.source_norm = pre_norm(config)
-        self.source_attention = CrossAttention(config)
-        self.source_post_norm = post_norm(config)
-        self.mlp_norm = pre_norm(config)
-        self.mlp = MLP(config)
-        self.mlp_post_norm = post_norm(config)
-
-    def forward(
-        self,
-        x: Tensor,
-        angles: Angles | None,
-        mask: Tensor | None,
-        memory: Memory | None,
-        source: tuple[Tensor, ...],
-        nothing: Tensor,
-        shared: Source | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """(B, T, C) -> (B, T, C), and the attention to the source, as `CrossAttention` gives it. `source` = keys and
-        values, or alone what the encoder gives (B, S, C); `nothing` = its padding (B, S)."""
-        x = self.add(x, self.attention(self.attention_norm(x), angles, mask, memory), self.attention_post_norm)
-        k, v = source if len(source) == 2 else self.source_attention.memory(source[0], nothing)
-        found, weights = self.source_attention(self.source_norm(x), k, v, nothing, shared)
-        x = self.add(x, found, self.source_post_norm)
-        return self.add(x, self.mlp(self.mlp_norm(x)), self.mlp_post_norm), weights
-
-
 class EncoderDecoder(LanguageModel):
     """A Transformer that reads a source, then writes. `max_seq_len` bounds each of the two."""
 
@@ -215,9 +138,10 @@ class EncoderDecoder(LanguageModel):
             kinds = config.num_heads, config.relative_buckets, config.relative_distance
             self.encoder_positions = RelativePositions(*kinds, both_ways=True)
             self.decoder_positions = RelativePositions(*kinds, both_ways=False)
-        self.encoder = nn.ModuleList(Block(config, "global") for _ in range(config.encoder_layers or config.num_layers))
+        layers = config.encoder_layers or config.num_layers
+        self.encoder: Sequence[Block] = nn.ModuleList(Block(config, "global") for _ in range(layers))  # type: ignore[assignment]
         self.encoder_norm = last_norm(config)
-        self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
+        self.decoder: Sequence[DecoderBlock] = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))  # type: ignore[assignment]
         self.blocks = [*self.encoder, *self.decoder]
         self.norm = last_norm(config)
         output = Linear(C, V, bias=config.output_bias)
@@ -246,7 +170,7 @@ class EncoderDecoder(LanguageModel):
     def encode(self, sources: Tensor, lengths: Tensor) -> EncoderDecoderState:
         """(B, S) ids of `lengths` (B,) -> the state before the first token. Raises ValueError beyond `max_seq_len`."""
         x, nothing = self._read(sources, lengths)
-        memory = [part for block in self.decoder for part in block.source_attention.memory(x, nothing)]  # type: ignore[operator, union-attr]
+        memory = [part for block in self.decoder for part in block.source_attention.memory(x, nothing)]
         B, G, D = len(lengths), self.config.G, self.config.D
         empty = [x.new_zeros(B, G, 0, D) for _ in range(2 * len(self.decoder))]
         written = TransformerState(empty[::2], empty[1::2], torch.zeros_like(lengths), uniform=0)

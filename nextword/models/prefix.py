@@ -19,10 +19,10 @@ from pydantic import model_validator
 from torch import Tensor
 
 from nextword.models.base import State
-from nextword.models.blocks import TransformerConfig
 from nextword.models.key_values import TransformerState, common
 from nextword.models.source import padding
 from nextword.models.transformer import Transformer
+from nextword.models.transformer_config import TransformerConfig
 
 
 class PrefixConfig(TransformerConfig):

@@ -16,8 +16,6 @@ from nextword.models.base import LanguageModel, State
 from nextword.models.blocks import (
     Angles,
     Block,
-    Kind,
-    TransformerConfig,
     embed,
     init_weights,
     last_norm,
@@ -27,6 +25,7 @@ from nextword.models.dropout import Dropout
 from nextword.models.key_values import TransformerState
 from nextword.models.layers import Linear, SoftCapped, tie
 from nextword.models.positions import Rotary
+from nextword.models.transformer_config import Kind, TransformerConfig
 
 
 class Transformer(LanguageModel):

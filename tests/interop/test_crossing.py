@@ -18,7 +18,7 @@ from nextword.interop import convert, parity
 from nextword.interop.huggingface import read_folder
 from nextword.interop.sources import read_source
 from nextword.models import build_model, model_config
-from nextword.models.blocks import GPT2
+from nextword.models.transformer_config import GPT2
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 
 transformers = pytest.importorskip("transformers")

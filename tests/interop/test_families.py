@@ -15,7 +15,7 @@ from nextword.interop.families import FAMILIES, canonical, read_config, write_co
 from nextword.interop.rules import OTHER_SCALING_KEYS, SCALING_KEYS
 from nextword.interop.weights import TheirTensors, build
 from nextword.models import model_config
-from nextword.models.blocks import GPT2
+from nextword.models.transformer_config import GPT2
 
 
 def transformer(**changes):

@@ -16,7 +16,7 @@ from nextword.cli import run as command_line
 from nextword.errors import RunError, UsageError
 from nextword.generator import TextGenerator
 from nextword.interop.convert import export_huggingface
-from nextword.models.blocks import GPT2
+from nextword.models.transformer_config import GPT2
 from nextword.scoring import score_continuations, score_text
 from nextword.text.chat import CHATML
 from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nextword.loss import next_token_loss
 from nextword.models import MODELS, LanguageModel, State, build_model, model_config
-from nextword.models.blocks import GPT2
+from nextword.models.transformer_config import GPT2
 
 V = 11
 RECURRENT = {"hidden_size": 8, "num_layers": 2, "vocab_size": V}

@@ -6,7 +6,7 @@ from songs import MODELS, trainer, weights
 
 from nextword.errors import UsageError
 from nextword.models import build_model, model_config
-from nextword.models.blocks import GPT2
+from nextword.models.transformer_config import GPT2
 from nextword.training.freezing import freeze, num_trainable
 from nextword.training.resume import latest
 from nextword.training.trainer import Trainer
