@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nextword.data.batches import Batch, stream_in_order, windows_in_order
+from nextword.data.batches import Batch
 from nextword.data.examples import examples_in_order
 from nextword.data.mixture import Mixture
 from nextword.data.pairs import pairs_in_order
 from nextword.data.pieces import with_history
+from nextword.data.stream import stream_in_order, windows_in_order
 from nextword.data.token_files import GOES_ON, TokenFiles
 from nextword.loss import next_token_loss
 from nextword.models.base import LanguageModel, State

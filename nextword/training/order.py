@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from nextword.data.batches import Order, StreamBatches, WindowBatches
+from nextword.data.batches import Order
 from nextword.data.examples import ExampleBatches
 from nextword.data.mixture import MixedBatches, Mixture
 from nextword.data.pairs import PairBatches
+from nextword.data.stream import StreamBatches, WindowBatches
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
 from nextword.models.base import LanguageModel

@@ -7,7 +7,8 @@ from corpus import counting_corpus, equal, expected_pairs, pairs, sizes, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nextword.data.batches import StreamBatches, WindowBatches, fit, stream_in_order, windows_in_order
+from nextword.data.batches import fit
+from nextword.data.stream import StreamBatches, WindowBatches, stream_in_order, windows_in_order
 from nextword.errors import DataError, RunError, UsageError
 
 # Every token once

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextword.config import parse, to_toml
-from nextword.data.batches import StreamBatches, WindowBatches
 from nextword.data.examples import ExampleBatches
 from nextword.data.mixture import MixConfig, MixedBatches, Mixture, Schedule
+from nextword.data.stream import StreamBatches, WindowBatches
 from nextword.errors import RunError, UsageError
 
 IGNORE = -100

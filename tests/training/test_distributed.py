@@ -22,8 +22,9 @@ from safetensors.torch import load_file
 from songs import Letters, V, counting_songs
 from toys import write_tokens
 
-from nextword.data.batches import Batch, StreamBatches, WindowBatches
+from nextword.data.batches import Batch
 from nextword.data.examples import ExampleBatches
+from nextword.data.stream import StreamBatches, WindowBatches
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
 from nextword.models import build_model, model_config

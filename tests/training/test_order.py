@@ -8,9 +8,9 @@ from cases import pairwise
 from songs import Letters, V
 from toys import write_tokens
 
-from nextword.data.batches import StreamBatches, WindowBatches
 from nextword.data.examples import ExampleBatches
 from nextword.data.mixture import MixedBatches, Mixture
+from nextword.data.stream import StreamBatches, WindowBatches
 from nextword.data.token_files import TokenFiles
 from nextword.errors import TrainingError
 from nextword.loss import next_token_loss

@@ -19,7 +19,7 @@ from processes import Fork
 from safetensors.torch import load_file
 
 from nextword.checkpoint import weights
-from nextword.data.batches import StreamBatches, WindowBatches
+from nextword.data.stream import StreamBatches, WindowBatches
 from nextword.data.token_files import TokenFiles
 from nextword.data.token_writer import TokenWriter
 from nextword.errors import RunError, TrainingError
