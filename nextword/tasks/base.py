@@ -15,7 +15,6 @@ from typing import Any
 from nextword.errors import DataError
 from nextword.metrics.score import Score
 from nextword.tasks.aligned import aligned, are_aligned
-from nextword.tasks.lengths import marked
 from nextword.text.chat import Turn
 from nextword.text.records import Example, ReadConfig, Record, Source, read_records, text_of
 from nextword.text.turns import Reply
@@ -75,9 +74,15 @@ class Rows:
     Raises DataError, on the way, for what cannot be read. Examples with an empty side are left out, which is told once.
     """
 
-    def __init__(self, task: Task, sources: Sequence[Source], read: ReadConfig, bounds: Sequence[int] = ()) -> None:
-        """`read` has all its columns: see `with_columns`. `bounds` of lengths: prompts get marks, see `lengths`."""
-        self.task, self.sources, self.read, self.bounds = task, sources, read, bounds
+    def __init__(
+        self,
+        task: Task,
+        sources: Sequence[Source],
+        read: ReadConfig,
+        shown: Callable[[Example], Example] = lambda example: example,
+    ) -> None:
+        """`read` has all its columns: see `with_columns`. `shown`: what of an example is shown to the model."""
+        self.task, self.sources, self.read, self.shown = task, sources, read, shown
         self._told = False
 
     def __iter__(self) -> Iterator[Record]:
@@ -89,7 +94,7 @@ class Rows:
             if len(whole) < len(examples) or not examples:
                 empty.append(record.source)
             for example in whole:
-                shown = marked(example, self.bounds)
+                shown = self.shown(example)
                 row = {prompt_field: shown.prompt, target_field: shown.target, GROUP: example.prompt}
                 yield Record(row, record.source)
         if empty and not self._told:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,9 @@ from nextword.errors import DataError, UsageError
 from nextword.tasks.aligned import are_aligned
 from nextword.tasks.base import GROUP, Rows, Task, records_of
 from nextword.tasks.languages import is_language, languages_of
-from nextword.tasks.lengths import bounds_of
+from nextword.tasks.lengths import bounds_of, marked
 from nextword.tasks.registry import task_named
+from nextword.text.placeholders import learned
 from nextword.text.records import ReadConfig, Record, Source
 from nextword.text.sources import file_format
 from nextword.tokenizers.chat import CHAT_TEMPLATE
@@ -35,6 +37,9 @@ class TaskConfig(Config):
     """Of translation: from which language to which, ["en", "zh"]; left out: as columns, files or their folder say."""
     tokenized: bool = False
     """The texts are tokenized already, as much data of the literature is: BLEU takes them as they are."""
+    placeholders: bool | None = None
+    """Of translation: numbers and addresses stand before the model as ①, ②, ...; left out: in a run that begins anew,
+    and in one begun with a run that knows them."""
     length_buckets: int = Field(default=0, ge=0, le=9)
     """Of summarization: how many lengths `nextword summarize --length` may ask for, 3 = short, medium and long."""
     length_bounds: Annotated[tuple[int, ...], Field(strict=False)] = ()
@@ -78,9 +83,11 @@ def set_up(
         )
     if "-" in (*sources, *valid):
         raise UsageError("--task reads files, got standard input", hint="Write it to a file, such as pairs.tsv")
+    base = _config_of(init_from)
+    config = _with_placeholders(config, task, base)
     settled = completed(task, values, begun=init_from is not None)
     generation = dict(task.generation)
-    if not _encodes(settled, init_from):  # such a model reads the text before its answer, and could not copy from it
+    if not _encodes(settled, base):  # such a model reads the text before its answer, and could not copy from it
         generation.pop("no_repeat_ngram_size", None)
     if task.template and init_from is not None and (init_from / CHAT_TEMPLATE).is_file():
         return Setup(settled, sources, valid, config, {}, "")
@@ -92,21 +99,35 @@ def set_up(
         languages = languages_of((read.prompt_field, read.target_field), sources)
         config = config.model_copy(update={"languages": languages})
     config = _with_lengths(config, task, sources, read)
-    bounds = config.length_bounds
-    if bounds:
+    if config.placeholders or config.length_bounds:
         settled["data"]["group_field"] = GROUP
-    rows: list[Source] = [Rows(task, sources, read, bounds)]
-    held_out: list[Source] = [Rows(task, valid, with_columns(task, settled["data"], valid), bounds)] if valid else []
+    shown = learned if config.placeholders else partial(marked, bounds=config.length_bounds)
+    rows: list[Source] = [Rows(task, sources, read, shown)]
+    held_out: list[Source] = [Rows(task, valid, with_columns(task, settled["data"], valid), shown)] if valid else []
     corpus = ", ".join(str(one) for one in sources if isinstance(one, str | Path))
     return Setup(settled, rows, held_out, config, generation, corpus, task.template)
 
 
-def _encodes(settled: Values, init_from: Path | None) -> bool:
-    """Whether the model to be trained, of the recipe or else of the run `init_from`, reads a prompt as a source."""
-    kind = settled.get("model", {}).get("type")
-    if kind is None and init_from is not None and (init_from / "config.json").is_file():
-        kind = read_json(init_from / "config.json").get("model", {}).get("type")
-    return kind in ENCODING
+def _config_of(run: Path | None) -> Mapping[str, Any]:
+    """The settings of a run that another begins with; {} for none."""
+    return read_json(run / "config.json") if run is not None and (run / "config.json").is_file() else {}
+
+
+def _encodes(settled: Values, base: Mapping[str, Any]) -> bool:
+    """Whether the model to be trained, of the recipe or else of the run it begins with, reads a prompt as a source."""
+    return settled.get("model", {}).get("type", base.get("model", {}).get("type")) in ENCODING
+
+
+def _with_placeholders(config: TaskConfig, task: Task, base: Mapping[str, Any]) -> TaskConfig:
+    """With the choice whether there are placeholders made."""
+    if task.name != "translation":
+        if config.placeholders:
+            raise UsageError(f"task.placeholders is of translation, not of {task.name}", hint="Leave it out")
+        return config
+    if config.placeholders is not None:
+        return config
+    known = base.get("task", {}).get("placeholders") or False
+    return config.model_copy(update={"placeholders": known if base else True})
 
 
 def _with_lengths(config: TaskConfig, task: Task, sources: Sequence[Source], read: ReadConfig) -> TaskConfig:

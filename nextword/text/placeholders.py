@@ -1,0 +1,155 @@
+"""Placeholders: what a translation has to say as its source does stands before a model as ①, ②, ..., on both sides.
+
+Numbers and addresses are each too rare to be learned, and are not to be translated. So a model learns where they belong,
+and what they are is put in afterwards: Luong et al. 2015 (Addressing the Rare Word Problem, 3.1, the copyable model);
+Post et al. 2019 (An Exploration of Placeholding in Neural Machine Translation).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+import regex  # type: ignore[import-untyped]
+
+from nextword.text.records import Example
+from nextword.text.scripts import UNSPACED
+
+SYMBOLS = "①②③④⑤⑥⑦⑧⑨"
+"""One character each, so that any tokenizer has them; where a text has one itself, that is a value, too."""
+PLAIN = 4
+"""One pair in so many is learned as it is, by its hash: so a model knows numbers without placeholders, too."""
+ADDED = 12
+"""One pair in so many, of those without a value, gets some before it and behind it: numbers are rare in many corpora,
+and several in one sentence more so."""
+
+ADDRESS = r"(?:https?://|www\.)[^\s<>\"'，。）)]*[^\s<>\"'，。）).,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+_GROUPED = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:[.,]\d+)?"  # 2 500
+_NUMBER = rf"(?:(?<![\w)\]])[-−+])?(?:{_GROUPED}|\d+(?:[.,:/’'：．／-]\d+)*)"
+_VALUE = rf"{ADDRESS}|{_NUMBER}|[{SYMBOLS}]"
+_WIDE = str.maketrans("０１２３４５６７８９：．／", "0123456789:./")
+_END = regex.compile(r"[\p{P}\s]*$")
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A text with placeholders."""
+
+    text: str
+    values: dict[str, str] = field(default_factory=dict)
+    """What each stands for, as the translation is to say it; in the order of the text."""
+
+    def restored(self, text: str) -> str:
+        """Another text with the same placeholders, its values in it."""
+        return text.translate(str.maketrans(self.values))
+
+
+def hidden(text: str, kept: Iterable[str] = (), languages: Sequence[str] = ()) -> Hidden:
+    """A text with placeholders for its addresses, its numbers of two digits and more, and what is to be `kept`: the
+    first nine of them. Numbers are said as the second of the `languages` writes them, if both are known.
+
+    >>> hidden("In 1984, 2,500 came.", languages=("en", "fr")).text
+    'In ①, ② came.'
+    >>> hidden("In 1984, 2,500 came.").restored("② sont venus en ①.")
+    '2,500 sont venus en 1984.'
+    """
+    found = _values(text, kept)[: len(SYMBOLS)]
+    values = {symbol: _said(match[0], languages) for symbol, match in zip(SYMBOLS, found, strict=False)}
+    return Hidden(_replaced(text, zip(found, values, strict=True)), values)
+
+
+def hidden_pair(example: Example, first: int = 0) -> Example:
+    """The same of a pair, as far as both sides have the same values; the symbols count from number `first` on.
+
+    >>> hidden_pair(Example("From 10 to 20.", "De 10 à vingt.")).target
+    'De ① à vingt.'
+    """
+    there: dict[str, deque[re.Match[str]]] = defaultdict(deque)
+    for match in _values(example.target):
+        there[_essence(match[0])].append(match)
+    pairs = [(match, there[key].popleft()) for match in _values(example.prompt) if there[key := _essence(match[0])]]
+    names = [SYMBOLS[(first + i) % len(SYMBOLS)] for i in range(min(len(pairs), len(SYMBOLS)))]
+    sides = [sorted(zip(side, names, strict=False), key=lambda one: one[0].start()) for side in zip(*pairs, strict=True)]
+    if not sides:
+        return example
+    return replace(
+        example, prompt=_replaced(example.prompt, sides[0]), target=_replaced(example.target, sides[1])
+    )
+
+
+def learned(example: Example) -> Example:
+    """A pair as a model learns it that is to know placeholders: each of them in as many pairs as any other."""
+    digest = sha256(f"{example.prompt}\n{example.target}".encode()).digest()
+    if digest[0] % PLAIN == 0:
+        return example
+    found = hidden_pair(example, digest[1])
+    if found is not example or digest[2] % ADDED or _values(example.prompt) or _values(example.target):
+        return found
+    names = [SYMBOLS[(digest[1] + i) % len(SYMBOLS)] for i in range(1 + digest[3] % 3)]
+    before = digest[4] % (len(names) + 1)
+    return replace(
+        example,
+        prompt=_with(example.prompt, names[:before], names[before:]),
+        target=_with(example.target, names[:before], names[before:]),
+    )
+
+
+def _with(text: str, before: Sequence[str], behind: Sequence[str]) -> str:
+    """A sentence with more at its beginning, and at its end before the punctuation."""
+    at = _END.search(text).start()
+    space = "" if regex.match(rf"[{UNSPACED}]", text[at - 1 :]) else " "
+    return "".join([*(name + space for name in before), text[:at], *(space + name for name in behind), text[at:]])
+
+
+def _values(text: str, kept: Iterable[str] = ()) -> list[re.Match[str]]:
+    found = re.finditer("|".join([*map(re.escape, kept), _VALUE]), text)
+    return [match for match in found if not re.fullmatch(r"\D?\d", match[0])]
+
+
+def _essence(value: str) -> str:
+    """What two values have in common that are the same: of numbers, the digits and the sign."""
+    if not re.fullmatch(_NUMBER, value):
+        return value
+    sign = "-" if value[0] in "-−" else ""
+    return sign + re.sub(r"\D", "", value.translate(_WIDE))
+
+
+def _replaced(text: str, names: Iterable[tuple[re.Match[str], str]]) -> str:
+    parts, at = [], 0
+    for match, name in names:
+        parts += [text[at : match.start()], name]
+        at = match.end()
+    return "".join(parts) + text[at:]
+
+
+# -- numbers in words of another language -------------------------------------------------------------------------------
+
+_COMMA = frozenset(
+    "bg ca cs da de el es et eu fi fr gl hr hu id is it lt lv nb nl nn no pl pt ro ru sk sl sr sv tr uk vi".split()
+)
+"""Languages that write 2 500,75 for 2,500.75 (Unicode CLDR)."""
+
+
+def _said(value: str, languages: Sequence[str]) -> str:
+    """A number as the second language writes it; all else as it is.
+
+    >>> _said("2,500.75", ("en", "fr")), _said("2 500,75", ("fr", "en")), _said("１２", ("zh", "en"))
+    ('2\\u202f500,75', '2,500.75', '12')
+    >>> _said("17:45", ("en", "fr")), _said("3.11.2", ("en", "fr")), _said("1984", ("en", "fr"))
+    ('17:45', '3.11.2', '1984')
+    """
+    if not re.fullmatch(_NUMBER, value):
+        return value
+    value = value.translate(_WIDE)
+    if len(languages) < 2:
+        return value
+    comma, to_comma = (language.lower().replace("_", "-").partition("-")[0] in _COMMA for language in languages)
+    mark, group = (",", r"[. \u00a0\u202f]") if comma else (".", r"[, \u00a0\u202f]")
+    match = re.fullmatch(rf"(\D?\d+|\D?\d{{1,3}}(?:{group}\d{{3}})+)(?:[{mark}](\d+))?", value)
+    if match is None or comma == to_comma:
+        return value
+    whole = re.sub(r"(?<=\d)\D", "\u202f" if to_comma else ",", match[1])
+    return whole + (f"{',' if to_comma else '.'}{match[2]}" if match[2] else "")
