@@ -20,6 +20,7 @@ from nextword.metrics.score import Rows, Score, ratio
 from nextword.scoring import TextScore, score_text
 from nextword.tasks.base import Item, Task
 from nextword.tasks.lengths import mark
+from nextword.text.placeholders import Hidden
 from nextword.tokenizers.chat import ChatTokenizer
 
 
@@ -80,14 +81,16 @@ def judge(
     told: Callable[[Any], object] = lambda prompt: None,
     tokenized: bool = False,
     chat: ChatTokenizer | None = None,
+    hide: Callable[[str], Hidden] = Hidden,
 ) -> Judged:
     """Answer a test set and measure the answers. `settings` of GenerationConfig go before those of the run.
 
     `chat` writes what was said before a reply: where that is too long, the system's words and the last turns that fit,
-    or the end of the last.
+    or the end of the last. `hide` puts placeholders into a prompt, for a run that has learned with them.
     """
     started = time.monotonic()
-    prompts: list[Prompt] = [item.prompt for item in items]
+    shown = [hide(item.prompt) for item in items]
+    prompts: list[Prompt] = [one.text for one in shown]
     left_out = [False] * len(items)
     how = unusual(generator, settings)
     settings = with_ends(generator, chat, settings) if chat else settings
@@ -102,7 +105,7 @@ def judge(
 
     found = answers(generator, prompts, settings_of, told)
     seconds = time.monotonic() - started
-    outputs = [answer.text for answer in found]
+    outputs = [one.restored(answer.text) for one, answer in zip(shown, found, strict=True)]
     baselines = {name: task.scores(texts, items, tokenized) for name, texts in task.baselines(items).items()}
     scores = task.scores(outputs, items, tokenized)
     cut = sum(answer.cut > 0 or some for answer, some in zip(found, left_out, strict=True))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from nextword.decoding.engine import Engine
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
 from nextword.tasks.languages import scripts_of
+from nextword.text.placeholders import SYMBOLS, Hidden, hidden
 from nextword.text.scripts import script_of
 from nextword.text.sentences import joined, sentences
 from nextword.text.terms import has_term, is_word, lost_numbers, unmarked, wanted_terms
@@ -90,9 +92,10 @@ class Translation:
 class Translator:
     """A generator that translates, and its languages."""
 
-    def __init__(self, generator: TextGenerator, languages: Sequence[str] = ()) -> None:
-        """`languages` are (from, to), or () where that is not known."""
+    def __init__(self, generator: TextGenerator, languages: Sequence[str] = (), placeholders: bool = False) -> None:
+        """`languages` are (from, to), or () where that is not known; `placeholders`: it has learned with them."""
         self.generator, self.languages = generator, tuple(languages)
+        self.placeholders = placeholders and not generator.tokenizer.unknown(SYMBOLS)
         generator.engine = Engine(generator.model, max_rows=ROWS)
 
     @classmethod
@@ -108,7 +111,8 @@ class Translator:
         loaded = load_together(run, others, device) if prefix else load_for("translation", run, others, device)
         generator = TextGenerator.of(loaded)
         generator.prefix = prefix
-        return cls(generator, loaded.config.get("task", {}).get("languages", ()))
+        task = loaded.config.get("task", {})
+        return cls(generator, task.get("languages", ()), task.get("placeholders", False))
 
     def check_languages(self, source: str, target: str) -> None:
         """Raises UsageError unless these are its languages, as far as both are known; "" = any."""
@@ -166,9 +170,7 @@ class Translator:
         settings: Mapping[str, Any],
         told: Callable[[str], object],
     ) -> list[Sentence]:
-        plain = [unmarked(text) for text in texts]
-        sources = [text for text, _ in plain]
-        wanted = [kept + wanted_terms(text, glossary) for text, kept in plain]
+        tasks = [self._task(text, glossary) for text in texts]
         config, chosen = self.generator.settled(settings), dict(settings)
         if config.num_beams > 1:
             chosen["num_samples"] = config.num_beams
@@ -177,26 +179,31 @@ class Translator:
 
         def within(i: int) -> dict[str, Any]:
             """No translation is many times as long as its source."""
-            length = 2 * len(self.generator.tokenizer.source.encode(sources[i])) + 20
+            length = 2 * len(self.generator.tokenizer.source.encode(prompts[i])) + 20
             return chosen | {"max_tokens": min(config.max_tokens, length)}
 
-        found = answers(self.generator, sources, within, told)
-        ranked = [_ranked(*one) for one in zip(sources, found, wanted, strict=True)]
+        prompts = [task.shown.text for task in tasks]
+        found = answers(self.generator, prompts, within, told)
+        ranked = [_ranked(*one) for one in zip(tasks, found, strict=True)]
         for spaced in (False, True):  # what is hidden in a longer word is then asked for with spaces around it
-            asked = {
-                i: self._required(best.lost, wanted[i], spaced) for i, (best, *_) in enumerate(ranked) if best.lost
-            }
+            asked = {i: self._required(best.lost, tasks[i], spaced) for i, (best, *_) in enumerate(ranked) if best.lost}
             asked = {i: terms for i, terms in asked.items() if terms}
-            again = self._requiring(asked, sources, within)
+            again = self._requiring(asked, prompts, within)
             for i, answer in zip(asked, again, strict=True):
-                other = _ranked(sources[i], answer, wanted[i])
+                other = _ranked(tasks[i], answer)
                 ranked[i] = min(other, ranked[i], key=lambda hypotheses: len(hypotheses[0].faults))
-        return [_sentence(source, ranked[i][:num_best], found[i].cut) for i, source in enumerate(sources)]
+        return [_sentence(task.source, ranked[i][:num_best], found[i].cut) for i, task in enumerate(tasks)]
+
+    def _task(self, text: str, glossary: Mapping[str, str]) -> Task:
+        source, kept = unmarked(text)
+        shown = hidden(source, kept, self.languages) if self.placeholders else Hidden(source)
+        terms = [term for term in kept + wanted_terms(source, glossary) if term not in shown.values.values()]
+        return Task(source, shown, terms)
 
     def _requiring(
-        self, asked: Mapping[int, Sequence[str]], sources: Sequence[str], within: Callable[[int], dict[str, Any]]
+        self, asked: Mapping[int, Sequence[str]], prompts: Sequence[str], within: Callable[[int], dict[str, Any]]
     ) -> list[Answer]:
-        """The answers to some of the sources that say what is asked of each."""
+        """The answers to some of the prompts that say what is asked of each."""
         numbers = list(asked)
 
         def settings(k: int) -> dict[str, Any]:
@@ -205,17 +212,28 @@ class Translator:
             # By the sum of log-probabilities: a mean would have an unlikely term made up for by many likely words.
             return limits | {"required_words": terms, "max_tokens": limits["max_tokens"] + room, "length_penalty": 0.0}
 
-        return answers(self.generator, [sources[i] for i in numbers], settings)
+        return answers(self.generator, [prompts[i] for i in numbers], settings)
 
-    def _required(self, lost: Sequence[str], wanted: Sequence[str], spaced: bool) -> list[str]:
+    def _required(self, lost: Sequence[str], task: Task, spaced: bool) -> list[str]:
         """What to require where some terms were lost: these and all others, as far as the tokenizer can say them, and
         not more than can be required. A search may say a term within a longer word: `spaced` keeps it apart."""
         unknown = self.generator.tokenizer.unknown
-        terms = [term for term in dict.fromkeys([*lost, *wanted]) if not unknown(term)][:MOST_REQUIRED]
+        terms = [term for term in dict.fromkeys([*lost, *task.shown.values, *task.terms]) if not unknown(term)]
+        del terms[MOST_REQUIRED:]
         if not spaced:
             return terms
         apart = [f" {term} " if is_word(term) and not unknown(" ") else term for term in terms]
         return apart if apart != terms else []
+
+
+class Task(NamedTuple):
+    """A sentence to translate."""
+
+    source: str
+    shown: Hidden
+    """As the model reads it."""
+    terms: list[str]
+    """What the translation has to say beside the values of placeholders."""
 
 
 class Hypothesis(NamedTuple):
@@ -224,17 +242,23 @@ class Hypothesis(NamedTuple):
     text: str
     score: float
     lost: list[str]
-    """What it had to say and does not."""
+    """What it had to say and does not: terms and placeholders."""
     faults: list[str]
 
 
-def _ranked(source: str, answer: Answer, wanted: Sequence[str]) -> list[Hypothesis]:
+def _ranked(task: Task, answer: Answer) -> list[Hypothesis]:
     """What the search has found: what has the fewest faults first, else in its order."""
     found = []
     for generation in answer.generations:
-        text = generation.text.strip()
-        lost = [term for term in wanted if not has_term(text, term)] + lost_numbers(source, text)
-        wrong = faults(source, text, generation.finish_reason != "length") + [f"lacks {term!r}" for term in lost]
+        said = generation.text.strip()
+        text, times = task.shown.restored(said), Counter(said)
+        lost = [symbol for symbol in task.shown.values if not times[symbol]]
+        lost += [term for term in task.terms if not has_term(text, term)] + lost_numbers(task.shown.text, text)
+        wrong = faults(task.source, text, generation.finish_reason != "length")
+        wrong += [f"lacks {task.shown.restored(term)!r}" for term in lost]
+        wrong += [
+            f"says {value!r} {times[symbol]} times" for symbol, value in task.shown.values.items() if times[symbol] > 1
+        ]
         found.append(Hypothesis(text, generation.score, lost, wrong))
     return sorted(found, key=lambda hypothesis: len(hypothesis.faults))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,12 +113,14 @@ def _test_set(
 def _scores(run: Run, pairs: list[tuple[str, str]], test: list[Item], settings: dict[str, Any]) -> list[Score]:
     from nextword.applied.evaluation import bits_per_byte
     from nextword.cli.console import counting
-    from nextword.cli.evaluate import answer, chat_for
+    from nextword.cli.evaluate import answer, chat_for, shown_to
     from nextword.generator import TextGenerator
     from nextword.tasks.registry import task_of
+    from nextword.text.records import Example
 
     chat = chat_for(run, test)
-    asked = _spoken(run, chat, test) if chat else pairs
+    shown = map(shown_to(run), starmap(Example, pairs))
+    asked = _spoken(run, chat, test) if chat else [(example.prompt, example.target) for example in shown]
     with counting(f"{run.folder} reads", len(pairs)) as advance:
         found = [bits_per_byte(TextGenerator.of(run), asked, lambda said: advance(""))]
     if task := task_of(run.config):

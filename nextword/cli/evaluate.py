@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from nextword.metrics.learned import Metric
     from nextword.metrics.score import Score
     from nextword.tasks.base import Item, Task
-    from nextword.text.records import ReadConfig, Source
+    from nextword.text.records import Example, ReadConfig, Source
     from nextword.tokenizers.chat import ChatTokenizer
     from nextword.training.evaluation import Evaluation
 
@@ -102,7 +103,8 @@ def evaluate(
         settings = chosen({}, set_ or ())
         test = list(items(task, data, read))  # a mistake in the data shows before any work
         task = judged_also(task, _learned(task, bertscore, comet, device))
-        result, figures = _predict(loaded, data if read.conversations else [Rows(task, data, read)], read)
+        rows = Rows(task, data, read, shown_to(loaded))
+        result, figures = _predict(loaded, data if read.conversations else [rows], read)
         judged = answer(loaded, task, test, settings, chat_for(loaded, test))
         judged = _beside_its_lengths(loaded, task, test, settings, judged)
         figures |= judged.to_dict()
@@ -169,6 +171,13 @@ def _predict(loaded: Run, sources: Sequence[Source], read: ReadConfig) -> tuple[
     return result, result.to_dict() | {"num_documents": counts.examples, "unknown": counts.unknown_tokens}
 
 
+def shown_to(run: Run) -> Callable[[Example], Example]:
+    """What of an example a run is shown: with placeholders, if it has learned with them."""
+    from nextword.text.placeholders import hidden_pair
+
+    return hidden_pair if run.config.get("task", {}).get("placeholders") else lambda example: example
+
+
 def chat_for(loaded: Run, test: list[Item]) -> ChatTokenizer | None:
     """What writes the conversations of a test set as the run knows them; None if there are none in it."""
     from nextword.tokenizers.chat import ChatTokenizer
@@ -188,11 +197,15 @@ def answer(
     from nextword.applied.evaluation import judge
     from nextword.cli.console import counting
     from nextword.generator import TextGenerator
+    from nextword.text.placeholders import Hidden, hidden
 
-    tokenized = bool(loaded.config["task"].get("tokenized"))
+    config = loaded.config["task"]
+    hide = partial(hidden, languages=config["languages"]) if config.get("placeholders") else Hidden
     generator = TextGenerator.of(loaded)
     with counting(label, len(test)) as advance:
-        judged = judge(generator, task, test, settings, lambda said: advance(""), tokenized, chat)
+        judged = judge(
+            generator, task, test, settings, lambda said: advance(""), bool(config.get("tokenized")), chat, hide
+        )
     return _beside_its_form(loaded, generator, task, test, settings, judged) if task.name == "poetry" else judged
 
 

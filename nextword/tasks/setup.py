@@ -85,7 +85,7 @@ def set_up(
         raise UsageError("--task reads files, got standard input", hint="Write it to a file, such as pairs.tsv")
     base = _config_of(init_from)
     config = _with_placeholders(config, task, base)
-    settled = completed(task, values, begun=init_from is not None)
+    settled = completed(task, values, base)
     generation = dict(task.generation)
     if not _encodes(settled, base):  # such a model reads the text before its answer, and could not copy from it
         generation.pop("no_repeat_ngram_size", None)
@@ -146,22 +146,25 @@ def _with_lengths(config: TaskConfig, task: Task, sources: Sequence[Source], rea
     return config.model_copy(update={"length_bounds": bounds})
 
 
-def completed(task: Task, values: Mapping[str, Mapping[str, Any]], begun: bool = False) -> Values:
-    """The sections of a recipe but [task], with what suits the task where they leave something open.
+def completed(task: Task, values: Mapping[str, Mapping[str, Any]], base: Mapping[str, Any]) -> Values:
+    """The sections of a recipe but [task], with what suits the task where they leave something open; `base` are the
+    settings of the run that this one begins with, {} for none.
 
     The settings of its model go with the model it chooses, and are not those of another one.
     """
     settled = {name: dict(section) for name, section in values.items() if name != "task"}
     for name, section in task.recipe.items():
-        if begun and name != "data":  # what suits a new model does not suit one that has learned
+        if base and name != "data":  # what suits a new model does not suit one that has learned
             continue
         given = settled.get(name, {})
         if name == "model" and given.get("type", section.get("type")) != section.get("type"):
             continue
         settled[name] = dict(section) | given
-    settled.setdefault("data", {})
-    if settled.get("model", {}).get("type") in ENCODING:  # <eos> closes a source: nothing else need part the two
-        settled["data"].setdefault("separator", "")
+    data, known = settled.setdefault("data", {}), base.get("data", {})
+    if known.get("prompt_field"):  # it has learned where an answer begins
+        data.setdefault("separator", known.get("separator", ""))
+    elif _encodes(settled, base):  # <eos> closes a source: nothing else need part the two
+        data.setdefault("separator", "")
     return settled
 
 

@@ -1,8 +1,8 @@
 """Placeholders: what a translation has to say as its source does stands before a model as ①, ②, ..., on both sides.
 
-Numbers and addresses are each too rare to be learned, and are not to be translated. So a model learns where they belong,
-and what they are is put in afterwards: Luong et al. 2015 (Addressing the Rare Word Problem, 3.1, the copyable model);
-Post et al. 2019 (An Exploration of Placeholding in Neural Machine Translation).
+Numbers and addresses are each too rare to be learned, and are not to be translated. So a model learns where they
+belong, and what they are is put in afterwards: Luong et al. 2015 (Addressing the Rare Word Problem, 3.1, the copyable
+model); Post et al. 2019 (An Exploration of Placeholding in Neural Machine Translation).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import regex  # type: ignore[import-untyped]
 
 from nextword.text.records import Example
 from nextword.text.scripts import UNSPACED
+from nextword.text.terms import ADDRESS
 
 SYMBOLS = "①②③④⑤⑥⑦⑧⑨"
 """One character each, so that any tokenizer has them; where a text has one itself, that is a value, too."""
@@ -26,7 +27,6 @@ ADDED = 12
 """One pair in so many, of those without a value, gets some before it and behind it: numbers are rare in many corpora,
 and several in one sentence more so."""
 
-ADDRESS = r"(?:https?://|www\.)[^\s<>\"'，。）)]*[^\s<>\"'，。）).,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
 _GROUPED = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:[.,]\d+)?"  # 2 500
 _NUMBER = rf"(?:(?<![\w)\]])[-−+])?(?:{_GROUPED}|\d+(?:[.,:/’'：．／-]\d+)*)"
 _VALUE = rf"{ADDRESS}|{_NUMBER}|[{SYMBOLS}]"
@@ -72,12 +72,12 @@ def hidden_pair(example: Example, first: int = 0) -> Example:
         there[_essence(match[0])].append(match)
     pairs = [(match, there[key].popleft()) for match in _values(example.prompt) if there[key := _essence(match[0])]]
     names = [SYMBOLS[(first + i) % len(SYMBOLS)] for i in range(min(len(pairs), len(SYMBOLS)))]
-    sides = [sorted(zip(side, names, strict=False), key=lambda one: one[0].start()) for side in zip(*pairs, strict=True)]
+    sides = [
+        sorted(zip(side, names, strict=False), key=lambda one: one[0].start()) for side in zip(*pairs, strict=True)
+    ]
     if not sides:
         return example
-    return replace(
-        example, prompt=_replaced(example.prompt, sides[0]), target=_replaced(example.target, sides[1])
-    )
+    return replace(example, prompt=_replaced(example.prompt, sides[0]), target=_replaced(example.target, sides[1]))
 
 
 def learned(example: Example) -> Example:
@@ -125,11 +125,12 @@ def _replaced(text: str, names: Iterable[tuple[re.Match[str], str]]) -> str:
     return "".join(parts) + text[at:]
 
 
-# -- numbers in words of another language -------------------------------------------------------------------------------
+# -- numbers in another language ---------------------------------------------------------------------------------------
 
-_COMMA = frozenset(
-    "bg ca cs da de el es et eu fi fr gl hr hu id is it lt lv nb nl nn no pl pt ro ru sk sl sr sv tr uk vi".split()
-)
+_COMMA = frozenset({
+    "bg", "ca", "cs", "da", "de", "el", "es", "et", "eu", "fi", "fr", "gl", "hr", "hu", "id", "is", "it", "lt", "lv",
+    "nb", "nl", "nn", "no", "pl", "pt", "ro", "ru", "sk", "sl", "sr", "sv", "tr", "uk", "vi",
+})  # fmt: skip
 """Languages that write 2 500,75 for 2,500.75 (Unicode CLDR)."""
 
 

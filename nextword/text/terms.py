@@ -9,7 +9,13 @@ from pathlib import Path
 
 from nextword.errors import DataError
 
-_ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>\"'，。）)]*[^\s<>\"'，。）).,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_PART = r"[^\s<>\"')\u2e80-\u9fff\uff00-\uffef"  # no Chinese, which follows without a space
+ADDRESS = (
+    rf"(?:https?://|www\.){_PART}]*{_PART}.,;:!?]"
+    r"|(?<![A-Za-z0-9_.+-])[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
+)
+"""A pattern of addresses in the web and of mail."""
+_ADDRESS = re.compile(ADDRESS)
 _NUMBER = re.compile(r"\d[\d.,]*\d")
 _NARROW = str.maketrans("０１２３４５６７８９", "0123456789")
 _MARKED = re.compile(r"<keep>(.*?)</keep>")

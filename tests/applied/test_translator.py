@@ -41,7 +41,7 @@ def said(monkeypatch):
 
 @pytest.fixture
 def translator():
-    tokenizer = CharTokenizer("abcdefghijklmnopqrstuvwxyz .,0123456789:/éà")
+    tokenizer = CharTokenizer("abcdefghijklmnopqrstuvwxyz .,0123456789:/éà①②③④⑤⑥⑦⑧⑨")
     torch.manual_seed(0)
     settings = {"type": "gru", "hidden_size": 8, "vocab_size": tokenizer.vocab_size}
     return Translator(TextGenerator(build_model(model_config(settings)).eval(), tokenizer), ("en", "fr"))
@@ -93,6 +93,38 @@ def test_a_term_within_a_longer_word_is_none(translator, said):
     said["a dog", (" chien ",)] = ["chien va va va va va va va va"]
     (found,) = translator.translate(["a dog"], glossary={"dog": "chien"})
     assert found.faults == ['says "va va va" 6 times']
+
+
+@pytest.fixture
+def with_placeholders(translator):
+    """One that has learned with them."""
+    return Translator(translator.generator, ("en", "fr"), placeholders=True)
+
+
+def test_values_come_back_where_placeholders_stand(with_placeholders, said):
+    said["call ① at ②."] = ["à ②, appelle le ①."]
+    (found,) = with_placeholders.translate(["call 555-0199 at 17:45."])
+    assert (found.text, found.faults) == ("à 17:45, appelle le 555-0199.", [])
+    said["① men, ② dogs"] = ["② chiens, ① hommes"]
+    (found,) = with_placeholders.translate(["2,500 men, 25 dogs"])
+    assert (found.text, found.faults) == ("25 chiens, 2\u202f500 hommes", [])
+
+
+def test_a_placeholder_that_is_missing_is_asked_for_and_one_too_many_is_a_fault(with_placeholders, said):
+    said["① and ②"] = ["① et"]
+    said["① and ②", ("②", "①")] = ["① et ② et ②", "① et ②"]
+    (found,) = with_placeholders.translate(["10 and 20"])
+    assert (found.text, found.faults) == ("10 et 20", [])
+    said["① and ②", ("②", "①")] = ["① et ② et ②"]
+    (found,) = with_placeholders.translate(["10 and 20"])
+    assert (found.text, found.faults) == ("10 et 20 et 20", ["says '20' 2 times"])  # rather than not at all
+
+
+def test_what_is_kept_is_a_placeholder_and_a_term_is_none(with_placeholders, said):
+    said["press ① in the bank"] = ["presse ① dans la rive"]
+    said["press ① in the bank", ("banque", "①")] = ["presse ① dans la banque"]
+    (found,) = with_placeholders.translate(["press <keep>a + b</keep> in the bank"], glossary={"bank": "banque"})
+    assert (found.text, found.faults) == ("presse a + b dans la banque", [])
 
 
 def test_no_translation_is_many_times_as_long_as_its_source(translator):

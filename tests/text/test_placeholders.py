@@ -1,0 +1,138 @@
+"""Placeholders: values stand before a model as symbols, the same on both sides, and come back exactly."""
+
+import itertools
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nextword.text.placeholders import ADDED, PLAIN, SYMBOLS, hidden, hidden_pair, learned
+from nextword.text.records import Example
+
+PIECES = [
+    "a",
+    "the bus",
+    "25",
+    "1984",
+    "17:45",
+    "2,500",
+    "12 000",
+    "7",
+    "-15",
+    ".",
+    ", ",
+    " ",
+    "年",
+    "①",
+    "x@y.org",
+    "?",
+]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
+
+
+@given(TEXTS)
+def test_what_is_hidden_comes_back(text):
+    shown = hidden(text)
+    assert shown.restored(shown.text) == text
+    assert "".join(filter(SYMBOLS.__contains__, shown.text))[: len(shown.values)] == SYMBOLS[: len(shown.values)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "values"),
+    [
+        ("Call 555-0199 at 17:45.", "Call ① at ②.", ["555-0199", "17:45"]),
+        ("See https://a.b/c?d=1 for 3.5 kg.", "See ① for ② kg.", ["https://a.b/c?d=1", "3.5"]),
+        ("25 men and 25 women", "① men and ② women", ["25", "25"]),
+        ("He was born in 1984", "He was born in ①", ["1984"]),
+        ("他在１９８４年２：３０买了３本。", "他在①年②买了３本。", ["1984", "2:30"]),
+        ("It is -15 there, 3 - 20 here", "It is ① there, 3 - ② here", ["-15", "20"]),
+        ("A380, $19.99, 50% and 12,000.", "A①, $②, ③% and ④.", ["380", "19.99", "50", "12,000"]),
+        (
+            "请写信给ann@x.org吗？见https://a.b/c的第12页",
+            "请写信给①吗？见②的第③页",
+            ["ann@x.org", "https://a.b/c", "12"],
+        ),
+        ("3 o'clock, 7 of us", "3 o'clock, 7 of us", []),
+        ("① first", "① first", ["①"]),
+        (" ".join(map(str, range(10, 21))), "① ② ③ ④ ⑤ ⑥ ⑦ ⑧ ⑨ 19 20", list(map(str, range(10, 19)))),
+    ],
+)
+def test_which_values_are_hidden(text, expected, values):
+    shown = hidden(text)
+    assert (shown.text, list(shown.values.values())) == (expected, values)
+
+
+def test_a_long_word_takes_no_long_time():
+    assert hidden("你" * 100_000 + "12").values == {"①": "12"}
+    assert hidden("a.b-c" * 20_000 + "@").values == {}
+
+
+def test_what_is_to_be_kept_is_hidden_whole():
+    shown = hidden("Press Ctrl + C (12) now", ["Ctrl + C (12)"], ("en", "fr"))
+    assert (shown.text, shown.restored("Appuie sur ①")) == ("Press ① now", "Appuie sur Ctrl + C (12)")
+
+
+@pytest.mark.parametrize(
+    ("value", "languages", "expected"),
+    [
+        ("2,500", ("en", "fr"), "2\u202f500"),
+        ("1,234,567.89", ("en", "de"), "1\u202f234\u202f567,89"),
+        ("-3.5", ("en", "fr-CA"), "-3,5"),
+        ("2.500,5", ("de", "zh"), "2,500.5"),
+        ("12 000", ("fr", "en"), "12,000"),
+        ("3.5", ("en", "zh"), "3.5"),
+        ("2,500", (), "2,500"),
+        ("１２", (), "12"),
+        ("12/05/2003", ("en", "fr"), "12/05/2003"),
+        ("192.168.0.1", ("en", "fr"), "192.168.0.1"),
+        ("www.a.b/2.5", ("en", "fr"), "www.a.b/2.5"),
+    ],
+)
+def test_numbers_are_said_as_the_other_language_writes_them(value, languages, expected):
+    assert hidden(value, (), languages).restored("①") == expected
+
+
+@pytest.mark.parametrize(
+    ("pair", "first", "expected"),
+    [
+        (("July 28th, 1888", "1888年7月28日"), 0, ("July ①th, ②", "②年7月①日")),
+        (("She has 2,000 books", "Elle a 2 000 livres"), 8, ("She has ⑨ books", "Elle a ⑨ livres")),
+        (("at 2:30", "在２：３０"), 1, ("at ②", "在②")),
+        (("25 and 25", "25 et vingt-cinq"), 0, ("① and 25", "① et vingt-cinq")),
+        (("-15", "moins 15"), 0, ("-15", "moins 15")),
+        (("from 10", "dix"), 0, ("from 10", "dix")),
+    ],
+)
+def test_of_a_pair_is_hidden_what_both_sides_have(pair, first, expected):
+    found = hidden_pair(Example(*pair), first)
+    assert (found.prompt, found.target) == expected
+
+
+@given(TEXTS, TEXTS)
+def test_both_sides_have_the_same_placeholders(prompt, target):
+    prompt, target = prompt.replace("①", ""), target.replace("①", "")
+    for found in (hidden_pair(Example(prompt, target)), learned(Example(prompt, target))):
+        sides = [Counter(filter(SYMBOLS.__contains__, side)) for side in (found.prompt, found.target)]
+        assert sides[0] == sides[1]
+        assert set(sides[0].values()) <= {1}
+
+
+def test_pairs_are_learned_with_every_placeholder_and_some_without():
+    pairs = [Example(f"It is {n} today.", f"今天是{n}。") for n in range(1000, 3000)]
+    shown = list(map(learned, pairs))
+    plain = sum(one == pair for one, pair in zip(shown, pairs, strict=True))
+    assert abs(plain / len(pairs) - 1 / PLAIN) < 0.05
+    assert set(Counter("".join(one.target for one in shown)) & Counter(SYMBOLS)) == set(SYMBOLS)
+
+
+def test_some_pairs_without_a_value_get_one():
+    names = ["".join(name) for name in itertools.permutations("abcdef")]
+    pairs = [Example(f"Hello {name}?", f"你好{name}们？") for name in names]
+    added = [one for one in map(learned, pairs) if "①" in one.prompt and one.prompt.count(" ") == 2]
+    assert added
+    for one in added:  # at the beginning, or before the punctuation at the end
+        assert (one.prompt.startswith("① Hello"), one.target.startswith("①你好")) in [(True, True), (False, False)]
+        assert one.prompt.startswith("①") or (one.prompt.endswith(" ①?") and one.target.endswith("①？"))
+    share = sum(one != pair for one, pair in zip(map(learned, pairs), pairs, strict=True)) / len(pairs)
+    assert abs(share - 0.75 / ADDED) < 0.03
