@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from nextword.applied.answers import answers
 from nextword.applied.together import load_for
-from nextword.errors import UsageError
+from nextword.errors import UsageError, counted
 from nextword.generator import TextGenerator
 from nextword.metrics.summaries import novelty, unsupported
 from nextword.metrics.summaries import words as words_of
@@ -96,7 +96,7 @@ class Summarizer:
         cut = 0
         chosen = settings | (self._length(text, words) if words else {})
         while True:
-            told(f"{len(parts)} part{'s' if len(parts) > 1 else ''}")
+            told(counted(len(parts), "part"))
             prompts = [asked + part for part in parts]
             read = answers(self.generator, prompts, {"seed": 0, **chosen})
             cut, found = cut + sum(answer.cut for answer in read), [answer.text for answer in read]

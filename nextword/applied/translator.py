@@ -18,7 +18,7 @@ from nextword.applied.guard import faults
 from nextword.applied.together import load_for, load_together
 from nextword.constraints import MOST_REQUIRED
 from nextword.decoding.engine import Engine
-from nextword.errors import UsageError
+from nextword.errors import UsageError, counted
 from nextword.generator import TextGenerator
 from nextword.tasks.languages import scripts_of
 from nextword.text.placeholders import SYMBOLS, Hidden, hidden
@@ -175,7 +175,10 @@ class Translator:
         if config.num_beams > 1:
             chosen["num_samples"] = config.num_beams
         if num_best > max(config.num_beams, config.num_samples):
-            raise UsageError(f"{num_best} translations of {config.num_beams} beams", hint="Give more --num-beams")
+            raise UsageError(
+                f"{counted(num_best, 'translation')} of {counted(config.num_beams, 'beam')}",
+                hint="Give more --num-beams",
+            )
 
         def within(i: int) -> dict[str, Any]:
             """No translation is many times as long as its source."""
@@ -266,5 +269,5 @@ def _ranked(task: Task, answer: Answer) -> list[Hypothesis]:
 def _sentence(source: str, ranked: Sequence[Hypothesis], cut: int) -> Sentence:
     """The first of some hypotheses, and the others beside it; `cut` tokens of the source were not read."""
     best = ranked[0]
-    wrong = [*best.faults, *[f"does not say the last {cut} tokens of the source: too long"] * (cut > 0)]
+    wrong = [*best.faults, *[f"does not say the last {counted(cut, 'token')} of the source: too long"] * (cut > 0)]
     return Sentence(source, best.text, best.score, [(one.text, one.score) for one in ranked], wrong)

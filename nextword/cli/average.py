@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nextword.cli.options import Device, Json
+from nextword.errors import counted
 
 if TYPE_CHECKING:
     from nextword.data.mixture import Mixture
@@ -54,10 +55,10 @@ def average(
     if len(run) > 1:
         ingredients, how = soup.of_runs(run), f"{len(run)} runs"
     elif best:
-        ingredients, how = soup.best(run[0], best), f"its best {best} checkpoints"
+        ingredients, how = soup.best(run[0], best), f"its best {counted(best, 'checkpoint')}"
     else:
         ingredients = soup.last(run[0], last or 0)
-        how = f"its last {len(ingredients)} checkpoints"
+        how = f"its last {counted(len(ingredients), 'checkpoint')}"
     evaluations = (2 * len(ingredients) - 1 if greedy else 1) + (0 if greedy and len(run) > 1 else len(run))
     with _validation(run[0], valid or ()) as files, counting("validating", evaluations if files else 0) as advance:
         made = soup.average_runs(

@@ -32,7 +32,7 @@ from nextword.cli.options import (
     option,
 )
 from nextword.cli.prompt import Lines
-from nextword.errors import DataError, NextwordError, UsageError, did_you_mean
+from nextword.errors import DataError, NextwordError, UsageError, counted, did_you_mean
 
 if TYPE_CHECKING:
     from nextword.generator import Generation
@@ -201,7 +201,7 @@ class Session:
             return
         self.replies.append(reply)
         if self.lines.on_terminal and reply.finish_reason == "length":
-            self.tell(f"(cut after {len(reply.token_ids)} tokens: --max-tokens)")
+            self.tell(f"(cut after {counted(len(reply.token_ids), 'token')}: --max-tokens)")
         elif self.lines.on_terminal and not reply.text:
             self.tell("(nothing: /retry, or say something else)")
 

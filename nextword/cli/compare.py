@@ -19,6 +19,7 @@ from nextword.cli.options import (
     TargetFieldAsTrained,
     TextFieldAsTrained,
 )
+from nextword.errors import counted
 
 if TYPE_CHECKING:
     from nextword.checkpoint import Run
@@ -156,7 +157,7 @@ def _print(found: list[Difference], a: Path, b: Path, number: int, samples: int)
         interval = f"{one.low:+.3f} to {one.high:+.3f}"
         table.add_row(one.name, f"{one.a:.3f}", f"{one.b:.3f}", f"{one.b - one.a:+.3f}", interval, f"{one.p:.3f}")
     out.print(table)
-    out.print(f"{number:,} documents; paired bootstrap, {samples:,} samples")
+    out.print(f"{counted(number, 'document')}; paired bootstrap, {samples:,} samples")
     unsure = [one.name for one in found if one.low <= 0 <= one.high]
     if unsure:
         out.print(f"may well be chance: {', '.join(unsure)}")

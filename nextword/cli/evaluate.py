@@ -21,6 +21,7 @@ from nextword.cli.options import (
     TargetFieldAsTrained,
     TextFieldAsTrained,
 )
+from nextword.errors import counted
 
 if TYPE_CHECKING:
     from nextword.applied.evaluation import Judged
@@ -118,7 +119,8 @@ def evaluate(
         f"({result.loss:.4f} nats per token)"
     )
     console.print(
-        f"{result.tokens:,} tokens, {result.bytes:,} bytes, {figures['num_documents']:,} documents; each document's "
+        f"{counted(result.tokens, 'token')}, {counted(result.bytes, 'byte')}, "
+        f"{counted(figures['num_documents'], 'document')}; each document's "
         f"closing boundary token counts; {result.how}"
     )
     if figures["unknown"]:
@@ -286,7 +288,7 @@ def _print_judged(judged: Judged) -> None:
             signatures.setdefault(score.signature, []).append(score.name)
     for signature, names in signatures.items():
         console.print(f"{', '.join(names)}: {signature}", markup=False)
-    console.print(f"{len(judged.outputs):,} answers in {judged.seconds:.1f} s: {judged.how}", markup=False)
+    console.print(f"{counted(len(judged.outputs), 'answer')} in {judged.seconds:.1f} s: {judged.how}", markup=False)
     if judged.cut:
         console.print(f"prompts that were longer than the model reads, and cut: {judged.cut:,}")
     for line in judged.beaten_by():

@@ -13,6 +13,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from nextword.errors import counted
 from nextword.report.heatmap import DARKEST, TICKS, figure, probability, visible
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _conclude(generation: Generation, console: Console) -> None:
     except OverflowError:
         perplexity = "inf"
     console.print(f"P(text | prompt) {probability(generation.log_prob)}  = exp({generation.log_prob:.4f})")
-    console.print(f"perplexity       {perplexity} per token, {count:,} tokens")
+    console.print(f"perplexity       {perplexity} per token, {counted(count, 'token')}")
     if generation.acceptance_rate is not None:
         console.print(f"guessed ahead    {generation.acceptance_rate:.0%} of the guesses kept")
     console.print(Text(f"ended by {generation.finish_reason}; seed {generation.seed}", style="dim"))

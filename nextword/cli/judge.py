@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nextword.cli.options import Device, Json
+from nextword.errors import counted
 
 if TYPE_CHECKING:
     from nextword.text.chat import Turn
@@ -69,7 +70,7 @@ def judge(
     if as_json:
         print(json.dumps({"page": str(out), "questions": len(different), "equal": equal}, indent=2))
     else:
-        count = f"{len(different)} question{'s' if len(different) > 1 else ''}"
+        count = counted(len(different), "question")
         print(f"{out}: {count}" + (f"; {equal} left out, for the replies are equal" * (equal > 0)))
 
 

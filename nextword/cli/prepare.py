@@ -11,6 +11,7 @@ import typer
 
 from nextword.cli.data import Data, Documents, Encoding, Errors, PromptField, TargetField, TextField
 from nextword.cli.options import Json
+from nextword.errors import counted
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -179,7 +180,7 @@ def _print_examples(files: TokenFiles, count: int, tokenizer: Tokenizer) -> None
         start = max(0, prompt - SHOWN_PROMPT)
         shown = ids[start : start + SHOWN_TOKENS]
         left_out = f", {len(shown)} of them here" if len(shown) < len(ids) else ""
-        console.print(f"\nexample {number}: {len(ids):,} tokens{left_out}")
+        console.print(f"\nexample {number}: {counted(len(ids), 'token')}{left_out}")
         console.print(_row("ids    ", [str(id) for id in shown], prompt - start, " "))
         console.print(_row("tokens ", [_visible(tokenizer.token_text(id)) for id in shown], prompt - start, "|"))
 

@@ -11,7 +11,7 @@ import typer
 
 from nextword.cli.inputs import read_text, warn_unknown
 from nextword.cli.options import Device, Json
-from nextword.errors import DataError, UsageError
+from nextword.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from nextword.scoring import TextScore
@@ -87,6 +87,6 @@ def print_table(result: TextScore) -> None:
     out.print(table)
     name = "P(text | prompt)" if result.prompt else "P(text)"
     out.print(f"{name:16} {probability(result.log_prob)}  = exp({result.log_prob:.4f})")
-    out.print(f"perplexity       {figure(result.perplexity)} per token, {result.num_tokens:,} tokens")
-    out.print(f"bits per byte    {result.bits_per_byte:.4f}, {result.num_bytes:,} bytes")
+    out.print(f"perplexity       {figure(result.perplexity)} per token, {counted(result.num_tokens, 'token')}")
+    out.print(f"bits per byte    {result.bits_per_byte:.4f}, {counted(result.num_bytes, 'byte')}")
     out.print(Text(result.conditions, style="dim"))

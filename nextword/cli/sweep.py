@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nextword.errors import counted
+
 if TYPE_CHECKING:
     from nextword.text.records import Source
     from nextword.training.events import Event
@@ -266,7 +268,7 @@ def _tell(ledger: Ledger, out: Path) -> None:
             console.print(f"{trial.name} failed: {trial.error}", markup=False)
     waiting = sum(not trial.over for trial in ledger.trials if trial.status != "failed")
     if waiting:
-        console.print(f"{waiting} trials are still to be trained: the same command goes on")
+        console.print(f"still to be trained: {counted(waiting, 'trial')}; the same command goes on")
     best = ledger.ranked()[0]
     if "validation" in best.figures:
         console.print(f"best:        {shlex.quote(str(out / best.name))}", markup=False)

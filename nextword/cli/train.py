@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nextword.cli.options import Columns, Device
+from nextword.errors import counted
 
 if TYPE_CHECKING:
     from nextword.models import LanguageModel
@@ -324,7 +325,7 @@ def introduce(session: Session) -> None:
         err.print(f"from {init['from']}: {init['taken']}", markup=False)
     held_out = f", {session.splits['valid'].counts.tokens:,} for validation" if "valid" in session.splits else ""
     err.print(
-        f"{counts.tokens:,} tokens in {counts.examples:,} documents to train on{held_out}; "
+        f"{counted(counts.tokens, 'token')} in {counted(counts.examples, 'document')} to train on{held_out}; "
         f"batches of {trainer.batches.size}"
     )
     if isinstance(files := session.splits["train"], Mixture):
@@ -347,7 +348,7 @@ def _conclude(out: Path, reason: str, figures: dict[str, Any], sections: dict[st
         if valid
         else "not validated"
     )
-    console.print(f"{reason} after {figures['steps']:,} steps, {figures['seconds']:.0f} s: {reached}")
+    console.print(f"{reason} after {counted(figures['steps'], 'step')}, {figures['seconds']:.0f} s: {reached}")
     if corpora := figures.get("corpora"):
         parts = (f"{name} {read['share']:.1%}, {read['epochs']:.2f} epochs" for name, read in corpora.items())
         console.print(f"read: {'; '.join(parts)}", markup=False)

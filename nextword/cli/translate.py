@@ -11,7 +11,7 @@ import typer
 
 from nextword.cli.inputs import chosen, given_text, warn_unknown
 from nextword.cli.options import Device, Json
-from nextword.errors import UsageError
+from nextword.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from nextword.applied.translator import Translation, Translator
@@ -103,7 +103,7 @@ def translate(
     if as_json:
         print(json.dumps([one.to_dict() for one in done], ensure_ascii=False, indent=2))
     elif to_data is not None:
-        print(f"{_write_pairs(to_data, done, translator, tag):,} pairs: {to_data}")
+        print(f"{counted(_write_pairs(to_data, done, translator, tag), 'pair')}: {to_data}")
 
 
 def _print(translation: Translation, line: int, nbest: int, alignment: bool) -> None:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nextword.cli.console import err
+from nextword.errors import counted
 
 if TYPE_CHECKING:
     from nextword.training.doctor.findings import Finding
@@ -107,7 +108,7 @@ def _copied(event: Sampled) -> str:
     copied = event.copied
     if copied is None or not copied.tokens:
         return ""
-    return f"  [dim]({copied.share:.0%} copied, {copied.longest} tokens at most at a time)[/dim]"
+    return f"  [dim]({copied.share:.0%} copied, {counted(copied.longest, 'token')} at most at a time)[/dim]"
 
 
 def _one_line(text: str) -> str:

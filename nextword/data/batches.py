@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nextword.errors import DataError, RunError
+from nextword.errors import DataError, RunError, counted
 from nextword.tokenizers import IGNORE
 
 
@@ -63,7 +63,7 @@ def fit(num_tokens: int, batch_size: int, context: int) -> tuple[int, int, str]:
     """
     if num_tokens < 2:
         raise DataError(
-            f"The text is too small: {num_tokens} token{'s' * (num_tokens != 1)}, and at least 2 are needed",
+            f"The text is too small: {counted(num_tokens, 'token')}, and at least 2 are needed",
             hint="Give more text, or a larger share of it to this split",
         )
     fitting_context = min(context, num_tokens)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from nextword.errors import counted
+
 UNSTATED = "Not stated. The weights follow from the data: its licence bounds theirs."
 
 
@@ -32,7 +34,7 @@ def export_card(name: str, config: Mapping[str, Any], architecture: str, licence
     rows += [("data", sources or "not recorded")] if train or not origin else []
     rows += [("tokenizer", f"{config['tokenizer']['type']}, {config['tokenizer']['vocab_size']:,} tokens")]
     if train:
-        done = f"{figures.get('steps', 0):,} steps, {figures.get('tokens', 0):,} tokens"
+        done = f"{counted(figures.get('steps', 0), 'step')}, {figures.get('tokens', 0):,} tokens"
         rows += [("training", f"{done}, seed {train['seed']}")]
     if valid:
         rows += [

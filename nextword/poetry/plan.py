@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from nextword.errors import UsageError
+from nextword.errors import UsageError, counted
 from nextword.verse.chinese import Reading, RhymeBook, rhyme_book
 from nextword.verse.layout import behind
 from nextword.verse.patterns import Form, Pattern
@@ -98,7 +98,7 @@ class Plan:
         """Find the patterns that can be filled; raise the reason if there is none."""
         if (size := len(self.letters)) < len(rhymes):
             raise UsageError(
-                f"{self.form.title} has {size} rhyme{'s' * (size != 1)}, but {len(rhymes)} are asked for",
+                f"{self.form.title} has {counted(size, 'rhyme')}, but {len(rhymes)} are asked for",
                 hint="Give one rhyme class for each, or fewer",
             )
         refusals: list[Refused] = []

@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nextword.errors import UsageError
+from nextword.errors import UsageError, counted
 from nextword.report.health import data, environment, findings
 from nextword.report.page import standalone, write_page
 from nextword.report.runs import RunSummary, configuration, filled, lead, number, runs_table, samples
@@ -224,5 +224,7 @@ def _caption(runs: Sequence[RunSummary], curves: Curves) -> str:
     for run in runs:
         lost = [line["step"] for line in run.metrics if "loss" in line and not math.isfinite(number(line, "loss"))]
         if lost:
-            notes.append(f"{run.name}: the loss was not finite at step {lost[0]:,} ({len(lost):,} such lines).")
+            notes.append(
+                f"{run.name}: the loss was not finite at step {lost[0]:,} ({counted(len(lost), 'such line')})."
+            )
     return escape(" ".join(notes))

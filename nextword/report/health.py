@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nextword.errors import counted
 from nextword.report.runs import RunSummary, table
 from nextword.report.svg import duration, escape
 
@@ -46,7 +47,7 @@ def plan_facts(plan: Mapping[str, Any]) -> dict[str, str]:
         "Memory to train": f"about {plan['memory'] / 2**30:,.2f} GiB",
     }
     if plan.get("steps"):
-        facts["Length"] = f"about {plan['steps']:,.0f} steps, {plan['epochs']:,.1f} epochs"
+        facts["Length"] = f"about {counted(plan['steps'], 'step')}, {plan['epochs']:,.1f} epochs"
     if plan.get("seconds"):
         facts["Time it takes"] = duration(plan["seconds"])
     return facts

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from nextword.errors import DataError
+from nextword.errors import DataError, counted
 from nextword.text.records import ReadConfig, Record, Source
 from nextword.text.sources import decoded_lines, file_format, open_bytes
 
@@ -35,8 +35,8 @@ def aligned(first: str, second: str, read: ReadConfig, names: tuple[str, str]) -
     if counts[0] != counts[1]:
         longer = first if counts[0] > counts[1] else second
         raise DataError(
-            f"{first} has {counts[0]:,} lines, but {second} has {counts[1]:,}: line {min(counts) + 1} of {longer} "
-            "belongs to none",
+            f"{first} has {counted(counts[0], 'line')}, but {second} has {counts[1]:,}: line {min(counts) + 1} of "
+            f"{longer} belongs to none",
             hint="Both files need the same number of lines; where they part company is often earlier",
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nextword import __version__
+from nextword.errors import counted
 
 
 def model_card(name: str, config: Mapping[str, Any]) -> str:
@@ -33,7 +34,7 @@ def model_card(name: str, config: Mapping[str, Any]) -> str:
         *([f"| task | {_task(config['task'])} |"] if "task" in config else []),
         f"| data | {', '.join(sources) or 'not recorded'} |",
         f"| tokenizer | {config['tokenizer']['type']}, {config['tokenizer']['vocab_size']:,} tokens |",
-        f"| training | {figures.get('steps', 0):,} steps, {figures.get('epochs', 0):.2f} epochs, "
+        f"| training | {counted(figures.get('steps', 0), 'step')}, {figures.get('epochs', 0):.2f} epochs, "
         f"{figures.get('tokens', 0):,} tokens, {figures.get('seconds', 0):.0f} s |",
         f"| optimizer | {train['optimizer']}, peak learning rate {train['learning_rate']:g}, {train['schedule']} |",
         f"| arithmetic | {figures.get('precision', 'float32')} |",

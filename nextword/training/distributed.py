@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nextword.checkpoint import check_device
-from nextword.errors import NextwordError, TrainingError, UsageError
+from nextword.errors import NextwordError, TrainingError, UsageError, counted
 
 LONG = timedelta(
     days=30
@@ -58,7 +58,7 @@ class World:
         """Raises UsageError if some process would have none of `total` rows."""
         if total < self.size:
             raise UsageError(
-                f"{self.size} processes cannot share batches of {total} row{'s' * (total != 1)}",
+                f"{self.size} processes cannot share batches of {counted(total, 'row')}",
                 hint="Start fewer processes, or set a larger train.batch_size: it is the batch of all together",
             )
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nextword.errors import TrainingError
+from nextword.errors import TrainingError, counted
 from nextword.training.events import Step
 from nextword.training.trainer import Trainer
 
@@ -71,7 +71,7 @@ def judge(losses: Sequence[float]) -> RangeTest:
     Raises TrainingError if they are too few, or if the loss fell at no rate.
     """
     if len(losses) < FEWEST:
-        raise TrainingError(f"a learning-rate range test of {len(losses)} steps tells nothing")
+        raise TrainingError(f"a learning-rate range test of {counted(len(losses), 'step')} tells nothing")
     tried, over = rates()[: len(losses)], diverged(losses) or len(losses) < STEPS
     smooth = smoothed([min(loss, _bound(min(losses))) for loss in losses])
     lowest = min(range(len(smooth)), key=lambda i: smooth[i])

@@ -30,7 +30,7 @@ from nextword.checkpoint import (
 )
 from nextword.data.mixture import Mixture
 from nextword.data.token_files import TokenFiles
-from nextword.errors import RunError, UsageError
+from nextword.errors import RunError, UsageError, counted
 from nextword.files import write_json, write_text
 from nextword.models import LanguageModel
 from nextword.tensor_files import read_safetensors
@@ -189,7 +189,7 @@ def _checkpoints(run: Path, found: Sequence[Path], needed: int, setting: str, wh
     if (run / ADAPTER).is_file():
         raise UsageError(f"the checkpoints of {run} hold adapters, not models", hint="Average the weights of runs")
     if len(found) < needed:
-        have = f"{len(resume.checkpoints(run)) if not which else len(found)} checkpoints {which}".rstrip()
+        have = f"{counted(len(resume.checkpoints(run)) if not which else len(found), 'checkpoint')} {which}".rstrip()
         kept = config["train"].get(setting.removeprefix("train."), 0) >= needed
         remedy = "Train it longer, or ask for fewer" if kept else f"Train with --set {setting}={max(needed, 5)}"
         raise RunError(f"{run} has {have}, expected at least {needed}", hint=remedy)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import accumulate, islice
 
-from nextword.errors import DataError, UsageError
+from nextword.errors import DataError, UsageError, counted
 from nextword.verse.chinese import RhymeBook, rhyme_book
 from nextword.verse.forms import COUPLET, find_form, forms
 from nextword.verse.patterns import Form, Pattern
@@ -113,7 +113,7 @@ def against(
         )
         beats.append(best)
         if len(line) != len(best):
-            faults.append(Fault(number, 0, "length", f"{len(line)} characters; the form has {len(best)}"))
+            faults.append(Fault(number, 0, "length", f"{counted(len(line), 'character')}; the form has {len(best)}"))
             continue
         for place in places:
             character, beat = line[place - 1], best[place - 1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from nextword.errors import DataError, UsageError
+from nextword.errors import DataError, UsageError, counted
 from nextword.verse.english import Phones, part_rhyme
 from nextword.verse.forms import forms
 from nextword.verse.patterns import Form, Pattern, repeated
@@ -80,9 +80,9 @@ def against(words: list[tuple[Word, ...]], pattern: Pattern, slant: bool) -> tup
         nearest.append([scansion for scansion in scansions if scansion.amiss == best.amiss])
         if best.amiss == float("inf"):
             can = lengths(line)
-            shown = f"{can[0]}" if len(can) == 1 else f"{can[0]} to {can[-1]}"
+            shown = counted(can[0], "syllable") if len(can) == 1 else f"{can[0]} to {can[-1]} syllables"
             asked = " or ".join(dict.fromkeys(str(len(beats)) for beats in sorted(wanted.beats, key=len)))
-            faults.append(Fault(number, 0, "length", f"{shown} syllables; the form has {asked}"))
+            faults.append(Fault(number, 0, "length", f"{shown}; the form has {asked}"))
             continue
         for place in best.faults():
             message = f"{line[place - 1].text} is stressed against the metre {best.beats}"

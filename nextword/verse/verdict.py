@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nextword.errors import counted
 from nextword.verse.chinese import BOOKS
 
 
@@ -53,4 +54,4 @@ class Verdict:
 
 def count_faults(lines: int, wanted: int) -> list[Fault]:
     """The fault of a poem that has too many or too few lines."""
-    return [] if lines == wanted else [Fault(lines, 0, "length", f"{lines} lines; the form has {wanted}")]
+    return [] if lines == wanted else [Fault(lines, 0, "length", f"{counted(lines, 'line')}; the form has {wanted}")]

@@ -233,7 +233,7 @@ def _split_findings(corpus: Corpus) -> Iterator[Finding]:
         yield Finding(
             "small-validation",
             "warning",
-            f"only {corpus.valid_tokens:,} tokens are held out for validation",
+            f"tokens held out for validation: only {corpus.valid_tokens:,}",
             f"the validation loss is uncertain by about {error:.2f} nats: two models closer than that look different",
             "Hold out more: --set split.valid=0.2, or --valid FILE",
         )

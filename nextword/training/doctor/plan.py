@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from nextword.errors import counted
 from nextword.training.doctor.findings import Finding
 
 BITS_PER_PARAMETER = 3.6
@@ -102,7 +103,7 @@ def _size_findings(plan: Plan) -> Iterator[Finding]:
             "memorisation",
             "note" if regularised else "warning",
             f"{plan.parameters:,} parameters can hold this text {_times(plan.capacity)} over, and will read it "
-            f"{epochs:,.0f} times",
+            f"{_times(epochs)}",
             "the model will learn it by heart rather than how to write: validation stops improving, samples are copies",
             f"Watch the validation loss; dropout {plan.dropout:g} holds it off for a while"
             if regularised
@@ -128,7 +129,7 @@ def _size_findings(plan: Plan) -> Iterator[Finding]:
 
 
 def _times(value: float) -> str:
-    return f"{value:,.0f} times" if value >= 1.5 else "once"
+    return counted(value, "time") if value >= 1.5 else "once"
 
 
 def _time_findings(plan: Plan) -> Iterator[Finding]:
@@ -136,7 +137,7 @@ def _time_findings(plan: Plan) -> Iterator[Finding]:
         yield Finding(
             "few-steps",
             "warning",
-            f"the run has only about {plan.steps:,.0f} steps",
+            f"the run has only about {counted(plan.steps, 'step')}",
             "a model learns letter frequencies and common words in its first hundred, and little else",
             "Give it more time, a smaller --size, or a smaller --set train.batch_size",
         )
@@ -144,7 +145,7 @@ def _time_findings(plan: Plan) -> Iterator[Finding]:
         yield Finding(
             "long-warmup",
             "warning",
-            f"the learning rate rises for {plan.warmup_steps:,} of about {plan.steps:,.0f} steps",
+            f"the learning rate rises for {plan.warmup_steps:,} of about {counted(plan.steps, 'step')}",
             "it hardly reaches its peak before it goes down again",
             f"Shorten it: --set train.warmup_steps={max(1, int(plan.steps * MOST_WARMUP / 2))}",
         )

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from statistics import fmean, median
 
+from nextword.errors import counted
 from nextword.metrics.copying import Copied
 from nextword.training.doctor.findings import Finding
 
@@ -160,7 +161,7 @@ class Vitals:
         return Finding(
             "not-learning",
             "warning",
-            f"after {step:,} steps the loss is {mean:.3f}, and guessing would give {self.uniform:.3f}",
+            f"after {counted(step, 'step')} the loss is {mean:.3f}, and guessing would give {self.uniform:.3f}",
             f"the learning rate is too {'high' if high else 'low'}, or the text has nothing to learn from",
             f"Stop, and {self._lower_rate() if high else f'try train.learning_rate={self.learning_rate * 10:.1g}'}",
             step,
