@@ -120,14 +120,12 @@ def _encodes(settled: Values, base: Mapping[str, Any]) -> bool:
 
 def _with_placeholders(config: TaskConfig, task: Task, base: Mapping[str, Any]) -> TaskConfig:
     """With the choice whether there are placeholders made."""
-    if task.name != "translation":
-        if config.placeholders:
-            raise UsageError(f"task.placeholders is of translation, not of {task.name}", hint="Leave it out")
-        return config
-    if config.placeholders is not None:
-        return config
-    known = base.get("task", {}).get("placeholders") or False
-    return config.model_copy(update={"placeholders": known if base else True})
+    wanted = config.placeholders
+    if wanted and task.name != "translation":
+        raise UsageError(f"task.placeholders is of translation, not of {task.name}", hint="Leave it out")
+    if wanted is None:
+        wanted = task.name == "translation" and (not base or bool(base.get("task", {}).get("placeholders")))
+    return config.model_copy(update={"placeholders": wanted})
 
 
 def _with_lengths(config: TaskConfig, task: Task, sources: Sequence[Source], read: ReadConfig) -> TaskConfig:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -47,9 +47,9 @@ class Hidden:
         return text.translate(str.maketrans(self.values))
 
 
-def hidden(text: str, kept: Iterable[str] = (), languages: Sequence[str] = ()) -> Hidden:
+def hidden(text: str, kept: Collection[str] = (), languages: Sequence[str] = ()) -> Hidden:
     """A text with placeholders for its addresses, its numbers of two digits and more, and what is to be `kept`: the
-    first nine of them. Numbers are said as the second of the `languages` writes them, if both are known.
+    first nine of them. Other numbers are said as the second of the `languages` writes them, if both are known.
 
     >>> hidden("In 1984, 2,500 came.", languages=("en", "fr")).text
     'In ①, ② came.'
@@ -57,7 +57,8 @@ def hidden(text: str, kept: Iterable[str] = (), languages: Sequence[str] = ()) -
     '2,500 sont venus en 1984.'
     """
     found = _values(text, kept)[: len(SYMBOLS)]
-    values = {symbol: _said(match[0], languages) for symbol, match in zip(SYMBOLS, found, strict=False)}
+    said = (match[0] if match[0] in kept else _said(match[0], languages) for match in found)
+    values = dict(zip(SYMBOLS, said, strict=False))
     return Hidden(_replaced(text, zip(found, values, strict=True)), values)
 
 
@@ -72,12 +73,13 @@ def hidden_pair(example: Example, first: int = 0) -> Example:
         there[_essence(match[0])].append(match)
     pairs = [(match, there[key].popleft()) for match in _values(example.prompt) if there[key := _essence(match[0])]]
     names = [SYMBOLS[(first + i) % len(SYMBOLS)] for i in range(min(len(pairs), len(SYMBOLS)))]
-    sides = [
-        sorted(zip(side, names, strict=False), key=lambda one: one[0].start()) for side in zip(*pairs, strict=True)
-    ]
-    if not sides:
+    if not pairs:
         return example
-    return replace(example, prompt=_replaced(example.prompt, sides[0]), target=_replaced(example.target, sides[1]))
+    prompt, target = (
+        _replaced(text, zip(side, names, strict=False))
+        for text, side in zip((example.prompt, example.target), zip(*pairs, strict=True), strict=True)
+    )
+    return replace(example, prompt=prompt, target=target)
 
 
 def learned(example: Example) -> Example:
@@ -119,7 +121,7 @@ def _essence(value: str) -> str:
 
 def _replaced(text: str, names: Iterable[tuple[re.Match[str], str]]) -> str:
     parts, at = [], 0
-    for match, name in names:
+    for match, name in sorted(names, key=lambda one: one[0].start()):
         parts += [text[at : match.start()], name]
         at = match.end()
     return "".join(parts) + text[at:]

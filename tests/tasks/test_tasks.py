@@ -180,3 +180,32 @@ def test_replies_are_measured_beside_those_of_the_data():
 def test_an_unknown_task_is_a_usage_error():
     with pytest.raises(UsageError, match=r"unknown task 'x'. Known: translation, summarization, dialogue"):
         task_named("x")
+
+
+def test_placeholders_are_of_new_runs_and_of_those_begun_with_one_that_has_them(tmp_path):
+    rows = [{"en": f"In {year} it was good.", "fr": f"En {year}, c'était bon."} for year in range(1900, 2000)]
+
+    def setup_from(run=None, name="translation", **settings):
+        return set_up({"task": {"name": name} | settings}, [rows], init_from=run)
+
+    assert sum("①" in target for _, target in pairs_of(setup_from())) > 2
+    assert all(prompt.startswith("In 1") for prompt, _ in pairs_of(setup_from(placeholders=False)))
+    for known in ({}, {"placeholders": False}, {"placeholders": True}):
+        write("run/config.json", json.dumps({"model": {"type": "encoder-decoder"}, "task": known}))
+        assert setup_from(Path("run")).task.placeholders is known.get("placeholders", False)
+    assert setup_from(Path("run"), placeholders=False).task.placeholders is False
+    assert set_up({"task": {"name": "dialogue"}}, []).task.placeholders is False
+    with pytest.raises(UsageError, match="task.placeholders is of translation, not of dialogue"):
+        set_up({"task": {"name": "dialogue", "placeholders": True}}, [])
+
+
+def test_a_run_begun_with_another_reads_prompts_as_that_did():
+    rows = [{"en": "Go.", "fr": "Va."}]
+    for config, expected in (
+        ({"model": {"type": "encoder-decoder"}}, ""),
+        ({"model": {"type": "transformer"}, "data": {"prompt_field": "a", "separator": " -> "}}, " -> "),
+        ({"model": {"type": "transformer"}}, None),
+    ):
+        write("run/config.json", json.dumps(config))
+        setup = set_up({"task": {"name": "translation"}}, [rows], init_from=Path("run"))
+        assert setup.values["data"].get("separator") == expected

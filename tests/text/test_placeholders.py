@@ -71,6 +71,7 @@ def test_a_long_word_takes_no_long_time():
 def test_what_is_to_be_kept_is_hidden_whole():
     shown = hidden("Press Ctrl + C (12) now", ["Ctrl + C (12)"], ("en", "fr"))
     assert (shown.text, shown.restored("Appuie sur ①")) == ("Press ① now", "Appuie sur Ctrl + C (12)")
+    assert hidden("version 3.11, 3.5 kg", ["3.11"], ("en", "fr")).restored("①, ②") == "3.11, 3,5"
 
 
 @pytest.mark.parametrize(
