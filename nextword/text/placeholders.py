@@ -44,7 +44,7 @@ class Hidden:
 
     def restored(self, text: str) -> str:
         """Another text with the same placeholders, its values in it."""
-        return text.translate(str.maketrans(self.values))
+        return text.translate({ord(symbol): value for symbol, value in self.values.items()})
 
 
 def hidden(text: str, kept: Collection[str] = (), languages: Sequence[str] = ()) -> Hidden:
