@@ -195,7 +195,7 @@ def test_placeholders_are_of_new_runs_and_of_those_begun_with_one_that_has_them(
         assert setup_from(Path("run")).task.placeholders is known.get("placeholders", False)
     assert setup_from(Path("run"), placeholders=False).task.placeholders is False
     assert set_up({"task": {"name": "dialogue"}}, []).task.placeholders is False
-    with pytest.raises(UsageError, match="task.placeholders is of translation, not of dialogue"):
+    with pytest.raises(UsageError, match=r"task.placeholders is of translation, not of dialogue"):
         set_up({"task": {"name": "dialogue", "placeholders": True}}, [])
 
 
