@@ -87,7 +87,8 @@ def _validation(run: Path, given: Sequence[str]) -> Iterator[TokenFiles | Mixtur
     from nextword.checkpoint import read_config
     from nextword.cli.console import progress_bars
     from nextword.config import parse
-    from nextword.data.prepare import SplitConfig, prepare
+    from nextword.data.prepare import prepare
+    from nextword.data.splits import SplitConfig
     from nextword.text.records import ReadConfig
     from nextword.tokenizers import Tokenizer
     from nextword.training.soup import validation_of

@@ -147,7 +147,8 @@ def _predict(loaded: Run, sources: Sequence[Source], read: ReadConfig) -> tuple[
     import tempfile
 
     from nextword.cli.console import progress_bars
-    from nextword.data.prepare import SplitConfig, prepare
+    from nextword.data.prepare import prepare
+    from nextword.data.splits import SplitConfig
     from nextword.tokenizers.chat import ChatTokenizer
     from nextword.training.evaluation import evaluate as evaluate_files
 

@@ -55,8 +55,8 @@ def prepare(
     """
     from nextword.cli.console import progress_bars
     from nextword.config import parse
-    from nextword.data.prepare import SplitConfig
     from nextword.data.prepare import prepare as prepare_data
+    from nextword.data.splits import SplitConfig
     from nextword.text.records import ReadConfig
     from nextword.tokenizers import Tokenizer
 

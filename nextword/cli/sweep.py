@@ -39,8 +39,8 @@ def sweep(
     from nextword.cli import watch
     from nextword.cli.console import err, progress_bars
     from nextword.config import read_toml
-    from nextword.data.prepare import rereadable
     from nextword.errors import UsageError
+    from nextword.text.rereading import rereadable
     from nextword.training.mixing import mixes
     from nextword.training.sweep import Ledger, read_sweep
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from nextword.config import parse
 from nextword.data.mixture import CorpusConfig, MixConfig, Mixture
-from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare, training_texts
+from nextword.data.prepare import is_prepared, open_prepared, prepare
+from nextword.data.splits import Corpus, Progress
 from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
 from nextword.text.examples import sample_text
@@ -83,8 +84,10 @@ def prepare_mix(
     reads = {name: read_config(given, corpus) for name, corpus in text.items()}
     tokenizer = tokenizer or taught
     if tokenizer is None:
-        texts = {name: training_texts(text[name].data, reads[name], recipe.split, progress) for name in text}
-        tokenizer = _tokenizer(recipe.tokenizer, recipe.mix, texts)
+        texts = {name: Corpus([text[name].data, (), ()], reads[name], recipe.split) for name in text}
+        for read in texts.values():
+            read.survey(progress)
+        tokenizer = _tokenizer(recipe.tokenizer, recipe.mix, texts, progress)
     for name, corpus in text.items():
         prepare(
             corpus.data,
@@ -98,16 +101,18 @@ def prepare_mix(
     return {name: ready.get(name, folder / name) for name in corpora}
 
 
-def _tokenizer(config: TokenizerConfig, mix: MixConfig, texts: Mapping[str, tuple[int, Any]]) -> Tokenizer:
+def _tokenizer(
+    config: TokenizerConfig, mix: MixConfig, texts: Mapping[str, Corpus], progress: Progress | None
+) -> Tokenizer:
     """Trained on all texts; one whose share is greater than its size is read more often."""
-    sizes = {name: max(1, size) for name, (size, _) in texts.items()}
+    sizes = {name: max(1, corpus.characters) for name, corpus in texts.items()}
     wanted = {name: share / sizes[name] for name, share in mix.shares(sizes).items()}
     least = min(wanted.values())
 
     def everything() -> Iterator[str]:
-        for name, (_, read) in texts.items():
+        for name, corpus in texts.items():
             for _ in range(min(MOST_REPEATS, round(wanted[name] / least))):
-                yield from read()
+                yield from corpus.training_texts(progress)
 
     return train_tokenizer(config, everything())
 

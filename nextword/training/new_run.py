@@ -16,12 +16,14 @@ from typing import Any
 
 from nextword.checkpoint import GENERATION, Run, check_device, load_run, read_generation, save_config
 from nextword.config import Config, parse
-from nextword.data.prepare import Progress, is_prepared, prepare, rereadable
+from nextword.data.prepare import is_prepared, prepare
+from nextword.data.splits import Progress
 from nextword.data.token_index import read_index
 from nextword.errors import RunError, UsageError
 from nextword.files import write_json, write_text
 from nextword.models import model_config
 from nextword.text.records import ReadConfig, Source
+from nextword.text.rereading import rereadable
 from nextword.tokenizers import Tokenizer
 from nextword.tokenizers.chat import CHAT_TEMPLATE, ChatTokenizer
 from nextword.training.beginning import first_model, weights_digest

@@ -19,7 +19,7 @@ from typing import Any
 
 from nextword.config import Config, parse, to_toml
 from nextword.data.mixture import MixConfig
-from nextword.data.prepare import SplitConfig
+from nextword.data.splits import SplitConfig
 from nextword.errors import UsageError, did_you_mean
 from nextword.models import model_config
 from nextword.text.records import ReadConfig

@@ -26,7 +26,7 @@ from pydantic import Field, model_validator
 
 from nextword.config import Config, parse, read_json
 from nextword.data.mixture import MixConfig
-from nextword.data.prepare import SplitConfig
+from nextword.data.splits import SplitConfig
 from nextword.errors import RunError, UsageError, did_you_mean
 from nextword.files import write_json
 from nextword.models import MODELS

@@ -13,7 +13,8 @@ from nextword.checkpoint import load_run
 from nextword.data.batches import IGNORE
 from nextword.data.conversations import replies
 from nextword.data.examples import ExampleBatches
-from nextword.data.prepare import SplitConfig, prepare
+from nextword.data.prepare import prepare
+from nextword.data.splits import SplitConfig
 from nextword.errors import DataError, RunError, UsageError
 from nextword.text.chat import CHATML
 from nextword.text.records import ReadConfig, Record

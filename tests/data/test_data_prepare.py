@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from nextword.data import encode
 from nextword.data.encode import split_long
-from nextword.data.prepare import SplitConfig, is_prepared, open_prepared, prepare
+from nextword.data.prepare import is_prepared, open_prepared, prepare
+from nextword.data.splits import SplitConfig
 from nextword.data.token_files import TokenFiles
 from nextword.errors import DataError, RunError, UsageError
 from nextword.text.records import Example, ReadConfig

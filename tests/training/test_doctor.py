@@ -11,7 +11,8 @@ import torch
 from nextword import corpora
 from nextword.checkpoint import read_config
 from nextword.data.copies import copied_text_from, held_out_copied, least_span
-from nextword.data.prepare import SplitConfig, open_prepared, prepare
+from nextword.data.prepare import open_prepared, prepare
+from nextword.data.splits import SplitConfig
 from nextword.errors import TrainingError
 from nextword.text.records import ReadConfig
 from nextword.tokenizers import Tokenizer, TokenizerConfig

@@ -14,11 +14,13 @@ import torch
 from nextword.checkpoint import outline, read_config
 from nextword.config import read_json
 from nextword.data.mixture import Mixture
-from nextword.data.prepare import Progress, is_prepared, open_prepared, prepare, rereadable
+from nextword.data.prepare import is_prepared, open_prepared, prepare
+from nextword.data.splits import Progress
 from nextword.data.token_files import TokenFiles
 from nextword.errors import RunError, UsageError
 from nextword.models import model_config
 from nextword.text.records import Source
+from nextword.text.rereading import rereadable
 from nextword.tokenizers import Tokenizer
 from nextword.training.distributed import World
 from nextword.training.doctor.after import examine_log, relive
