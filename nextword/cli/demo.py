@@ -99,7 +99,7 @@ def _train(part: Part, seconds: float, folder: Path, seed: int) -> dict[str, Any
     from nextword import corpora
     from nextword.cli import watch
     from nextword.cli.console import progress_bars
-    from nextword.cli.train import introduce, sample
+    from nextword.cli.train import sample
     from nextword.training.new_run import new_run
 
     started = time.monotonic()
@@ -116,7 +116,7 @@ def _train(part: Part, seconds: float, folder: Path, seed: int) -> dict[str, Any
             started=started,
             corpus=corpora.titled(part.corpus),
         )
-    introduce(session)
+    watch.introduce(session)
     watch.train(session, part.name)
     return watch.finish(session)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nextword.cli.options import Columns, Device
-from nextword.errors import counted
+from nextword.errors import UsageError
 
 if TYPE_CHECKING:
     from nextword.models import LanguageModel
     from nextword.tokenizers import Tokenizer
-    from nextword.training.session import Prompt, Session
+    from nextword.training.session import Prompt
 
 SAMPLE_TOKENS = 80
 
@@ -107,12 +106,11 @@ def train(
     started = time.monotonic()
     from nextword.cli import watch
     from nextword.cli.console import err, hush, progress_bars
-    from nextword.config import assign, read_toml
-    from nextword.errors import UsageError
+    from nextword.cli.recipes import embedded, for_task, recipe_values
     from nextword.training.distributed import processes
     from nextword.training.mixing import mixes
     from nextword.training.new_run import new_run
-    from nextword.training.recipe import check_sections, commented
+    from nextword.training.recipe import commented
     from nextword.training.session import resume_run
     from nextword.training.settling import settle
 
@@ -123,43 +121,22 @@ def train(
             raise UsageError("--find-lr and --sweep train in one process", hint="Leave out torchrun")
         if out is None and not print_config and not find_lr:
             raise UsageError("--out is missing", hint="Name the folder of the run: --out runs/NAME")
-        values: dict[str, Any] = read_toml(config) if config else {}
-        check_sections(values)
-        flags: list[tuple[str, str, Any]] = [
-            ("task", "name", task),
-            ("model", "type", model),
-            ("tokenizer", "type", tokenizer),
-            ("tokenizer", "vocab_size", vocab_size),
-            ("data", "documents", documents),
-            ("data", "text_field", text_field),
-            ("data", "prompt_field", prompt_field),
-            ("data", "target_field", target_field),
-            ("data", "columns", columns),
-            ("data", "encoding", encoding),
-            ("data", "errors", errors),
-            ("train", "seed", seed),
-        ]
-        limits = [("train", "budget", budget or None), ("train", "steps", steps), ("train", "epochs", epochs)]
-        if any(value is not None for *_, value in limits):
-            for _, key, _ in limits:  # the command line's limit replaces the recipe's, whatever its kind
-                values.get("train", {}).pop(key, None)
-        flags = [flag for flag in flags if flag[2] not in ("", None, 0) or flag[1] == "seed"]
-        for section, key, value in [*flags, *limits]:
-            if value is not None:
-                values.setdefault(section, {})[key] = value
-        if adapter:
-            assign(values, f"train.adapter.kind={adapter}")
-        if mix:
-            values.setdefault("mix", {})["corpora"] = _corpora(mix)
-        for assignment in set_ or []:
-            assign(values, assignment)
-        check_sections(values)
+        reading = {"documents": documents, "text_field": text_field, "columns": columns}
+        reading |= {"prompt_field": prompt_field, "target_field": target_field, "encoding": encoding, "errors": errors}
+        options: dict[str, dict[str, Any]] = {
+            "task": {"name": task},
+            "model": {"type": model},
+            "tokenizer": {"type": tokenizer, "vocab_size": vocab_size or None},
+            "data": reading,
+            "train": {"seed": seed, "budget": budget, "steps": steps, "epochs": epochs},
+        }
+        values = recipe_values(config, options, mix or (), adapter, set_ or ())
         given: dict[str, Any] = {"valid": valid or (), "size": size, "device": device, "init_from": init_from}
         sources: list[Any] = list(data or [])
         if example:
-            sources, given["corpus"] = _embedded(values, sources)
+            sources, given["corpus"] = embedded(values, sources)
         if "task" in values and not resume:
-            values, sources = _for_task(values, sources, given)
+            values, sources = for_task(values, sources, given)
         if print_config:
             print(commented(settle(values, sources, size, world.device, init_from), given.get("task")), end="")
             return 0
@@ -180,19 +157,9 @@ def train(
             from nextword.cli.sweep import sweep as train_all
 
             return train_all(sweep, out, values, sources, overwrite=overwrite, as_json=as_json, **given)
-
         if resume:
-            only_new = (("--size", size), ("--valid", valid), ("--overwrite", overwrite), ("--init-from", init_from))
-            others = [
-                *(["DATA"] if sources else []),
-                *(name for name, value in only_new if value),
-                *(f"[{name}]" for name in values if name != "train"),
-            ]
-            if others:
-                raise UsageError(
-                    f"--resume keeps its data and model: {others[0]} cannot be given",
-                    hint="Give only --out, and how long in all: --steps, --epochs or --budget",
-                )
+            beside = {"DATA": sources, "--size": size, "--valid": valid, "--overwrite": overwrite}
+            _check_kept(beside | {"--init-from": init_from}, values)
             session = resume_run(out, values.get("train"), sample=sample, device=device, started=started, world=world)
             err.print(f"resuming {out} at step {session.trainer.position.step:,}", markup=False)
         else:
@@ -208,7 +175,7 @@ def train(
                     world=world,
                     **given,
                 )
-        introduce(session)
+        watch.introduce(session)
         before = session.trainer.position.step
         finished = watch.train(session)
         figures = watch.finish(session)
@@ -217,60 +184,19 @@ def train(
         if as_json and world.leads:
             print(json.dumps({"run": str(out), "reason": finished.reason} | figures, ensure_ascii=False, indent=2))
         else:
-            _conclude(out, finished.reason, figures, session.sections)
+            watch.conclude(session, finished.reason, figures)
         return int(world.max(watch.exit_code()))  # a signal to one ends all
 
 
-def _embedded(values: dict[str, Any], sources: list[Any]) -> tuple[list[Any], str]:
-    """The embedded data of a task, and what it is called. Raises UsageError for a task that has none."""
-    from nextword import corpora
-    from nextword.errors import UsageError
-    from nextword.tasks.registry import TASKS, task_named
+def _check_kept(given: dict[str, Any], values: dict[str, Any]) -> None:
+    """Raises UsageError for what is given, by option or in `values`, though a run that goes on keeps its own."""
 
-    if sources:
-        raise UsageError(f"--example stands in place of DATA, got {sources[0]}", hint="Leave one of them out")
-    name = values.get("task", {}).get("name", "")
-    if not name or not task_named(name).example:
-        having = " or ".join(task.name for task in TASKS.values() if task.example)
-        raise UsageError(f"--example: expected --task {having}, got {name or 'none'}")
-    embedded = TASKS[name].example
-    return [corpora.rows(embedded)], corpora.titled(embedded)
-
-
-def _for_task(values: dict[str, Any], sources: list[Any], given: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-    """The recipe and the data for section [task]; what else a new run is given goes into `given`."""
-    from nextword.data.prepare import is_prepared
-    from nextword.errors import UsageError
-    from nextword.tasks.setup import set_up
-
-    for source in sources:
-        if isinstance(source, str) and is_prepared(source):
-            raise UsageError(f"--task reads pairs, got {source}, which is prepared", hint="Name what it was made from")
-    setup = set_up(values, sources, given["valid"], init_from=given["init_from"])
-    given |= {"valid": setup.valid, "task": setup.task, "generation": setup.generation, "template": setup.template}
-    given.setdefault("corpus", setup.corpus)
-    return setup.values, list(setup.sources)
-
-
-def _corpora(given: list[str]) -> dict[str, Any]:
-    """What --mix NAME=PATH:WEIGHT means in [mix]. Of a name given twice, all files. Raises UsageError."""
-    from nextword.errors import UsageError
-
-    corpora: dict[str, Any] = {}
-    for one in given:
-        name, _, path = one.partition("=")
-        before, _, last = path.rpartition(":")
-        try:
-            path, weight = (before, float(last)) if before else (path, None)
-        except ValueError:  # a colon of the path
-            weight = None
-        if not name or not path:
-            raise UsageError(f"--mix {one!r}: expected NAME=PATH:WEIGHT, such as poems=tang.jsonl:2")
-        corpus = corpora.setdefault(name, {"data": []})
-        corpus["data"].append(path)
-        if weight is not None:
-            corpus["weight"] = weight
-    return corpora
+    others = [name for name, value in given.items() if value] + [f"[{name}]" for name in values if name != "train"]
+    if others:
+        raise UsageError(
+            f"--resume keeps its data and model: {others[0]} cannot be given",
+            hint="Give only --out, and how long in all: --steps, --epochs or --budget",
+        )
 
 
 def sample(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> tuple[str, str]:
@@ -293,68 +219,3 @@ def sample(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> tuple[
         return job.prompt + arrow, job.results(chrf)[0].text
     finally:
         model.train(training)
-
-
-def introduce(session: Session) -> None:
-    """Say what will be trained, on what."""
-    from nextword.cli.console import err
-    from nextword.data.batches import fit
-    from nextword.data.mixture import Mixture
-    from nextword.tasks.lengths import described
-    from nextword.training.freezing import num_trainable
-    from nextword.training.order import DEFAULT_BPTT
-
-    trainer, counts = session.trainer, session.splits["train"].counts
-    settings = trainer.model.config
-    total, trained = trainer.model.num_parameters(), num_trainable(trainer.model)
-    trained_of = "" if trained == total else f"{trained:,} of "
-    if not trainer.position.step:
-        for reason in session.sections.get("chosen", ()):
-            err.print(reason, markup=False, highlight=False)
-    err.print(
-        f"{settings.type}, {trained_of}{total:,} parameters{' trained' if trained_of else ''}, {trainer.precision}; "
-        f"{session.tokenizer.kind} tokenizer, {session.tokenizer.vocab_size:,} tokens"
-    )
-    if trained_of and "init" not in session.sections:
-        err.print("Note: what is frozen keeps its random values; --init-from gives it those of another run")
-    if task := session.sections.get("task"):
-        err.print(f"task: {task['name']}" + (f", {' to '.join(task['languages'])}" if task["languages"] else ""))
-        if bounds := task.get("length_bounds"):
-            err.print(f"lengths: {described(bounds)}")
-    if init := session.sections.get("init"):
-        err.print(f"from {init['from']}: {init['taken']}", markup=False)
-    held_out = f", {session.splits['valid'].counts.tokens:,} for validation" if "valid" in session.splits else ""
-    err.print(
-        f"{counted(counts.tokens, 'token')} in {counted(counts.examples, 'document')} to train on{held_out}; "
-        f"batches of {trainer.batches.size}"
-    )
-    if isinstance(files := session.splits["train"], Mixture):
-        err.print("mixture: " + ", ".join(f"{name} {share:.1%}" for name, share in files.shares.items()), markup=False)
-    context = trainer.config.context or trainer.model.max_seq_len or DEFAULT_BPTT
-    _, _, note = fit(counts.tokens, trainer.config.batch_size, context)
-    if note and not trainer.batches.whole_examples:
-        err.print(f"Note: {note}")
-
-
-def _conclude(out: Path, reason: str, figures: dict[str, Any], sections: dict[str, Any]) -> None:
-    """What was reached, and what to do next."""
-    from nextword.cli.console import out as console
-    from nextword.tasks.registry import task_of
-
-    valid = figures.get("validation")
-    reached = (
-        f"validation {valid['loss']:.4f} nats/token, perplexity {valid['perplexity']:.2f}, "
-        f"{valid['bits_per_byte']:.3f} bits/byte at step {valid['step']:,}"
-        if valid
-        else "not validated"
-    )
-    console.print(f"{reason} after {counted(figures['steps'], 'step')}, {figures['seconds']:.0f} s: {reached}")
-    if corpora := figures.get("corpora"):
-        parts = (f"{name} {read['share']:.1%}, {read['epochs']:.2f} epochs" for name, read in corpora.items())
-        console.print(f"read: {'; '.join(parts)}", markup=False)
-    folder = shlex.quote(str(out))
-    if reason == "interrupted":
-        console.print(f"go on with:  nextword train --resume --out {folder}", markup=False)
-    else:
-        task = task_of(sections)
-        console.print(f"try it:      nextword {task.command if task else 'generate'} {folder}", markup=False)

@@ -1,8 +1,10 @@
-"""Watching a training run in the terminal: a live line on stderr, and Ctrl-C that saves and ends cleanly."""
+"""Watching a training run in the terminal: what is trained, a live line on stderr, what was reached; and Ctrl-C that
+saves and ends cleanly."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nextword.cli.console import err
+from nextword.cli.console import err, out
 from nextword.errors import counted
 
 if TYPE_CHECKING:
@@ -23,6 +25,46 @@ if TYPE_CHECKING:
     from nextword.training.trainer import Trainer
 
 _SAMPLE_WIDTH = 300
+
+
+def introduce(session: Session) -> None:
+    """Say what will be trained, on what."""
+    from nextword.data.batches import fit
+    from nextword.data.mixture import Mixture
+    from nextword.tasks.lengths import described
+    from nextword.training.freezing import num_trainable
+    from nextword.training.order import DEFAULT_BPTT
+
+    trainer, counts = session.trainer, session.splits["train"].counts
+    settings = trainer.model.config
+    total, trained = trainer.model.num_parameters(), num_trainable(trainer.model)
+    trained_of = "" if trained == total else f"{trained:,} of "
+    if not trainer.position.step:
+        for reason in session.sections.get("chosen", ()):
+            err.print(reason, markup=False, highlight=False)
+    err.print(
+        f"{settings.type}, {trained_of}{total:,} parameters{' trained' if trained_of else ''}, {trainer.precision}; "
+        f"{session.tokenizer.kind} tokenizer, {session.tokenizer.vocab_size:,} tokens"
+    )
+    if trained_of and "init" not in session.sections:
+        err.print("Note: what is frozen keeps its random values; --init-from gives it those of another run")
+    if task := session.sections.get("task"):
+        err.print(f"task: {task['name']}" + (f", {' to '.join(task['languages'])}" if task["languages"] else ""))
+        if bounds := task.get("length_bounds"):
+            err.print(f"lengths: {described(bounds)}")
+    if init := session.sections.get("init"):
+        err.print(f"from {init['from']}: {init['taken']}", markup=False)
+    held_out = f", {session.splits['valid'].counts.tokens:,} for validation" if "valid" in session.splits else ""
+    err.print(
+        f"{counted(counts.tokens, 'token')} in {counted(counts.examples, 'document')} to train on{held_out}; "
+        f"batches of {trainer.batches.size}"
+    )
+    if isinstance(files := session.splits["train"], Mixture):
+        err.print("mixture: " + ", ".join(f"{name} {share:.1%}" for name, share in files.shares.items()), markup=False)
+    context = trainer.config.context or trainer.model.max_seq_len or DEFAULT_BPTT
+    _, _, note = fit(counts.tokens, trainer.config.batch_size, context)
+    if note and not trainer.batches.whole_examples:
+        err.print(f"Note: {note}")
 
 
 def train(
@@ -95,6 +137,29 @@ def finish(session: Session) -> dict[str, Any]:
     if session.trainer.world.leads:
         write_text(session.folder / "loss.svg", loss_plot_svg(read_metrics(session.folder / METRICS)))
     return figures
+
+
+def conclude(session: Session, reason: str, figures: dict[str, Any]) -> None:
+    """Say what was reached, and what to do next."""
+    from nextword.tasks.registry import task_of
+
+    valid = figures.get("validation")
+    reached = (
+        f"validation {valid['loss']:.4f} nats/token, perplexity {valid['perplexity']:.2f}, "
+        f"{valid['bits_per_byte']:.3f} bits/byte at step {valid['step']:,}"
+        if valid
+        else "not validated"
+    )
+    out.print(f"{reason} after {counted(figures['steps'], 'step')}, {figures['seconds']:.0f} s: {reached}")
+    if corpora := figures.get("corpora"):
+        parts = (f"{name} {read['share']:.1%}, {read['epochs']:.2f} epochs" for name, read in corpora.items())
+        out.print(f"read: {'; '.join(parts)}", markup=False)
+    folder = shlex.quote(str(session.folder))
+    if reason == "interrupted":
+        out.print(f"go on with:  nextword train --resume --out {folder}", markup=False)
+    else:
+        task = task_of(session.sections)
+        out.print(f"try it:      nextword {task.command if task else 'generate'} {folder}", markup=False)
 
 
 def _advise(finding: Finding) -> None:
