@@ -118,7 +118,7 @@ def chat(
     with lines.history("chat_history"):
         session.run()
     if as_json:
-        from nextword.cli.explain import as_dict
+        from nextword.cli.documents import as_dict
 
         document = {"messages": session.chat.turns, "replies": [as_dict(reply) for reply in session.replies]}
         print(json.dumps(document, ensure_ascii=False, indent=2))

@@ -159,7 +159,7 @@ def _print_samples(prompt: str, generations: list[Generation]) -> None:
 
 
 def _print_json(prompt: str, generations: list[Generation]) -> None:
-    from nextword.cli.explain import as_dict
+    from nextword.cli.documents import as_dict
 
     document = {"prompt": prompt, "samples": [as_dict(generation) for generation in generations]}
     print(json.dumps(document, ensure_ascii=False, indent=2))
@@ -168,7 +168,7 @@ def _print_json(prompt: str, generations: list[Generation]) -> None:
 def _write_trace(
     file: Path, generator: TextGenerator, prompt: str, config: GenerationConfig, generations: list[Generation]
 ) -> None:
-    from nextword.cli.explain import trace_document
+    from nextword.cli.documents import trace_document
     from nextword.files import write_json
 
     write_json(file, trace_document(generator.tokenizer, prompt, config, generations))

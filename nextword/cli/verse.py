@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -100,11 +100,7 @@ def write(
     wish = writer.in_script_of(generator.tokenizer, wish)
     warn_unknown(generator.tokenizer, wish.theme + wish.author)
     if number == 1 and show == "text" and not as_json and card is None:
-        piece = ""
-        for piece in writer.stream_poem(generator, wish, **settings):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-        print(end="" if piece.endswith("\n") else "\n")
+        _print_as_it_comes(writer.stream_poem(generator, wish, **settings))
         return
     costs = as_json or show == "form"
     with counting("writing", number) as advance:
@@ -116,10 +112,7 @@ def write(
             json.dumps({"form": wish.form.title, "poems": [_as_dict(p) for p in poems]}, ensure_ascii=False, indent=2)
         )
         return
-    for place, poem in enumerate(poems):
-        if place:
-            print()
-        print(poem.text.rstrip("\n") if show == "text" else _shown(poem, wish))
+    print("\n\n".join(poem.text.rstrip("\n") if show == "text" else _shown(poem, wish) for poem in poems))
 
 
 def _form(
@@ -211,6 +204,14 @@ def _refuse(form: Form, options: Mapping[str, object]) -> None:
         raise UsageError(f"{form.title} is {language} form, and takes no {given[0]}", hint="Leave it out")
 
 
+def _print_as_it_comes(pieces: Iterable[str]) -> None:
+    """A text in pieces, and a newline at its end, if it has none."""
+    piece = ""
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print(end="" if piece.endswith("\n") else "\n")
+
+
 def _shown(poem: Poem, wish: Wish) -> str:
     """A poem with its tones or stresses, its rhymes and its costs."""
     verdict, costs = poem.verdict, _costs(poem)
@@ -231,7 +232,7 @@ def _shown(poem: Poem, wish: Wish) -> str:
 
 
 def _save_card(poem: Poem, wish: Wish, file: Path, tones: bool) -> None:
-    """Of ci, the stanzas apart."""
+    """Typeset a poem, of ci the stanzas apart, and say where it is."""
     from nextword.verse import card_file
 
     ci = wish.form.language == "zh" and not wish.form.regulated

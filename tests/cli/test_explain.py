@@ -12,7 +12,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from toys import Bag, ByteTokenizer, CharTokenizer, Recital, random_table
 
-from nextword.cli.explain import explain, grow, heat, percent, trace_document
+from nextword.cli.documents import trace_document
+from nextword.cli.explain import explain, grow, heat, percent
 from nextword.generator import Generation, TextGenerator
 from nextword.report.heatmap import visible
 
