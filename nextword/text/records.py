@@ -8,22 +8,16 @@ Reading holds one document at a time, so a file may be larger than memory. Every
 from __future__ import annotations
 
 import codecs
-import csv
-import io
-import json
-import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from shutil import copyfileobj
 from typing import Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
 from nextword.config import Config
-from nextword.errors import DataError, MissingExtra
+from nextword.errors import DataError
+from nextword.text import formats
 from nextword.text.sources import Progress, decoded_lines, file_format, find_files, open_bytes, source_bytes
 
 __all__ = [
@@ -33,9 +27,6 @@ __all__ = [
 
 Source = str | Path | Iterable[Mapping[str, Any]]
 """A file, folder or glob, "-" for standard input, or rows: a Hugging Face Dataset, a list of dicts."""
-
-LONGEST = 2**24
-"""Bytes of a .txt document after which it is cut, at a line end if there is one: memory stays bounded."""
 
 
 class Record(dict[str, Any]):
@@ -134,8 +125,8 @@ def read_records(
 
     .txt gives {text_field: document}; .jsonl, .json (a list of objects, held whole), .csv, .tsv and .parquet
     give their rows; a file of unknown extension is read as .txt; all may be compressed (.gz, .zst).
-    Windows line ends become "\\n" and a byte order mark is dropped. A .txt document longer than `LONGEST`
-    bytes is cut, unless documents = "file".
+    Windows line ends become "\\n" and a byte order mark is dropped. A .txt document longer than
+    `formats.LONGEST` bytes is cut, unless documents = "file".
 
     Raises DataError at once for sources that do not exist; while reading, for what is not what it should be,
     and at the end if there was no record at all.
@@ -176,21 +167,21 @@ def _read_files(files: Sequence[str | Path], config: ReadConfig, progress: Progr
         kind = file_format(Path(path))[0]
         name = "stdin" if path == "-" else str(path)
         with open_bytes(path, progress) as file:
-            if kind == "parquet":
-                yield from _read_parquet(file, name)
-                continue
             cut = kind in ("text", "") and config.documents != "file"
-            lines = decoded_lines(file, name, config.encoding, config.errors, LONGEST if cut else -1)
+            lines = decoded_lines(file, name, config.encoding, config.errors, formats.LONGEST if cut else -1)
             match kind:
+                case "parquet":
+                    rows = formats.parquet_rows(file, name)
                 case "jsonl":
-                    yield from _read_jsonl(lines, name)
+                    rows = formats.jsonl_rows(lines, name)
                 case "json":
-                    yield from _read_json(lines, name)
+                    rows = formats.json_rows(lines, name)
                 case "csv" | "tsv":
-                    yield from _read_csv(lines, name, "\t" if kind == "tsv" else ",", config.columns)
+                    rows = formats.table_rows(lines, name, "\t" if kind == "tsv" else ",", config.columns)
                 case _:
-                    for number, document in _documents(lines, config.documents):
-                        yield Record({config.text_field or "text": document}, f"{name}:{number}")
+                    rows = formats.text_rows(lines, name, config.documents, config.text_field or "text")
+            for place, fields in rows:
+                yield Record(fields, place)
 
 
 def encodable(text: str, source: str, errors: str) -> str:
@@ -204,134 +195,3 @@ def encodable(text: str, source: str, errors: str) -> str:
             return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         half = f"half a character (\\u{ord(text[error.start]):04x})"
         raise DataError(f"{source}: the text holds {half}", "Read it with --errors replace") from None
-
-
-def _documents(lines: Iterator[tuple[int, str]], documents: str) -> Iterator[tuple[int, str]]:
-    """(first line number, text) of each document that is not blank."""
-    start, size = 1, 0
-    block: list[str] = []
-    for number, line in lines:
-        blank = not line.strip()  # also the ideographic space U+3000
-        if documents == "line":
-            if not blank:
-                yield number, line.rstrip("\n")
-            continue
-        if not block:
-            if blank and documents == "block":
-                continue
-            start = number
-        block.append(line)
-        size += len(line)
-        if documents == "block" and (blank or size >= LONGEST // 4):
-            yield start, "".join(block[:-1] if blank else block).rstrip("\n")
-            block, size = [], 0
-    text = "".join(block)
-    if text.strip():
-        yield start, text if documents == "file" else text.rstrip("\n")
-
-
-def _read_jsonl(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Record]:
-    for number, line in lines:
-        if line.strip():
-            row = _parse_json(line, f"{name}:{number}")
-            if not isinstance(row, dict):
-                got = f"{type(row).__name__} {line.strip()[:40]!r}"
-                raise DataError(f'{name}:{number}: expected an object such as {{"text": "..."}}, got {got}')
-            yield Record(row, f"{name}:{number}")
-
-
-def _read_json(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Record]:
-    text = "".join(line for _, line in lines)
-    if not text.strip():
-        return
-    rows = _parse_json(text, name)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{name}: expected a list of objects", "One object a line is called .jsonl")
-    for number, row in enumerate(rows, 1):
-        yield Record(row, f"{name}[{number}]")
-
-
-def _parse_json(text: str, source: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno} column {error.colno}"
-        raise DataError(f"{source}: not valid JSON: {error.msg} at {place}: {text.strip()[:40]!r}") from None
-    except (RecursionError, ValueError) as error:  # nested too deep; a number of too many digits
-        raise DataError(f"{source}: not valid JSON: {error}") from None
-
-
-def _read_csv(lines: Iterator[tuple[int, str]], name: str, delimiter: str, columns: str) -> Iterator[Record]:
-    csv.field_size_limit(LONGEST)  # also ends the hunt for a closing quote that never comes
-    texts = (line for _, line in lines)
-    rows = _tsv_rows(texts) if delimiter == "\t" else _csv_rows(texts)
-    header = [column.strip() for column in columns.split(",")] if columns else None
-    start = 1  # a quoted field may span lines
-    try:
-        for row, stop in rows:
-            if header is None:
-                header = [column.strip() for column in row]
-            elif row and len(row) != len(header):
-                expected = f"the header has {len(header)} ({', '.join(header)[:80]})"
-                hint = f'A field that holds "{delimiter}" or a line end must be quoted' if delimiter == "," else ""
-                if columns:
-                    expected, hint = f"{len(header)} columns are named ({columns[:80]})", ""
-                raise DataError(f"{name}:{start}: {len(row)} fields, but {expected}", hint)
-            elif row:
-                yield Record(dict(zip(header, row, strict=True)), f"{name}:{start}")
-            start = stop + 1
-    except csv.Error as error:
-        raise DataError(f"{name}:{start}: not valid {'TSV' if delimiter == chr(9) else 'CSV'}: {error}") from None
-
-
-def _csv_rows(texts: Iterator[str]) -> Iterator[tuple[list[str], int]]:
-    """(fields, number of the last line) of each row."""
-    rows = csv.reader(texts, strict=True)
-    for row in rows:
-        yield row, rows.line_num
-
-
-def _tsv_rows(texts: Iterator[str]) -> Iterator[tuple[list[str], int]]:
-    """The same for TSV, where a quotation mark is mostly one of the text: it stands for itself, unless a pair of them
-    encloses a whole field, or a tab or line end within one."""
-    number = width = 0
-    for line in texts:
-        fields = line.rstrip("\n").split("\t")
-        if any(map(_opens, fields)) and (len(fields) != width or _opens(fields[-1])):
-            rows = csv.reader(chain([line], texts), delimiter="\t", strict=True)
-            fields = next(rows)
-            number += rows.line_num
-        else:
-            fields = [_unquoted(field) for field in fields] if line.strip("\n") else []
-            number += 1
-        width = width or len(fields)
-        yield fields, number
-
-
-def _opens(field: str) -> bool:
-    """Whether a quoted field begins here that goes on in the next line."""
-    return field.startswith('"') and field.count('"') % 2 == 1
-
-
-def _unquoted(field: str) -> str:
-    return field[1:-1].replace('""', '"') if re.fullmatch(r'"(?:[^"]|"")*"', field) else field
-
-
-def _read_parquet(file: io.BufferedReader[Any], name: str) -> Iterator[Record]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise MissingExtra("pyarrow", "parquet", "reading .parquet files") from None
-    with tempfile.TemporaryFile() as unpacked:
-        if not file.seekable():  # compressed, or a pipe; but Parquet is read from its end
-            copyfileobj(file, unpacked)
-        try:
-            table = pq.ParquetFile(file if file.seekable() else unpacked, buffer_size=2**20, pre_buffer=False)
-            number = 0
-            for batch in table.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield Record(row, f"{name}:{number}")
-        except pa.ArrowException as error:
-            raise DataError(f"{name}: not a valid Parquet file: {str(error).splitlines()[0]}") from None

@@ -198,9 +198,18 @@ def trainer_for(
     """A trainer of `splits` that writes into `out`; it samples with the first prompt that is held out, if any is."""
     train = splits["train"]
     write = _asking(sample, tokenizer, splits.get("valid", train), model.max_seq_len) if sample else None
-    copied = partial(copied_text_from, train, tokenizer)
-    merges = tokenizer.merges() if config.token_dropout else None
-    return Trainer(model, train, splits.get("valid"), config, out, write, started, copied, world, merges)
+    return Trainer(
+        model,
+        train,
+        splits.get("valid"),
+        config,
+        out,
+        sample=write,
+        started=started,
+        copied=partial(copied_text_from, train, tokenizer),
+        world=world,
+        merges=tokenizer.merges() if config.token_dropout else None,
+    )
 
 
 def check_rows(train: TrainConfig, world: World) -> None:

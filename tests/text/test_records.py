@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nextword.config import parse
 from nextword.errors import DataError, UsageError
-from nextword.text import records as records_module
+from nextword.text import formats
 from nextword.text.examples import example_of
 from nextword.text.records import Example, ReadConfig, Record, find_files, read_records, source_bytes
 
@@ -184,7 +184,7 @@ def test_half_a_pair_is_refused():
 
 
 def test_a_very_long_line_is_cut_between_characters(tmp_path, monkeypatch):
-    monkeypatch.setattr(records_module, "LONGEST", 1000)
+    monkeypatch.setattr(formats, "LONGEST", 1000)
     path = write(tmp_path / "a.txt", "床前明月光🎉" * 200)
     pieces = texts(path)
     assert len(pieces) > 1
