@@ -262,6 +262,7 @@ def _ranked(task: Task, answer: Answer) -> list[Hypothesis]:
         wrong += [
             f"says {value!r} {times[symbol]} times" for symbol, value in task.shown.values.items() if times[symbol] > 1
         ]
+        wrong += ["has a value that the source has not"] * any(times[symbol] for symbol in task.shown.unused)
         found.append(Hypothesis(text, generation.score, lost, wrong))
     return sorted(found, key=lambda hypothesis: len(hypothesis.faults))
 

@@ -41,9 +41,13 @@ class Hidden:
     text: str
     values: dict[str, str] = field(default_factory=dict)
     """What each stands for, as the translation is to say it; in the order of the text."""
+    unused: str = ""
+    """Those that stand for nothing."""
 
     def restored(self, text: str) -> str:
-        """Another text with the same placeholders, its values in it."""
+        """Another text with the same placeholders, its values in it; those that stand for nothing are left out."""
+        if set(self.unused) & set(text):
+            text = re.sub(rf"\s*[{self.unused}]", "", text).strip()
         return text.translate({ord(symbol): value for symbol, value in self.values.items()})
 
 
@@ -59,7 +63,7 @@ def hidden(text: str, kept: Collection[str] = (), languages: Sequence[str] = ())
     found = _values(text, kept)[: len(SYMBOLS)]
     said = (match[0] if match[0] in kept else _said(match[0], languages) for match in found)
     values = dict(zip(SYMBOLS, said, strict=False))
-    return Hidden(_replaced(text, zip(found, values, strict=True)), values)
+    return Hidden(_replaced(text, zip(found, values, strict=True)), values, SYMBOLS[len(values) :])
 
 
 def hidden_pair(example: Example, first: int = 0) -> Example:

@@ -120,6 +120,15 @@ def test_a_placeholder_that_is_missing_is_asked_for_and_one_too_many_is_a_fault(
     assert (found.text, found.faults) == ("10 et 20 et 20", ["says '20' 2 times"])  # rather than not at all
 
 
+def test_a_placeholder_that_stands_for_nothing_is_a_fault(with_placeholders, said):
+    said["go"] = ["① va", "va"]
+    (found,) = with_placeholders.translate(["go"])
+    assert (found.text, found.faults) == ("va", [])
+    said["go"] = ["① va"]
+    (found,) = with_placeholders.translate(["go"])
+    assert (found.text, found.faults) == ("va", ["has a value that the source has not"])
+
+
 def test_what_is_kept_is_a_placeholder_and_a_term_is_none(with_placeholders, said):
     said["press ① in the bank"] = ["presse ① dans la rive"]
     said["press ① in the bank", ("banque", "①")] = ["presse ① dans la banque"]

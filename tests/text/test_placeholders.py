@@ -74,6 +74,10 @@ def test_what_is_to_be_kept_is_hidden_whole():
     assert hidden("version 3.11, 3.5 kg", ["3.11"], ("en", "fr")).restored("①, ②") == "3.11, 3,5"
 
 
+def test_what_stands_for_nothing_is_left_out():
+    assert hidden("From 10 on").restored("③ Ab ① ② weiter") == "Ab 10 weiter"
+
+
 @pytest.mark.parametrize(
     ("value", "languages", "expected"),
     [
