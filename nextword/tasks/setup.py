@@ -101,7 +101,10 @@ def set_up(
     config = _with_lengths(config, task, sources, read)
     if config.placeholders or config.length_bounds:
         settled["data"]["group_field"] = GROUP
-    shown = learned if config.placeholders else partial(marked, bounds=config.length_bounds)
+    if config.placeholders:
+        shown = partial(learned, languages=config.languages)
+    else:
+        shown = partial(marked, bounds=config.length_bounds)
     rows: list[Source] = [Rows(task, sources, read, shown)]
     held_out: list[Source] = [Rows(task, valid, with_columns(task, settled["data"], valid), shown)] if valid else []
     corpus = ", ".join(str(one) for one in sources if isinstance(one, str | Path))

@@ -15,6 +15,7 @@ from hashlib import sha256
 
 import regex  # type: ignore[import-untyped]
 
+from nextword.text.number_words import number_words
 from nextword.text.records import Example
 from nextword.text.scripts import UNSPACED
 from nextword.text.terms import ADDRESS
@@ -23,14 +24,15 @@ SYMBOLS = "①②③④⑤⑥⑦⑧⑨"
 """One character each, so that any tokenizer has them; where a text has one itself, that is a value, too."""
 PLAIN = 4
 """One pair in so many is learned as it is, by its hash: so a model knows numbers without placeholders, too."""
-ADDED = 12
-"""One pair in so many, of those without a value, gets some before it and behind it: numbers are rare in many corpora,
-and several in one sentence more so."""
+ADDED = 24
+"""One pair in so many, of those without a number, gets one before it, or behind it, or both: numbers are rare in many
+corpora, and several in one sentence more so."""
 
 _GROUPED = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:[.,]\d+)?"  # 2 500
 _NUMBER = rf"(?:(?<![\w)\]])[-−+])?(?:{_GROUPED}|\d+(?:[.,:/’'：．／-]\d+)*)"
 _VALUE = rf"{ADDRESS}|{_NUMBER}|[{SYMBOLS}]"
 _WIDE = str.maketrans("０１２３４５６７８９：．／", "0123456789:./")
+_JOINT = re.compile(rf"(?<=[{SYMBOLS}])(?=[\d{SYMBOLS}])|(?<=\d)(?=[{SYMBOLS}])")
 _END = regex.compile(r"[\p{P}\s]*$")
 
 
@@ -45,9 +47,12 @@ class Hidden:
     """Those that stand for nothing."""
 
     def restored(self, text: str) -> str:
-        """Another text with the same placeholders, its values in it; those that stand for nothing are left out."""
+        """Another text with the same placeholders, its values in it, apart from each other and from digits; those that
+        stand for nothing are left out."""
         if set(self.unused) & set(text):
             text = re.sub(rf"\s*[{self.unused}]", "", text).strip()
+        if self.values:
+            text = _JOINT.sub(" ", text)
         return text.translate({ord(symbol): value for symbol, value in self.values.items()})
 
 
@@ -76,9 +81,32 @@ def hidden_pair(example: Example, first: int = 0) -> Example:
     for match in _values(example.target):
         there[_essence(match[0])].append(match)
     pairs = [(match, there[key].popleft()) for match in _values(example.prompt) if there[key := _essence(match[0])]]
-    names = [SYMBOLS[(first + i) % len(SYMBOLS)] for i in range(min(len(pairs), len(SYMBOLS)))]
+    return _both_replaced(example, pairs, first)
+
+
+def learned(example: Example, languages: Sequence[str] = ()) -> Example:
+    """A pair as a model learns it that is to know placeholders: with those of `hidden_pair`; of the pairs without a
+    number, some with one in place of a number in words, or at an end."""
+    digest = sha256(f"{example.prompt}\n{example.target}".encode()).digest()
+    if digest[0] % PLAIN == 0:
+        return example
+    found = hidden_pair(example, digest[1] % 4)  # all of them are learned, the first most
+    if found is not example or _values(example.prompt) or _values(example.target):
+        return found
+    if digest[2] % 2 and len(languages) == 2:
+        found = _both_replaced(example, number_words(example.prompt, example.target, *languages), digest[1] % 4)
+    if found is not example or digest[3] % ADDED:
+        return found
+    first, last = (SYMBOLS[(digest[1] + i) % len(SYMBOLS)] for i in range(2))
+    ends = [(first, ""), ("", last), (first, last)][digest[4] % 3]
+    return replace(example, prompt=_with(example.prompt, *ends), target=_with(example.target, *ends))
+
+
+def _both_replaced(example: Example, pairs: Sequence[tuple[re.Match[str], re.Match[str]]], first: int) -> Example:
+    """The same with placeholders from number `first` on in place of what is at these places in prompt and target."""
     if not pairs:
         return example
+    names = [SYMBOLS[(first + i) % len(SYMBOLS)] for i in range(min(len(pairs), len(SYMBOLS)))]
     prompt, target = (
         _replaced(text, zip(side, names, strict=False))
         for text, side in zip((example.prompt, example.target), zip(*pairs, strict=True), strict=True)
@@ -86,28 +114,11 @@ def hidden_pair(example: Example, first: int = 0) -> Example:
     return replace(example, prompt=prompt, target=target)
 
 
-def learned(example: Example) -> Example:
-    """A pair as a model learns it that is to know placeholders: each of them in as many pairs as any other."""
-    digest = sha256(f"{example.prompt}\n{example.target}".encode()).digest()
-    if digest[0] % PLAIN == 0:
-        return example
-    found = hidden_pair(example, digest[1])
-    if found is not example or digest[2] % ADDED or _values(example.prompt) or _values(example.target):
-        return found
-    names = [SYMBOLS[(digest[1] + i) % len(SYMBOLS)] for i in range(1 + digest[3] % 3)]
-    before = digest[4] % (len(names) + 1)
-    return replace(
-        example,
-        prompt=_with(example.prompt, names[:before], names[before:]),
-        target=_with(example.target, names[:before], names[before:]),
-    )
-
-
-def _with(text: str, before: Sequence[str], behind: Sequence[str]) -> str:
-    """A sentence with more at its beginning, and at its end before the punctuation."""
+def _with(text: str, before: str, behind: str) -> str:
+    """A sentence with something more, if it is not "", at its beginning, and at its end before the punctuation."""
     at = _END.search(text).start()
     space = "" if regex.match(rf"[{UNSPACED}]", text[at - 1 :]) else " "
-    return "".join([*(name + space for name in before), text[:at], *(space + name for name in behind), text[at:]])
+    return "".join([before, space * bool(before), text[:at], space * bool(behind), behind, text[at:]])
 
 
 def _values(text: str, kept: Iterable[str] = ()) -> list[re.Match[str]]:
