@@ -17,7 +17,8 @@ _NUMERALS = "〇零一二两三四五六七八九十百千万亿"
 
 
 def number_words(source: str, target: str, from_: str, to: str) -> list[tuple[re.Match[str], re.Match[str]]]:
-    """The numbers that both texts have once in words: where, in each. None, if the languages are not known here.
+    """The numbers that both texts have once in words: where, in each, in the order of
+    the first. None, if the languages are not known here.
 
     >>> [(a[0], b[0]) for a, b in number_words("I saw five men at two.", "我看到了五个男人。", "en", "zh")]
     [('five', '五')]
@@ -27,7 +28,7 @@ def number_words(source: str, target: str, from_: str, to: str) -> list[tuple[re
         here, there = list(own.finditer(source)), list(other.finditer(target))
         if len(here) == len(there) == 1:
             found.append((here[0], there[0]))
-    return found
+    return sorted(found, key=lambda pair: pair[0].start())
 
 
 @cache

@@ -158,4 +158,4 @@ def test_some_numbers_in_words_are_learned_as_placeholders():
     assert len(inside) > len(pairs) / 4
     assert all(re.search(r"我有[①②③④]本书、三五。", one.target) for one in inside)
     assert not any("have ①" in learned(pair, ("en", "ko")).prompt for pair in pairs)
-    assert [b[0] for _, b in number_words("Two of ten, twenty-two", "Deux sur dix", "en", "fr")] == ["Deux", "dix"]
+    assert [b[0] for _, b in number_words("Ten or two, twenty-two", "Deux ou dix", "en", "fr")] == ["dix", "Deux"]
