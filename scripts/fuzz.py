@@ -28,7 +28,7 @@ with atheris.instrument_imports(include=["nextword"]):
     from nextword.interop.gguf import read_gguf, write_gguf
     from nextword.interop.llama2c import read_llama2c
     from nextword.interop.tensors import read_member, read_safetensors, read_sharded
-    from nextword.tokenizers.base import Tokenizer, TokenizerConfig, train_tokenizer
+    from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 
 
 def all_tensors(tensors) -> None:

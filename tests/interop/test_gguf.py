@@ -19,7 +19,7 @@ from nextword.interop.gguf import read_gguf, rotary, write_gguf
 from nextword.interop.gguf.container import read_container
 from nextword.interop.gguf.families import FAMILIES, family_for
 from nextword.interop.huggingface import begins_with
-from nextword.tokenizers.base import TokenizerConfig, train_tokenizer
+from nextword.tokenizers import TokenizerConfig, train_tokenizer
 
 transformers = pytest.importorskip("transformers")
 gguf = pytest.importorskip("gguf")

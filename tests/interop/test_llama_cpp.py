@@ -14,7 +14,7 @@ from test_gguf import LINES, MODELS, TEXT, foreign_of, model_of, sentencepiece
 from nextword.interop.foreign import Foreign
 from nextword.interop.gguf import write_gguf
 from nextword.interop.huggingface import begins_with
-from nextword.tokenizers.base import TokenizerConfig, train_tokenizer
+from nextword.tokenizers import TokenizerConfig, train_tokenizer
 
 pytestmark = pytest.mark.slow
 xllamacpp = pytest.importorskip("xllamacpp")
