@@ -17,10 +17,11 @@ from nextword import checkpoint
 from nextword.config import read_json
 from nextword.errors import RunError, UsageError
 from nextword.files import replacing_folder, write_json, write_text
-from nextword.interop import families, generation, huggingface, parity, weights
+from nextword.interop import families, generation, huggingface, parity, reference, weights
 from nextword.interop.card import export_card, import_card
 from nextword.interop.foreign import Foreign
-from nextword.interop.parity import Encode, Parity, ParityError
+from nextword.interop.parity import Parity, ParityError
+from nextword.interop.reference import Encode
 from nextword.interop.streaming import write_safetensors
 from nextword.interop.tensors import read_safetensors
 from nextword.interop.vocabulary import fitted, unfilled, write_tokenizer
@@ -101,8 +102,8 @@ def import_model(
                 text = foreign.tokenizer
                 found, failure = compared(
                     lambda: _load(folder),
-                    their_model or (lambda: parity.their_model_of(foreign)),
-                    their_tokenizers or [lambda: parity.their_tokenizer_from(text)],
+                    their_model or (lambda: reference.model_of(foreign)),
+                    their_tokenizers or [lambda: reference.tokenizer_from(text)],
                     keep,
                 )
             write_text(folder / "README.md", import_card(out.name, read_json(folder / checkpoint.CONFIG), str(found)))
@@ -147,7 +148,7 @@ def export_huggingface(
             write_text(folder / huggingface.TEMPLATE, foreign.chat_template)
         found, failure = None, None
         if check and parity.available():
-            found, failure = compared(lambda: _load(run), *parity.load_folder(folder), keep)
+            found, failure = compared(lambda: _load(run), *reference.load_folder(folder), keep)
         write_text(folder / "README.md", export_card(out.name, config, family.architecture, licence, str(found)))
     return Crossing(out, foreign.config["model_type"], outline.num_parameters(), dtype, found, failure)
 

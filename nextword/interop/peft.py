@@ -22,7 +22,7 @@ from typing import Any
 from torch import Tensor
 
 from nextword.errors import RunError
-from nextword.interop import parity
+from nextword.interop import reference
 from nextword.interop.foreign import Foreign
 from nextword.interop.rules import integer, number
 from nextword.interop.tensors import member, read_member, read_safetensors
@@ -101,8 +101,8 @@ def with_adapter(base: Foreign, folder: Path) -> tuple[Foreign, Callable[[], Any
     adapter = read_peft(folder)
     merged = adapter.merged_into(base)
     if available():
-        return merged, lambda: adapter.on(parity.their_model_of(base))
-    return merged, lambda: parity.their_model_of(merged)
+        return merged, lambda: adapter.on(reference.model_of(base))
+    return merged, lambda: reference.model_of(merged)
 
 
 class _Merged(LazyTensors):

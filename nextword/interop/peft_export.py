@@ -17,7 +17,7 @@ from nextword import checkpoint
 from nextword.config import parse
 from nextword.errors import UsageError
 from nextword.files import replacing_folder, write_json
-from nextword.interop import families, parity, peft
+from nextword.interop import families, parity, peft, reference
 from nextword.interop.convert import Crossing, check_free, compared, run_as_foreign
 from nextword.interop.families import Family
 from nextword.interop.peft import LowRank
@@ -64,8 +64,8 @@ def export_peft(run: Path, out: Path, *, check: bool = True, keep: bool = False,
             theirs, _, _ = run_as_foreign(source)
             found, failure = compared(
                 lambda: _with_adapters(source, settings, fill),
-                lambda: _by_peft(parity.their_model_of(theirs), folder),
-                [lambda: parity.their_tokenizer_from(foreign.tokenizer)],
+                lambda: _by_peft(reference.model_of(theirs), folder),
+                [lambda: reference.tokenizer_from(foreign.tokenizer)],
                 keep,
             )
     count = sum(tensor.numel() for tensor in tensors.values())

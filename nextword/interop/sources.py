@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextword.errors import RunError, UsageError
-from nextword.interop import huggingface, parity
+from nextword.interop import huggingface, reference
 from nextword.interop.foreign import Foreign
-from nextword.interop.parity import Encode
+from nextword.interop.reference import Encode
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 PICKLES = (b"PK", b"\x80")  # torch.save's, now and of old
@@ -47,7 +47,7 @@ def read_source(source: str, scratch: Path, tokenizer: Path | None = None) -> So
         name = path.resolve().name
     if path.is_dir():
         foreign = huggingface.read_folder(path, tokenizer)
-        theirs = () if tokenizer else parity.their_tokenizers_of(path)
+        theirs = () if tokenizer else reference.tokenizers_of(path)
         return Source(foreign, name, huggingface.licence(path), theirs)
     with path.open("rb") as file:
         magic = file.read(4)

@@ -14,7 +14,7 @@ from references import theirs
 
 from nextword.checkpoint import load_run, save_config, save_weights
 from nextword.cli import run as command
-from nextword.interop import convert, parity
+from nextword.interop import convert, parity, reference
 from nextword.interop.huggingface import read_folder
 from nextword.interop.sources import read_source
 from nextword.models import build_model, model_config
@@ -161,7 +161,7 @@ def test_each_tensor_is_read_once(folder, tmp_path):
 
 def test_a_difference_leaves_nothing_behind_unless_asked(folder, tmp_path, capsys, monkeypatch):
     there, run = folder("llama"), tmp_path / "run"
-    right = parity.their_model_of
+    right = reference.model_of
 
     def wrong(foreign):
         model = right(foreign)
@@ -169,7 +169,7 @@ def test_a_difference_leaves_nothing_behind_unless_asked(folder, tmp_path, capsy
             model.model.norm.weight.mul_(1.01)
         return model
 
-    monkeypatch.setattr(parity, "their_model_of", wrong)
+    monkeypatch.setattr(reference, "model_of", wrong)
     assert command(["import", str(there), str(run)]) == 1
     assert "not the same as in transformers: largest difference of logits" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [there]
@@ -208,8 +208,8 @@ def test_the_result_as_json(folder, tmp_path, capsys):
 
 
 def test_token_ids_that_differ_are_a_difference(folder, tmp_path, capsys, monkeypatch):
-    wrong = parity.Encode(lambda text: [1])
-    monkeypatch.setattr(parity, "their_tokenizers_of", lambda folder: [lambda: wrong])
+    wrong = reference.Encode(lambda text: [1])
+    monkeypatch.setattr(reference, "tokenizers_of", lambda folder: [lambda: wrong])
     assert command(["import", str(folder("llama")), str(tmp_path / "run")]) == 1
     assert "token ids equal on 0 of 16 lines" in capsys.readouterr().err
 
