@@ -1,7 +1,7 @@
 """From sources and a recipe to a run folder with a model in it that is ready to be trained.
 
-Everything is made in a folder of its own, which takes the place of `out` as the last thing: whatever goes wrong on the
-way leaves an older run as it was.
+Everything is made in a folder of its own, and takes the place of an older run once it is ready: whatever goes wrong on
+the way leaves that as it was.
 """
 
 from __future__ import annotations
