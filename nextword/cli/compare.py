@@ -145,14 +145,13 @@ def _spoken(run: Run, chat: ChatTokenizer, test: list[Item]) -> list[tuple[list[
 def _print(found: list[Difference], a: Path, b: Path, number: int, samples: int) -> None:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     from nextword.cli.console import out
 
+    out.print(f"A: {a}\nB: {b}", markup=False, soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("", Text(f"A {a}"), Text(f"B {b}"), "B - A", "95 % interval", "p"):
-        path = isinstance(heading, Text)  # the one thing that may be long
-        table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=not path, overflow="fold")
+    for heading in ("", "A", "B", "B - A", "95 % interval", "p"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for one in found:
         interval = f"{one.low:+.3f} to {one.high:+.3f}"
         table.add_row(one.name, f"{one.a:.3f}", f"{one.b:.3f}", f"{one.b - one.a:+.3f}", interval, f"{one.p:.3f}")

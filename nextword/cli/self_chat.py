@@ -80,7 +80,6 @@ def _print_json(exchanges: list[Exchange], scores: dict[str, list[Score]]) -> No
 
 
 def _print(exchanges: list[Exchange], scores: dict[str, list[Score]], runs: dict[str, Path]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from nextword.cli.console import out
@@ -90,7 +89,8 @@ def _print(exchanges: list[Exchange], scores: dict[str, list[Score]], runs: dict
         for number, reply in enumerate(exchange.replies):
             print(f"{'AB'[number % 2]}: {reply.text}")
         print()
-    table = Table("", *(f"{name} ({escape(str(runs[name]))})" for name in scores), "", box=None)
+    out.print("\n".join(f"{name}: {runs[name]}" for name in scores), markup=False, soft_wrap=True)
+    table = Table("", *scores, "", box=None)
     for row in zip(*scores.values(), strict=True):
         table.add_row(row[0].name, *(f"{score.value:.2f}" for score in row), row[0].signature)
     out.print(table)
