@@ -275,9 +275,10 @@ def _print_judged(judged: Judged) -> None:
 
     from nextword.cli.console import out as console
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
     others = judged.beside | judged.baselines
+    close = len(others) > 5  # so many columns in 80 characters
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 - close))
+    table.add_column("", no_wrap=True)
     for heading in ("run", *others):
         table.add_column(heading, justify="right")
     for row in zip(judged.scores, *others.values(), strict=True):
