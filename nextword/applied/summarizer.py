@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from nextword.applied.answers import answers
 from nextword.applied.together import load_for
-from nextword.errors import UsageError, counted
+from nextword.errors import UsageError
 from nextword.generator import TextGenerator
 from nextword.metrics.summaries import novelty, unsupported
 from nextword.metrics.summaries import words as words_of
@@ -85,8 +85,9 @@ class Summarizer:
         A document that the model cannot read at once is cut between sentences into parts of like length; their
         summaries follow each other, or with `again` are summarized again until one part is left. A summary (of a part,
         where there are several) has a `length` that the run was trained to know, "short", "medium", "long" or "1"
-        to the number of them; `words` is the least and the most that it has, as nearly as tokens tell. Raises
-        UsageError for a text without words, for a length that the run does not know, and for settings.
+        to the number of them; `words` is the least and the most that it has, as nearly as tokens tell. `told` is called
+        after each part. Raises UsageError for a text without words, for a length that the run does not know, and for
+        settings.
         """
         text = tidy(text)
         if not words_of(text):
@@ -96,9 +97,8 @@ class Summarizer:
         cut = 0
         chosen = settings | (self._length(text, words) if words else {})
         while True:
-            told(counted(len(parts), "part"))
             prompts = [asked + part for part in parts]
-            read = answers(self.generator, prompts, {"seed": 0, **chosen})
+            read = answers(self.generator, prompts, {"seed": 0, **chosen}, told)
             cut, found = cut + sum(answer.cut for answer in read), [answer.text for answer in read]
             whole = joined([one for one in found if one])
             shorter = len(words_of(whole)) < sum(len(words_of(part)) for part in parts)
@@ -129,7 +129,7 @@ class Summarizer:
 
         lines = text.splitlines() if "\n" in text else []
         units = [unit for line in lines for unit in ([line] if size_of(line) <= limit - 2 else sentences(line))]
-        units = units or sentences(text)
+        units = units or sentences(text) or [text]
         sizes = list(map(size_of, units))
         number = -(-sum(sizes) // (limit - 2))
         share = sum(sizes) / number

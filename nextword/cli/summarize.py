@@ -45,13 +45,17 @@ def summarize(
     Example: nextword summarize runs/news article.txt --words 20-40
     """
     from nextword.applied.summarizer import Summarizer
+    from nextword.cli.console import counting
 
     settings = chosen({"num_beams": num_beams}, set_ or ())
     least_and_most = _range(words) if words else None
     summarizer = Summarizer.load(run, device)
     document = given_text(text, "summarize")
     warn_unknown(summarizer.generator.tokenizer.source, document)
-    found = summarizer.summarize(document, length=length, words=least_and_most, again=again, **settings)
+    with counting("summarizing", len(summarizer.parts(document))) as advance:
+        found = summarizer.summarize(
+            document, length=length, words=least_and_most, again=again, told=lambda part: advance(""), **settings
+        )
     if not found.text:
         print("Warning: the summary is empty", file=sys.stderr)
     if found.cut:
