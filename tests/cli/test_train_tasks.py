@@ -11,7 +11,7 @@ from nextword.cli import run
 TINY = ["--set", "model.hidden_size=8", "--set", "model.num_layers=1", "--set", "train.precision='float32'"]
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
-NO_LENGTHS = {"length_buckets": 0, "length_bounds": []}
+OTHERWISE = {"tokenized": False, "placeholders": True, "length_buckets": 0, "length_bounds": []}
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def test_a_run_knows_its_task(capsys):
     assert "task: translation, en to zh" in captured.err
     assert "try it:      nextword translate run" in captured.out
     config = read_config(Path("run"))
-    assert config["task"] == {"name": "translation", "languages": ["en", "zh"], "tokenized": False} | NO_LENGTHS
+    assert config["task"] == {"name": "translation", "languages": ["en", "zh"]} | OTHERWISE
     assert config["model"]["type"] == "encoder-decoder"
     assert (config["data"]["prompt_field"], config["data"]["target_field"]) == ("en", "zh")
     assert config["corpus"]["sources"] == ["n.en, n.zh"]
