@@ -21,10 +21,10 @@ from nextword.decoding.engine import Engine
 from nextword.errors import UsageError, counted
 from nextword.generator import TextGenerator
 from nextword.tasks.languages import scripts_of
-from nextword.text.placeholders import SYMBOLS, Hidden, hidden
+from nextword.text.placeholders import Hidden, hidden, known_symbols
 from nextword.text.scripts import script_of
 from nextword.text.sentences import joined, sentences
-from nextword.text.terms import has_term, is_word, lost_numbers, unmarked, wanted_terms
+from nextword.text.terms import MARKED, has_term, is_word, lost_numbers, unmarked, wanted_terms
 
 PORTION = 512
 """Sentences taken on at a time: enough to fill batches, few enough that results come as they are made."""
@@ -95,7 +95,7 @@ class Translator:
     def __init__(self, generator: TextGenerator, languages: Sequence[str] = (), placeholders: bool = False) -> None:
         """`languages` are (from, to), or () where that is not known; `placeholders`: it has learned with them."""
         self.generator, self.languages = generator, tuple(languages)
-        self.placeholders = placeholders and not generator.tokenizer.unknown(SYMBOLS)
+        self.symbols = known_symbols(generator.tokenizer.unknown) if placeholders else ""
         generator.engine = Engine(generator.model, max_rows=ROWS)
 
     @classmethod
@@ -153,7 +153,7 @@ class Translator:
         again with it required. Of a search's hypotheses that with the fewest faults counts, the best of those. Raises
         UsageError for settings.
         """
-        parts = [(sentences(text) if split else [text.strip()] if text.strip() else []) for text in texts]
+        parts = [(sentences(text, MARKED) if split else [text.strip()] if text.strip() else []) for text in texts]
         flat = [sentence for some in parts for sentence in some]
         found = self._translated(flat, num_best, glossary or {}, settings, told)
         if aligned:
@@ -199,9 +199,9 @@ class Translator:
 
     def _task(self, text: str, glossary: Mapping[str, str]) -> Task:
         source, kept = unmarked(text)
-        shown = hidden(source, kept, self.languages) if self.placeholders else Hidden(source)
-        terms = [term for term in kept + wanted_terms(source, glossary) if term not in shown.values.values()]
-        return Task(source, shown, terms)
+        shown = hidden(source, kept, self.languages, self.symbols)
+        terms = [*(source[slice(*span)] for span in kept), *wanted_terms(source, glossary)]
+        return Task(source, shown, [shown.hiding(term) for term in terms if term not in shown.values.values()])
 
     def _requiring(
         self, asked: Mapping[int, Sequence[str]], prompts: Sequence[str], within: Callable[[int], dict[str, Any]]
@@ -221,7 +221,9 @@ class Translator:
         """What to require where some terms were lost: these and all others, as far as the tokenizer can say them, and
         not more than can be required. A search may say a term within a longer word: `spaced` keeps it apart."""
         unknown = self.generator.tokenizer.unknown
-        terms = [term for term in dict.fromkeys([*lost, *task.shown.values, *task.terms]) if not unknown(term)]
+        within = {symbol for symbol in task.shown.values if any(symbol in term for term in task.terms)}
+        wanted = dict.fromkeys([*lost, *task.shown.values, *task.terms])
+        terms = [term for term in wanted if term not in within and not unknown(term)]
         del terms[MOST_REQUIRED:]
         if not spaced:
             return terms
@@ -236,7 +238,7 @@ class Task(NamedTuple):
     shown: Hidden
     """As the model reads it."""
     terms: list[str]
-    """What the translation has to say beside the values of placeholders."""
+    """What the translation has to say beside the values of placeholders, with these for the values in it."""
 
 
 class Hypothesis(NamedTuple):
@@ -256,7 +258,7 @@ def _ranked(task: Task, answer: Answer) -> list[Hypothesis]:
         said = generation.text.strip()
         text, times = task.shown.restored(said), Counter(said)
         lost = [symbol for symbol in task.shown.values if not times[symbol]]
-        lost += [term for term in task.terms if not has_term(text, term)] + lost_numbers(task.shown.text, text)
+        lost += [term for term in task.terms if not has_term(said, term)] + lost_numbers(task.shown.text, text)
         wrong = faults(task.source, text, generation.finish_reason != "length")
         wrong += [f"lacks {task.shown.restored(term)!r}" for term in lost]
         wrong += [

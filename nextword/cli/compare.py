@@ -52,7 +52,9 @@ def compare(
     Example: nextword compare runs/lstm runs/transformer test.txt
     """
     from nextword.checkpoint import load_run
+    from nextword.cli.evaluate import shown_to, symbols_of
     from nextword.metrics.score import paired_bootstrap
+    from nextword.text.records import Example
 
     first, second = load_run(a, device), load_run(b, device)
     given = {
@@ -61,6 +63,9 @@ def compare(
     }  # fmt: skip
     settings = chosen({}, set_ or ())
     pairs, test = _test_set(first, second, data, {key: value for key, value in given.items() if value})
+    # Where only one knows placeholders, both read the texts without: bits of the same bytes.
+    shown = shown_to(first) if symbols_of(first) == symbols_of(second) else lambda example: example
+    pairs = [(one.prompt, one.target) for one in map(shown, starmap(Example, pairs))]
     scores = _scores(first, pairs, test, settings)
     others = {one.name: one for one in _scores(second, pairs, test, settings)}
     # Some are of poems only where the training data are still there.
@@ -114,14 +119,12 @@ def _test_set(
 def _scores(run: Run, pairs: list[tuple[str, str]], test: list[Item], settings: dict[str, Any]) -> list[Score]:
     from nextword.applied.evaluation import bits_per_byte
     from nextword.cli.console import counting
-    from nextword.cli.evaluate import answer, chat_for, shown_to
+    from nextword.cli.evaluate import answer, chat_for
     from nextword.generator import TextGenerator
     from nextword.tasks.registry import task_of
-    from nextword.text.records import Example
 
     chat = chat_for(run, test)
-    shown = map(shown_to(run), starmap(Example, pairs))
-    asked = _spoken(run, chat, test) if chat else [(example.prompt, example.target) for example in shown]
+    asked = _spoken(run, chat, test) if chat else pairs
     with counting(f"{run.folder} reads", len(pairs)) as advance:
         found = [bits_per_byte(TextGenerator.of(run), asked, lambda said: advance(""))]
     if task := task_of(run.config):

@@ -178,7 +178,14 @@ def shown_to(run: Run) -> Callable[[Example], Example]:
     """What of an example a run is shown: with placeholders, if it has learned with them."""
     from nextword.text.placeholders import hidden_pair
 
-    return hidden_pair if run.config.get("task", {}).get("placeholders") else lambda example: example
+    return partial(hidden_pair, symbols=symbols_of(run))
+
+
+def symbols_of(run: Run) -> str:
+    """The placeholders that a run has learned with; "" for none."""
+    from nextword.text.placeholders import known_symbols
+
+    return known_symbols(run.tokenizer.unknown) if run.config.get("task", {}).get("placeholders") else ""
 
 
 def chat_for(loaded: Run, test: list[Item]) -> ChatTokenizer | None:
@@ -200,10 +207,10 @@ def answer(
     from nextword.applied.evaluation import judge
     from nextword.cli.console import counting
     from nextword.generator import TextGenerator
-    from nextword.text.placeholders import Hidden, hidden
+    from nextword.text.placeholders import hidden
 
     config = loaded.config["task"]
-    hide = partial(hidden, languages=config["languages"]) if config.get("placeholders") else Hidden
+    hide = partial(hidden, languages=config.get("languages", ()), symbols=symbols_of(loaded))
     generator = TextGenerator.of(loaded)
     with counting(label, len(test)) as advance:
         judged = judge(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from nextword.text.terms import Span
+
 _TWO_TO_TWELVE_AND_TENS = {
     "de": "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf zwanzig dreißig vierzig fünfzig",
     "en": "two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty",
@@ -16,19 +18,19 @@ _TWO_TO_TWELVE_AND_TENS = {
 _NUMERALS = "〇零一二两三四五六七八九十百千万亿"
 
 
-def number_words(source: str, target: str, from_: str, to: str) -> list[tuple[re.Match[str], re.Match[str]]]:
-    """The numbers that both texts have once in words: where, in each, in the order of
-    the first. None, if the languages are not known here.
+def number_words(source: str, target: str, from_: str, to: str) -> list[tuple[Span, Span]]:
+    """Where the numbers stand that each of two texts has just once in words, in the order of the first: none if one of
+    the languages is not known here.
 
-    >>> [(a[0], b[0]) for a, b in number_words("I saw five men at two.", "我看到了五个男人。", "en", "zh")]
-    [('five', '五')]
+    >>> number_words("I saw five men at two.", "我看到了五个男人。", "en", "zh")
+    [((6, 10), (4, 5))]
     """
     found = []
     for own, other in zip(_patterns(from_), _patterns(to), strict=False):
         here, there = list(own.finditer(source)), list(other.finditer(target))
         if len(here) == len(there) == 1:
-            found.append((here[0], there[0]))
-    return sorted(found, key=lambda pair: pair[0].start())
+            found.append((here[0].span(), there[0].span()))
+    return sorted(found)
 
 
 @cache

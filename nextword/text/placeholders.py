@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -18,7 +18,7 @@ import regex  # type: ignore[import-untyped]
 from nextword.text.number_words import number_words
 from nextword.text.records import Example
 from nextword.text.scripts import UNSPACED
-from nextword.text.terms import ADDRESS
+from nextword.text.terms import ADDRESS, Span
 
 SYMBOLS = "①②③④⑤⑥⑦⑧⑨"
 """One character each, so that any tokenizer has them; where a text has one itself, that is a value, too."""
@@ -28,10 +28,12 @@ ADDED = 24
 """One pair in so many, of those without a number, gets one before it, or behind it, or both: numbers are rare in many
 corpora, and several in one sentence more so."""
 
+_PHONE = r"(?:\+|(?<!\d)0)\d+(?:[ -]\d+){2,}"
 _GROUPED = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:[.,]\d+)?"  # 2 500
-_NUMBER = rf"(?:(?<![\w)\]])[-−+])?(?:{_GROUPED}|\d+(?:[.,:/’'：．／-]\d+)*)"
-_VALUE = rf"{ADDRESS}|{_NUMBER}|[{SYMBOLS}]"
-_WIDE = str.maketrans("０１２３４５６７８９：．／", "0123456789:./")
+_WIDE_GROUPED = r"[０-９]{1,3}(?:，[０-９]{3})+(?!\d)"  # of 12，13 each is a number
+_NUMBER = rf"(?:(?<![\w)\]])[-−+])?(?:{_GROUPED}|{_WIDE_GROUPED}|\d+(?:[.,:/’'：．／-]\d+)*)"
+_VALUE = rf"{ADDRESS}|{_PHONE}|{_NUMBER}|[{SYMBOLS}]"
+_WIDE = str.maketrans("０１２３４５６７８９：，．／", "0123456789:,./")
 _JOINT = re.compile(rf"(?<=[{SYMBOLS}])(?=[\d{SYMBOLS}])|(?<=\d)(?=[{SYMBOLS}])")
 _END = regex.compile(r"[\p{P}\s]*$")
 
@@ -55,33 +57,51 @@ class Hidden:
             text = _JOINT.sub(" ", text)
         return text.translate({ord(symbol): value for symbol, value in self.values.items()})
 
+    def hiding(self, text: str) -> str:
+        """Another text with these placeholders for those of its values that they stand for.
 
-def hidden(text: str, kept: Collection[str] = (), languages: Sequence[str] = ()) -> Hidden:
-    """A text with placeholders for its addresses, its numbers of two digits and more, and what is to be `kept`: the
-    first nine of them. Other numbers are said as the second of the `languages` writes them, if both are known.
+        >>> hidden("Windows 11 of 2021").hiding("Windows 11, not 10")
+        'Windows ①, not 10'
+        """
+        names = {_essence(value): symbol for symbol, value in reversed(self.values.items())}
+        found = ((span, _essence(text[slice(*span)])) for span in _values(text))
+        known = {span: names[value] for span, value in found if value in names}
+        return _replaced(text, known, known.values())
+
+
+def known_symbols(unknown: Callable[[str], object]) -> str:
+    """The symbols of which a tokenizer does not tell that they are `unknown`: of little text it may lack some."""
+    return "".join(symbol for symbol in SYMBOLS if not unknown(symbol))
+
+
+def hidden(text: str, kept: Sequence[Span] = (), languages: Sequence[str] = (), symbols: str = SYMBOLS) -> Hidden:
+    """A text with placeholders for its addresses, its numbers of two digits and more, and where it is to be `kept`: as
+    many as there are `symbols`. Other numbers are said as the second of the `languages` writes them, if both are known.
 
     >>> hidden("In 1984, 2,500 came.", languages=("en", "fr")).text
     'In ①, ② came.'
     >>> hidden("In 1984, 2,500 came.").restored("② sont venus en ①.")
     '2,500 sont venus en 1984.'
     """
-    found = _values(text, kept)[: len(SYMBOLS)]
-    said = (match[0] if match[0] in kept else _said(match[0], languages) for match in found)
-    values = dict(zip(SYMBOLS, said, strict=False))
-    return Hidden(_replaced(text, zip(found, values, strict=True)), values, SYMBOLS[len(values) :])
+    found = _values(text, kept)[: len(symbols)]
+    said = (text[slice(*span)] if span in kept else _said(text[slice(*span)], languages) for span in found)
+    values = dict(zip(symbols, said, strict=False))
+    return Hidden(_replaced(text, found, symbols), values, symbols[len(values) :])
 
 
-def hidden_pair(example: Example, first: int = 0) -> Example:
-    """The same of a pair, as far as both sides have the same values; the symbols count from number `first` on.
+def hidden_pair(example: Example, symbols: str = SYMBOLS) -> Example:
+    """The same of a pair, as far as both sides have the same values. A pair that has a symbol itself stays as it is.
 
     >>> hidden_pair(Example("From 10 to 20.", "De 10 à vingt.")).target
     'De ① à vingt.'
     """
-    there: dict[str, deque[re.Match[str]]] = defaultdict(deque)
-    for match in _values(example.target):
-        there[_essence(match[0])].append(match)
-    pairs = [(match, there[key].popleft()) for match in _values(example.prompt) if there[key := _essence(match[0])]]
-    return _both_replaced(example, pairs, first)
+    if not set(SYMBOLS).isdisjoint(example.prompt + example.target):
+        return example
+    there: dict[str, deque[Span]] = defaultdict(deque)
+    for span in _values(example.target):
+        there[_essence(example.target[slice(*span)])].append(span)
+    here = ((span, there[_essence(example.prompt[slice(*span)])]) for span in _values(example.prompt))
+    return _both_replaced(example, [(span, same.popleft()) for span, same in here if same], symbols)
 
 
 def learned(example: Example, languages: Sequence[str] = ()) -> Example:
@@ -90,11 +110,13 @@ def learned(example: Example, languages: Sequence[str] = ()) -> Example:
     digest = sha256(f"{example.prompt}\n{example.target}".encode()).digest()
     if digest[0] % PLAIN == 0:
         return example
-    found = hidden_pair(example, digest[1] % 4)  # all of them are learned, the first most
+    start = digest[1] % 4  # all of them are learned, the first most
+    symbols = SYMBOLS[start:] + SYMBOLS[:start]
+    found = hidden_pair(example, symbols)
     if found is not example or _values(example.prompt) or _values(example.target):
         return found
     if digest[2] % 2 and len(languages) == 2:
-        found = _both_replaced(example, number_words(example.prompt, example.target, *languages), digest[1] % 4)
+        found = _both_replaced(example, number_words(example.prompt, example.target, *languages), symbols)
     if found is not example or digest[3] % ADDED:
         return found
     first, last = (SYMBOLS[(digest[1] + i) % len(SYMBOLS)] for i in range(2))
@@ -102,16 +124,14 @@ def learned(example: Example, languages: Sequence[str] = ()) -> Example:
     return replace(example, prompt=_with(example.prompt, *ends), target=_with(example.target, *ends))
 
 
-def _both_replaced(example: Example, pairs: Sequence[tuple[re.Match[str], re.Match[str]]], first: int) -> Example:
-    """The same with placeholders from number `first` on in place of what is at these places in prompt and target."""
+def _both_replaced(example: Example, pairs: Sequence[tuple[Span, Span]], symbols: str) -> Example:
+    """The same with symbols in place of what is at these places in prompt and target."""
     if not pairs:
         return example
-    names = [SYMBOLS[(first + i) % len(SYMBOLS)] for i in range(min(len(pairs), len(SYMBOLS)))]
-    prompt, target = (
-        _replaced(text, zip(side, names, strict=False))
-        for text, side in zip((example.prompt, example.target), zip(*pairs, strict=True), strict=True)
+    here, there = zip(*pairs, strict=True)
+    return replace(
+        example, prompt=_replaced(example.prompt, here, symbols), target=_replaced(example.target, there, symbols)
     )
-    return replace(example, prompt=prompt, target=target)
 
 
 def _with(text: str, before: str, behind: str) -> str:
@@ -121,9 +141,11 @@ def _with(text: str, before: str, behind: str) -> str:
     return "".join([before, space * bool(before), text[:at], space * bool(behind), behind, text[at:]])
 
 
-def _values(text: str, kept: Iterable[str] = ()) -> list[re.Match[str]]:
-    found = re.finditer("|".join([*map(re.escape, kept), _VALUE]), text)
-    return [match for match in found if not re.fullmatch(r"\D?\d", match[0])]
+def _values(text: str, kept: Sequence[Span] = ()) -> list[Span]:
+    """Where the values of a text stand, in order."""
+    found = (match.span() for match in re.finditer(_VALUE, text) if not re.fullmatch(r"\D?\d", match[0]))
+    apart = ((start, stop) for start, stop in found if all(stop <= low or high <= start for low, high in kept))
+    return sorted([*kept, *apart])
 
 
 def _essence(value: str) -> str:
@@ -134,21 +156,25 @@ def _essence(value: str) -> str:
     return sign + re.sub(r"\D", "", value.translate(_WIDE))
 
 
-def _replaced(text: str, names: Iterable[tuple[re.Match[str], str]]) -> str:
+def _replaced(text: str, spans: Iterable[Span], names: Iterable[str]) -> str:
+    """With the first name in place of the first span, and so on until one of them has no more."""
     parts, at = [], 0
-    for match, name in sorted(names, key=lambda one: one[0].start()):
-        parts += [text[at : match.start()], name]
-        at = match.end()
+    for (start, stop), name in sorted(zip(spans, names, strict=False)):
+        parts += [text[at:start], name]
+        at = stop
     return "".join(parts) + text[at:]
 
 
 # -- numbers in another language ---------------------------------------------------------------------------------------
 
-_COMMA = frozenset({
-    "bg", "ca", "cs", "da", "de", "el", "es", "et", "eu", "fi", "fr", "gl", "hr", "hu", "id", "is", "it", "lt", "lv",
-    "nb", "nl", "nn", "no", "pl", "pt", "ro", "ru", "sk", "sl", "sr", "sv", "tr", "uk", "vi",
-})  # fmt: skip
-"""Languages that write 2 500,75 for 2,500.75 (Unicode CLDR)."""
+_THIN = "\u202f"
+_GROUPS = {
+    "bg": _THIN, "ca": ".", "cs": _THIN, "da": ".", "de": ".", "el": ".", "es": ".", "et": _THIN, "eu": ".",
+    "fi": _THIN, "fr": _THIN, "gl": ".", "hr": ".", "hu": _THIN, "id": ".", "is": ".", "it": ".", "lt": _THIN,
+    "lv": _THIN, "nb": _THIN, "nl": ".", "nn": _THIN, "no": _THIN, "pl": _THIN, "pt": ".", "ro": ".", "ru": _THIN,
+    "sk": _THIN, "sl": ".", "sr": ".", "sv": _THIN, "tr": ".", "uk": _THIN, "vi": ".",
+}  # fmt: skip
+"""What parts the thousands in languages that write 0,75 for 0.75 (Unicode CLDR; a thin space for any space of it)."""
 
 
 def _said(value: str, languages: Sequence[str]) -> str:
@@ -159,15 +185,15 @@ def _said(value: str, languages: Sequence[str]) -> str:
     >>> _said("17:45", ("en", "fr")), _said("3.11.2", ("en", "fr")), _said("1984", ("en", "fr"))
     ('17:45', '3.11.2', '1984')
     """
-    if not re.fullmatch(_NUMBER, value):
+    if re.fullmatch(_PHONE, value) or not re.fullmatch(_NUMBER, value):
         return value
     value = value.translate(_WIDE)
     if len(languages) < 2:
         return value
-    comma, to_comma = (language.lower().replace("_", "-").partition("-")[0] in _COMMA for language in languages)
-    mark, group = (",", r"[. \u00a0\u202f]") if comma else (".", r"[, \u00a0\u202f]")
-    match = re.fullmatch(rf"(\D?\d+|\D?\d{{1,3}}(?:{group}\d{{3}})+)(?:[{mark}](\d+))?", value)
-    if match is None or comma == to_comma:
+    group, other = (_GROUPS.get(language.lower().replace("_", "-").partition("-")[0], ",") for language in languages)
+    mark, groups = (".", r"[, \u00a0\u202f]") if group == "," else (",", r"[. \u00a0\u202f]")
+    match = re.fullmatch(rf"(\D?\d+|\D?\d{{1,3}}(?:{groups}\d{{3}})+)(?:{re.escape(mark)}(\d+))?", value)
+    if match is None or group == other:
         return value
-    whole = re.sub(r"(?<=\d)\D", "\u202f" if to_comma else ",", match[1])
-    return whole + (f"{',' if to_comma else '.'}{match[2]}" if match[2] else "")
+    whole = re.sub(r"(?<=\d)\D", other, match[1])
+    return whole + (f"{'.' if other == ',' else ','}{match[2]}" if match[2] else "")

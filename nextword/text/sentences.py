@@ -21,13 +21,14 @@ _END = re.compile(rf"[。！？…!?]+[{_CLOSING}]*|\.+[{_CLOSING}]*(?=\s|$)")
 _WIDE = "。！？…"
 
 
-def sentences(text: str) -> list[str]:
-    """The sentences of a text, in order, without the space around them; a line end always ends one.
+def sentences(text: str, whole: re.Pattern[str] | None = None) -> list[str]:
+    """The sentences of a text, in order, without the space around them; a line end always ends one. None ends within
+    what matches `whole`.
 
     >>> sentences("Dr. Li paid 3.50. Why? 他走了。她没走！")
     ['Dr. Li paid 3.50.', 'Why?', '他走了。', '她没走！']
     """
-    return [sentence for line in text.splitlines() for sentence in _of_line(line)]
+    return [sentence for line in text.splitlines() for sentence in _of_line(line, whole)]
 
 
 def joined(parts: Sequence[str]) -> str:
@@ -42,12 +43,15 @@ def joined(parts: Sequence[str]) -> str:
     return text
 
 
-def _of_line(line: str) -> list[str]:
+def _of_line(line: str, whole: re.Pattern[str] | None) -> list[str]:
     found, start = [], 0
+    uncut = [match.span() for match in whole.finditer(line)] if whole else []
     for match in _END.finditer(line):
         stop = match.end()
         spaced = stop == len(line) or line[stop].isspace()
         if not (spaced or match[0][0] in _WIDE):  # "Yahoo!s", "a?b"
+            continue
+        if any(low < stop < high for low, high in uncut):
             continue
         if match[0].startswith(".") and _abbreviated(line[start : match.start()]):
             continue

@@ -9,16 +9,21 @@ from pathlib import Path
 
 from nextword.errors import DataError
 
-_PART = r"[^\s<>\"')\u2e80-\u9fff\uff00-\uffef"  # no Chinese, which follows without a space
+Span = tuple[int, int]
+"""Where something in a text begins, and where it has ended."""
+
+_PART = r"[^\s<>\"'()\u2e80-\u9fff\uff00-\uffef"  # no Chinese, which follows without a space
+_IN_BRACKETS = rf"\({_PART}]*\)"
 ADDRESS = (
-    rf"(?:https?://|www\.){_PART}]*{_PART}.,;:!?]"
+    rf"(?:https?://|www\.)(?:{_PART}]|{_IN_BRACKETS})*(?:{_PART}.,;:!?]|{_IN_BRACKETS})"
     r"|(?<![A-Za-z0-9_.+-])[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
 )
 """A pattern of addresses in the web and of mail."""
 _ADDRESS = re.compile(ADDRESS)
 _NUMBER = re.compile(r"\d[\d.,]*\d")
 _NARROW = str.maketrans("０１２３４５６７８９", "0123456789")
-_MARKED = re.compile(r"<keep>(.*?)</keep>")
+MARKED = re.compile(r"<keep>(.*?)</keep>")
+"""A span that is to be said as it is."""
 
 
 def read_glossary(path: Path) -> dict[str, str]:
@@ -47,13 +52,20 @@ def read_glossary(path: Path) -> dict[str, str]:
     return terms
 
 
-def unmarked(text: str) -> tuple[str, list[str]]:
-    """The text without its <keep> marks, and what stood between them.
+def unmarked(text: str) -> tuple[str, list[Span]]:
+    """The text without its <keep> marks, and where in it what stood between them is.
 
     >>> unmarked("Press <keep>Ctrl+C</keep> now.")
-    ('Press Ctrl+C now.', ['Ctrl+C'])
+    ('Press Ctrl+C now.', [(6, 12)])
     """
-    return _MARKED.sub(r"\1", text), [span for span in _MARKED.findall(text) if span.strip()]
+    plain, spans, at = "", [], 0
+    for match in MARKED.finditer(text):
+        plain += text[at : match.start()]
+        if match[1].strip():
+            spans.append((len(plain), len(plain) + len(match[1])))
+        plain += match[1]
+        at = match.end()
+    return plain + text[at:], spans
 
 
 def wanted_terms(text: str, glossary: Mapping[str, str]) -> list[str]:

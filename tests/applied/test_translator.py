@@ -136,6 +136,27 @@ def test_what_is_kept_is_a_placeholder_and_a_term_is_none(with_placeholders, sai
     assert (found.text, found.faults) == ("presse a + b dans la banque", [])
 
 
+def test_what_is_kept_is_no_place_to_part_sentences(with_placeholders, said):
+    said |= {"say ① there.": ["dis ① la."], "go.": ["va."]}
+    (found,) = with_placeholders.translate(["say <keep>a. b</keep> there. go."])
+    assert (found.text, found.faults) == ("dis a. b la. va.", [])
+
+
+def test_a_term_with_a_number_is_asked_for_with_its_placeholder(with_placeholders, said):
+    said["run ① now"] = ["① va"]
+    said["run ① now", ("fenetre ①",)] = ["fenetre ① va"]
+    (found,) = with_placeholders.translate(["run 11 now"], glossary={"run 11": "fenetre 11"})
+    assert (found.text, found.faults) == ("fenetre 11 va", [])
+
+
+def test_of_a_tokenizer_that_lacks_some_placeholders_the_others_are_used(translator, said):
+    translator.generator.tokenizer = CharTokenizer("abcdefghijklmnopqrstuvwxyz ①③")
+    said["go ① or ③ or 20"] = ["va ③ ou ①"]
+    said["go ① or ③ or 20", ("①", "③")] = ["va ③ ou ① ou 20"]
+    (found,) = Translator(translator.generator, ("en", "fr"), True).translate(["go 18 or 19 or 20"])
+    assert (found.text, found.faults) == ("va 19 ou 18 ou 20", [])
+
+
 def test_no_translation_is_many_times_as_long_as_its_source(translator):
     (found,) = translator.translate(["abc"], ignore_eos=True, temperature=0)
     assert 0 < len(found.text) <= 2 * 3 + 20
@@ -179,7 +200,7 @@ def test_numbers_may_be_written_otherwise():
     assert lost_numbers("共1984人", "1948 people") == ["1984"]
     assert lost_numbers("第１２章", "Chapter 12") == lost_numbers("Chapter 12", "第１２章") == []
     assert lost_numbers("第１２章", "Chapter") == ["12"]
-    assert unmarked("a <keep>b c</keep><keep> </keep>") == ("a b c ", ["b c"])
+    assert unmarked("a <keep>b c</keep><keep> </keep>") == ("a b c ", [(2, 5)])
 
 
 def test_a_glossary_is_pairs(tmp_path):

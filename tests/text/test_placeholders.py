@@ -58,6 +58,9 @@ def test_what_is_hidden_comes_back(text):
         ),
         ("3 o'clock, 7 of us", "3 o'clock, 7 of us", []),
         ("① first", "① first", ["①"]),
+        ("call +33 612 345 678 or 06 12 34 56 78", "call ① or ②", ["+33 612 345 678", "06 12 34 56 78"]),
+        ("有１２，０００人、１２，１３", "有①人、②，③", ["12,000", "12", "13"]),
+        ("(see https://a.b/x_(y)) 12", "(see ①) ②", ["https://a.b/x_(y)", "12"]),
         (" ".join(map(str, range(10, 21))), "① ② ③ ④ ⑤ ⑥ ⑦ ⑧ ⑨ 19 20", list(map(str, range(10, 19)))),
     ],
 )
@@ -72,9 +75,11 @@ def test_a_long_word_takes_no_long_time():
 
 
 def test_what_is_to_be_kept_is_hidden_whole():
-    shown = hidden("Press Ctrl + C (12) now", ["Ctrl + C (12)"], ("en", "fr"))
+    shown = hidden("Press Ctrl + C (12) now", [(6, 19)], ("en", "fr"))
     assert (shown.text, shown.restored("Appuie sur ①")) == ("Press ① now", "Appuie sur Ctrl + C (12)")
-    assert hidden("version 3.11, 3.5 kg", ["3.11"], ("en", "fr")).restored("①, ②") == "3.11, 3,5"
+    assert hidden("version 3.11, 3.5 kg", [(8, 12)], ("en", "fr")).restored("①, ②") == "3.11, 3,5"
+    assert hidden("press a at 3 a.m.", [(6, 7), (11, 12)]).text == "press ① at ② a.m."  # there, and nowhere else
+    assert hidden("from 10-20", [(5, 7)]).text == "from ①-20"
 
 
 def test_what_stands_for_nothing_is_left_out():
@@ -89,7 +94,9 @@ def test_values_do_not_run_together():
     ("value", "languages", "expected"),
     [
         ("2,500", ("en", "fr"), "2\u202f500"),
-        ("1,234,567.89", ("en", "de"), "1\u202f234\u202f567,89"),
+        ("1,234,567.89", ("en", "de"), "1.234.567,89"),
+        ("2 500,5", ("fr", "de"), "2.500,5"),
+        ("+33 612 345 678", ("fr", "en"), "+33 612 345 678"),
         ("-3.5", ("en", "fr-CA"), "-3,5"),
         ("2.500,5", ("de", "zh"), "2,500.5"),
         ("12 000", ("fr", "en"), "12,000"),
@@ -114,10 +121,12 @@ def test_numbers_are_said_as_the_other_language_writes_them(value, languages, ex
         (("25 and 25", "25 et vingt-cinq"), 0, ("① and 25", "① et vingt-cinq")),
         (("-15", "moins 15"), 0, ("-15", "moins 15")),
         (("from 10", "dix"), 0, ("from 10", "dix")),
+        (("① 25", "25"), 0, ("① 25", "25")),
+        (("10 or 11", "11 ou 10"), 8, ("⑨ or 11", "11 ou ⑨")),
     ],
 )
 def test_of_a_pair_is_hidden_what_both_sides_have(pair, first, expected):
-    found = hidden_pair(Example(*pair), first)
+    found = hidden_pair(Example(*pair), SYMBOLS[first:])
     assert (found.prompt, found.target) == expected
 
 
@@ -158,4 +167,4 @@ def test_some_numbers_in_words_are_learned_as_placeholders():
     assert len(inside) > len(pairs) / 4
     assert all(re.search(r"我有[①②③④]本书、三五。", one.target) for one in inside)
     assert not any("have ①" in learned(pair, ("en", "ko")).prompt for pair in pairs)
-    assert [b[0] for _, b in number_words("Ten or two, twenty-two", "Deux ou dix", "en", "fr")] == ["dix", "Deux"]
+    assert number_words("Ten or two, twenty-two", "Deux ou dix", "en", "fr") == [((0, 3), (8, 11)), ((7, 10), (0, 4))]
