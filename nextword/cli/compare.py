@@ -46,8 +46,9 @@ def compare(
 ) -> None:
     """The difference between two runs, with its 95 % confidence interval, by paired bootstrap (Koehn 2004).
 
-    Both read the same documents, each by itself, and are compared in bits per byte, whatever their tokenizers. Runs
-    trained with --task answer the same prompts and are compared in the metrics of the task, too.
+    Both read the same documents, each by itself, and are compared in bits per byte, whatever their tokenizers; with
+    placeholders, if both know them. Runs trained with --task answer the same prompts and are compared in the metrics
+    of the task, too.
 
     Example: nextword compare runs/lstm runs/transformer test.txt
     """

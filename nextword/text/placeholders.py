@@ -107,7 +107,7 @@ def hidden_pair(example: Example, symbols: str = SYMBOLS) -> Example:
 def learned(example: Example, languages: Sequence[str] = ()) -> Example:
     """A pair as a model learns it that is to know placeholders: with those of `hidden_pair`; of the pairs without a
     number, some with one in place of a number in words, or at an end."""
-    digest = sha256(f"{example.prompt}\n{example.target}".encode()).digest()
+    digest = sha256(f"{example.prompt}\n{example.target}".encode("utf-8", "surrogatepass")).digest()
     if digest[0] % PLAIN == 0:
         return example
     start = digest[1] % 4  # all of them are learned, the first most

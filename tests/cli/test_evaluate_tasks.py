@@ -15,7 +15,10 @@ from nextword.metrics.score import mean_score
 
 TINY = ["--set", "model.hidden_size=8", "--set", "model.num_layers=1", "--set", "model.num_heads=2", "--steps", "3"]
 TINY += ["--set", "train.precision='float32'", "--set", "model.max_seq_len=64"]
-PAIRS = corpora.rows("tatoeba-en-fr")[:80]
+PAIRS = [
+    *corpora.rows("tatoeba-en-fr")[:80],
+    *({"en": f"In {year}.", "fr": f"En {year}."} for year in range(1970, 1990)),
+]
 DOCS = [row for row in corpora.rows("python-docs") if len(row["document"]) < 400][:40]
 TALK = [
     {"role": "system", "content": "你是水手。"},
@@ -163,6 +166,23 @@ def test_a_comparison_of_translators_is_in_their_metrics(capsys):
     one = figures_of(capsys, "evaluate", "translator", "test.en", "test.fr", *QUICK)
     assert figures["metrics"]["bits per byte"]["a"] == pytest.approx(one["bits_per_byte"], rel=1e-4)
     assert figures["metrics"]["chrF"]["b"] == pytest.approx(one["metrics"]["chrF"]["value"])
+
+
+def test_runs_with_and_without_placeholders_are_compared_on_the_same_texts(tmp_path, capsys):
+    shutil.copytree("translator", tmp_path / "plain")
+    config = json.loads((tmp_path / "plain/config.json").read_text(encoding="utf-8"))
+    assert config["task"]["placeholders"]
+    config["task"]["placeholders"] = False
+    (tmp_path / "plain/config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "years.jsonl").write_text('{"en": "In 1984.", "fr": "En 1984."}\n', encoding="utf-8")
+
+    def bits(*runs):
+        found = figures_of(capsys, "compare", *runs, tmp_path / "years.jsonl", *QUICK, "--samples", 100)
+        return [found["metrics"]["bits per byte"][side] for side in "ab"]
+
+    (shown, _), (plain, _) = (bits(run, run) for run in ("translator", tmp_path / "plain"))
+    assert shown != plain
+    assert bits("translator", tmp_path / "plain") == [plain, plain]
 
 
 def test_of_a_long_conversation_the_first_turns_are_left_out_and_not_what_the_system_says(monkeypatch, capsys):

@@ -147,6 +147,10 @@ def test_pairs_are_learned_with_every_placeholder_and_some_without():
     assert set("".join(one.target for one in shown)) & set(SYMBOLS) == set(SYMBOLS[:4])
 
 
+def test_half_a_character_is_for_others_to_complain_of():
+    assert "\ud800" in learned(Example("\ud800", "x")).prompt
+
+
 def test_some_pairs_without_a_value_get_one():
     names = ["".join(name) for name in itertools.permutations("abcdef")]
     pairs = [Example(f"Hello {name}?", f"你好{name}们？") for name in names]
