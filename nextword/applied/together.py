@@ -15,7 +15,7 @@ from nextword.tasks.registry import task_of
 def load_together(run: str | Path, others: Sequence[str | Path] = (), device: str = "cpu") -> Run:
     """The run, or with `others` the ensemble of all; its settings and its task are those of the first.
 
-    Raises RunError for one that cannot be read, or has another tokenizer.
+    Raises RunError for one that cannot be read, or reads something else: another tokenizer, or placeholders or none.
     """
     first = load_run(Path(run), device)
     if not others:
@@ -27,6 +27,13 @@ def load_together(run: str | Path, others: Sequence[str | Path] = (), device: st
             raise RunError(
                 f"{other} has another tokenizer than {run}: they cannot be taken together",
                 hint="Train both on the same data with the same [tokenizer], and another --seed",
+            )
+        knows = [bool(one.config.get("task", {}).get("placeholders")) for one in (first, loaded)]
+        if knows[0] != knows[1]:
+            raise RunError(
+                f"{run if knows[0] else other} was trained with placeholders, {other if knows[0] else run} was not: "
+                "they cannot be taken together",
+                hint="Train both with the same task.placeholders",
             )
         models.append(loaded.model)
     return replace(first, model=Ensemble(models).eval())

@@ -183,6 +183,8 @@ def test_runs_with_and_without_placeholders_are_compared_on_the_same_texts(tmp_p
     (shown, _), (plain, _) = (bits(run, run) for run in ("translator", tmp_path / "plain"))
     assert shown != plain
     assert bits("translator", tmp_path / "plain") == [plain, plain]
+    assert run(["evaluate", str(tmp_path / "plain"), "test.en", "test.fr", "--with", "translator"]) == 1
+    assert "translator was trained with placeholders, " in capsys.readouterr().err  # no ensemble: they read other texts
 
 
 def test_of_a_long_conversation_the_first_turns_are_left_out_and_not_what_the_system_says(monkeypatch, capsys):
