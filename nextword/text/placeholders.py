@@ -95,7 +95,7 @@ def hidden_pair(example: Example, symbols: str = SYMBOLS) -> Example:
     >>> hidden_pair(Example("From 10 to 20.", "De 10 à vingt.")).target
     'De ① à vingt.'
     """
-    if not set(SYMBOLS).isdisjoint(example.prompt + example.target):
+    if not symbols or not set(SYMBOLS).isdisjoint(example.prompt + example.target):
         return example
     there: dict[str, deque[Span]] = defaultdict(deque)
     for span in _values(example.target):
