@@ -18,7 +18,7 @@ LOOP = 3
 """How often a phrase may occur more than in the source."""
 PHRASE = 3
 COPIED_WORDS = 4
-"""A translation that is its source is suspicious from so many words on: names are often the same."""
+"""A translation that is its source is suspicious from so many words with letters on: names are often the same."""
 
 
 def faults(source: str, translation: str, finished: bool) -> list[str]:
@@ -41,6 +41,7 @@ def faults(source: str, translation: str, finished: bool) -> list[str]:
     phrase, times = max(phrases.items(), key=lambda item: item[1], default=((), 0))
     if times > LOOP + max(before.values(), default=0) - 1:
         found.append(f'says "{" ".join(phrase)}" {times} times')
-    if len(meant) >= COPIED_WORDS and normalised(source) == normalised(translation):
+    lettered = sum(any(map(str.isalpha, word)) for word in meant)
+    if lettered >= COPIED_WORDS and normalised(source) == normalised(translation):
         found.append("is the source")
     return found

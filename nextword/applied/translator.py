@@ -259,7 +259,8 @@ def _ranked(task: Task, answer: Answer) -> list[Hypothesis]:
         text, times = task.shown.restored(said), Counter(said)
         lost = [symbol for symbol in task.shown.values if not times[symbol]]
         lost += [term for term in task.terms if not has_term(said, term)] + lost_numbers(task.shown.text, text)
-        wrong = faults(task.source, text, generation.finish_reason != "length")
+        seen = faults(task.shown.text, said, generation.finish_reason != "length")
+        wrong = [task.shown.restored(fault) for fault in seen]
         wrong += [f"lacks {task.shown.restored(term)!r}" for term in lost]
         wrong += [
             f"says {value!r} {times[symbol]} times" for symbol, value in task.shown.values.items() if times[symbol] > 1

@@ -125,10 +125,10 @@ class Engine:
         self._searches = searches
         if rows == list(range(len(self._context))):
             return
-        places = torch.tensor(rows, dtype=torch.long, device=self.device)
+        kept = torch.tensor(rows, dtype=torch.long, device=self.device)
         self._context = [self._context[row] for row in rows]
-        self._history.select(places)
-        self._state = self._state.select(places) if rows and self._state is not None else None
+        self._history.select(kept)
+        self._state = self._state.select(kept) if rows and self._state is not None else None
 
     def _feed(self) -> list[tuple[Tensor, Tensor]]:
         """Read the latest token of every row: (R, V) logits of the next, (R, C) features; [] without rows."""

@@ -120,6 +120,16 @@ def test_a_placeholder_that_is_missing_is_asked_for_and_one_too_many_is_a_fault(
     assert (found.text, found.faults) == ("10 et 20 et 20", ["says '20' 2 times"])  # rather than not at all
 
 
+def test_what_is_all_values_may_be_its_source(with_placeholders, said):
+    said["① ② ③ ④ ⑤"] = ["① ② ③ ④ ⑤"]
+    (found,) = with_placeholders.translate(["10 20 30 40 www.a.b/c/d/e/f"])
+    assert (found.text, found.faults) == ("10 20 30 40 www.a.b/c/d/e/f", [])
+    said["go ①"] = ["va ① ① ① ① ① ①"]
+    said["go ①", ("①",)] = said["go ①"]
+    (found,) = with_placeholders.translate(["go 12"])
+    assert found.faults == ['says "12 12 12" 4 times', "says '12' 6 times"]
+
+
 def test_a_placeholder_that_stands_for_nothing_is_a_fault(with_placeholders, said):
     said["go"] = ["① va", "va"]
     (found,) = with_placeholders.translate(["go"])
