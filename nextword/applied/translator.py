@@ -135,6 +135,10 @@ class Translator:
             return ""
         return f"most letters are {found}, and this run translates from {language} to {self.languages[1]}"
 
+    def shown(self, text: str) -> list[str]:
+        """The sentences of a text as the model reads them: without marks, and with placeholders."""
+        return [self._task(sentence, {}).shown.text for sentence in sentences(text, MARKED)]
+
     def translate(
         self,
         texts: Sequence[str],

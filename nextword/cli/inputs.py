@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,21 +92,24 @@ def given_text(text: str | None, what: str) -> str:
     return text
 
 
-def warn_unknown(tokenizer: Tokenizer, text: str) -> None:
-    """Say on stderr which characters or words of `text` the tokenizer does not know, and how often each occurs; or in
-    which script it has to spell byte by byte.
+def warn_unknown(tokenizer: Tokenizer, *texts: str) -> None:
+    """Say on stderr which characters or words of some texts the tokenizer does not know, and how often each occurs; or
+    in which script it has to spell byte by byte.
 
-    Raises UsageError if the text is not Unicode: an argument in another encoding, say.
+    Raises UsageError if one is not Unicode: an argument in another encoding, say.
     """
     from nextword.generator.request import as_unicode
     from nextword.text.scripts import script_of
 
-    if unknown := tokenizer.unknown(as_unicode(text)):
+    unknown: Counter[str] = Counter()
+    for text in texts:
+        unknown.update(tokenizer.unknown(as_unicode(text)))
+    if unknown:
         named = ", ".join(f"{what!r} ×{count}" for what, count in unknown.most_common(MOST_NAMED))
         more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
         print(f"Warning: not in the vocabulary, read as <unk>: {named}{more}", file=sys.stderr)
         return
-    letters = "".join(character for character in text if character.isalpha())
+    letters = "".join(character for text in texts for character in text if character.isalpha())
     if tokenizer.kind != "byte" and len(letters) >= FEWEST_LETTERS:
         tokens = len(tokenizer.encode(letters)) / len(letters)
         if tokens >= FINE:

@@ -84,7 +84,7 @@ def translate(
     translator = Translator.load(run, with_ or (), device, prefix)
     translator.check_languages(from_, to)
     lines = given_text(text, "translate").split("\n")
-    warn_unknown(translator.generator.tokenizer.source, "".join(lines))
+    warn_unknown(translator.generator.tokenizer.source, *(shown for line in lines for shown in translator.shown(line)))
     if doubt := translator.doubt("\n".join(lines)):
         print(f"Warning: {doubt}", file=sys.stderr)
     done: list[Translation] = []

@@ -98,7 +98,7 @@ def write(
 
     generator = TextGenerator.load(run, device=device)
     wish = writer.in_script_of(generator.tokenizer, wish)
-    warn_unknown(generator.tokenizer, wish.theme + wish.author)
+    warn_unknown(generator.tokenizer, wish.theme, wish.author)
     if number == 1 and show == "text" and not as_json and card is None:
         _print_as_it_comes(writer.stream_poem(generator, wish, **settings))
         return

@@ -85,7 +85,7 @@ def test_a_script_spelled_byte_by_byte_is_told(tmp_path: Path, capsys: pytest.Ca
     from nextword.tokenizers import TokenizerConfig, train_tokenizer
 
     tokenizer = train_tokenizer(TokenizerConfig(type="bpe", vocab_size=280), ["the cat sat on the mat " * 20])
-    warn_unknown(tokenizer, "the mat")
+    warn_unknown(tokenizer, "the", "mat")
     assert capsys.readouterr().err == ""
     warn_unknown(tokenizer, "床前明月光")
     assert "Han letters take 3.0 tokens each" in capsys.readouterr().err

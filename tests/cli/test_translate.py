@@ -49,6 +49,13 @@ def test_a_text_in_another_script_is_doubted(capsys):
     assert "most letters" not in capsys.readouterr().err
 
 
+def test_what_the_run_does_not_know_is_told_and_what_it_is_not_shown_is_not(capsys):
+    assert run(["translate", "run", "<keep>one</keep> two\nfour"]) == 0
+    assert "vocabulary" not in capsys.readouterr().err  # of <, k, p, / and >
+    assert run(["translate", "run", "one\nXX two\nX"]) == 0
+    assert "not in the vocabulary, read as <unk>: 'X' ×3" in capsys.readouterr().err
+
+
 def test_links_of_words_stand_behind_a_line(monkeypatch, capsys):
     from nextword.applied import translator
 
