@@ -70,7 +70,6 @@ def for_task(values: dict[str, Any], sources: list[Any], given: dict[str, Any]) 
 
 def _corpora(given: Sequence[str]) -> dict[str, Any]:
     """What --mix NAME=PATH:WEIGHT means in [mix]. Of a name given twice, all files. Raises UsageError."""
-
     corpora: dict[str, Any] = {}
     for one in given:
         name, _, path = one.partition("=")

@@ -190,7 +190,6 @@ def train(
 
 def _check_kept(given: dict[str, Any], values: dict[str, Any]) -> None:
     """Raises UsageError for what is given, by option or in `values`, though a run that goes on keeps its own."""
-
     others = [name for name, value in given.items() if value] + [f"[{name}]" for name in values if name != "train"]
     if others:
         raise UsageError(

@@ -37,8 +37,7 @@ def bounds_of(texts: Iterable[str], buckets: int) -> tuple[int, ...]:
             f"task.length_buckets = {buckets}: the answers have only {counted(len(counts), 'different length')}",
             hint="Ask for fewer, or leave it out",
         )
-    below = [0, *accumulate(count for _, count in counts)]
-    """How many texts are shorter than each of the lengths."""
+    below = [0, *accumulate(count for _, count in counts)]  # how many texts are shorter than each of the lengths
     bounds, first = [], 1
     for i in range(1, buckets):
         last = len(counts) - (buckets - i)  # a length for each of the buckets to come

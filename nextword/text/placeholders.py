@@ -11,6 +11,7 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from hashlib import sha256
 
 import regex  # type: ignore[import-untyped]
@@ -31,9 +32,13 @@ corpora, and several in one sentence more so."""
 _PHONE = r"(?:\+|(?<!\d)0)\d+(?:[ -]\d+){2,}"
 _GROUPED = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:[.,]\d+)?"  # 2 500
 _WIDE_GROUPED = r"[０-９]{1,3}(?:，[０-９]{3})+(?!\d)"  # of 12，13 each is a number
-_NUMBER = rf"(?:(?<![\w)\]])[-−+])?(?:{_GROUPED}|{_WIDE_GROUPED}|\d+(?:[.,:/’'：．／-]\d+)*)"
-_VALUE = rf"{ADDRESS}|{_PHONE}|{_NUMBER}|[{SYMBOLS}]"
-_WIDE = str.maketrans("０１２３４５６７８９：，．／", "0123456789:,./")
+_SIGN = r"(?:(?<![\w)\]])[-−+])?"
+_NUMBER = rf"{_SIGN}(?:{_GROUPED}|{_WIDE_GROUPED}|\d+(?:[.,:/’'：．／-]\d+)*)"
+_MYRIADS = {"万": 4, "百万": 6, "千万": 7, "亿": 8, "万亿": 12}
+_MYRIAD = r"(\d+(?:[,，]\d{3})*(?:[.．]\d+)?)(万亿|萬億|[百千]?[万萬]|[亿億])"
+_IN_MYRIADS = rf"{_SIGN}(?:{_MYRIAD}){{1,3}}(?![\d零])"  # 1亿2.5万 = 100,025,000
+_VALUE = rf"{ADDRESS}|{_PHONE}|{_IN_MYRIADS}|{_NUMBER}|[{SYMBOLS}]"
+_WIDE = str.maketrans("０１２３４５６７８９：，．／−萬億", "0123456789:,./-万亿")
 _JOINT = re.compile(rf"(?<=[{SYMBOLS}])(?=[\d{SYMBOLS}])|(?<=\d)(?=[{SYMBOLS}])")
 _END = regex.compile(r"[\p{P}\s]*$")
 
@@ -150,6 +155,7 @@ def _values(text: str, kept: Sequence[Span] = ()) -> list[Span]:
 
 def _essence(value: str) -> str:
     """What two values have in common that are the same: of numbers, the digits and the sign."""
+    value = _written_out(value)
     if not re.fullmatch(_NUMBER, value):
         return value
     sign = "-" if value[0] in "-−" else ""
@@ -177,6 +183,20 @@ _GROUPS = {
 """What parts the thousands in languages that write 0,75 for 0.75 (Unicode CLDR; a thin space for any space of it)."""
 
 
+def _written_out(value: str) -> str:
+    """A number in 万 or 亿 without them; all else as it is.
+
+    >>> _written_out("2.5万"), _written_out("-１２亿3万"), _written_out("25")
+    ('25,000', '-1,200,030,000', '25')
+    """
+    if not re.fullmatch(_IN_MYRIADS, value):
+        return value
+    value = value.translate(_WIDE).replace(",", "")
+    parts = (Decimal(number).scaleb(_MYRIADS[unit]) for number, unit in re.findall(_MYRIAD, value))
+    whole = sum(parts, Decimal())
+    return f"{'-' if value[0] == '-' else ''}{whole.normalize():,f}"
+
+
 def _said(value: str, languages: Sequence[str]) -> str:
     """A number as the second language writes it; all else as it is.
 
@@ -184,16 +204,25 @@ def _said(value: str, languages: Sequence[str]) -> str:
     ('2\\u202f500,75', '2,500.75', '12')
     >>> _said("17:45", ("en", "fr")), _said("3.11.2", ("en", "fr")), _said("1984", ("en", "fr"))
     ('17:45', '3.11.2', '1984')
+    >>> _said("2.5万", ("zh", "fr")), _said("2.5万", ("zh", "ja"))
+    ('25\\u202f000', '2.5万')
     """
+    if len(languages) == 2 and _language(languages[1]) not in ("zh", "yue", "ja"):
+        value = _written_out(value)
     if re.fullmatch(_PHONE, value) or not re.fullmatch(_NUMBER, value):
         return value
     value = value.translate(_WIDE)
     if len(languages) < 2:
         return value
-    group, other = (_GROUPS.get(language.lower().replace("_", "-").partition("-")[0], ",") for language in languages)
+    group, other = (_GROUPS.get(_language(language), ",") for language in languages)
     mark, groups = (".", r"[, \u00a0\u202f]") if group == "," else (",", r"[. \u00a0\u202f]")
     match = re.fullmatch(rf"(\D?\d+|\D?\d{{1,3}}(?:{groups}\d{{3}})+)(?:{re.escape(mark)}(\d+))?", value)
     if match is None or group == other:
         return value
     whole = re.sub(r"(?<=\d)\D", other, match[1])
     return whole + (f"{'.' if other == ',' else ','}{match[2]}" if match[2] else "")
+
+
+def _language(code: str) -> str:
+    """Of "fr-CA", "fr"."""
+    return code.lower().replace("_", "-").partition("-")[0]

@@ -60,6 +60,7 @@ def test_what_is_hidden_comes_back(text):
         ("① first", "① first", ["①"]),
         ("call +33 612 345 678 or 06 12 34 56 78", "call ① or ②", ["+33 612 345 678", "06 12 34 56 78"]),
         ("有１２，０００人、１２，１３", "有①人、②，③", ["12,000", "12", "13"]),
+        ("-2.5万，3億人，25万5千，12万千瓦", "①，②人，③万5千，④千瓦", ["-2.5万", "3億", "25", "12万"]),
         ("(see https://a.b/x_(y)) 12", "(see ①) ②", ["https://a.b/x_(y)", "12"]),
         (" ".join(map(str, range(10, 21))), "① ② ③ ④ ⑤ ⑥ ⑦ ⑧ ⑨ 19 20", list(map(str, range(10, 19)))),
     ],
@@ -72,6 +73,8 @@ def test_which_values_are_hidden(text, expected, values):
 def test_a_long_word_takes_no_long_time():
     assert hidden("你" * 100_000 + "12").values == {"①": "12"}
     assert hidden("a.b-c" * 20_000 + "@").values == {}
+    for long in ("1" * 100_000, "0,111" * 20_000, "0 1" * 30_000, "12万" * 40_000 + "1"):
+        assert hidden(long).values
 
 
 def test_what_is_to_be_kept_is_hidden_whole():
@@ -96,6 +99,11 @@ def test_values_do_not_run_together():
         ("2,500", ("en", "fr"), "2\u202f500"),
         ("1,234,567.89", ("en", "de"), "1.234.567,89"),
         ("2 500,5", ("fr", "de"), "2.500,5"),
+        ("１．２３４５６万", ("zh", "de"), "12.345,6"),
+        ("−1,000万", ("zh-CN", "en"), "-10,000,000"),
+        ("3千万", ("zh", "en"), "30,000,000"),
+        ("1亿2,500萬", ("zh", "en"), "125,000,000"),
+        ("2.5万亿", ("zh", "ja"), "2.5万亿"),
         ("+33 612 345 678", ("fr", "en"), "+33 612 345 678"),
         ("-3.5", ("en", "fr-CA"), "-3,5"),
         ("2.500,5", ("de", "zh"), "2,500.5"),
@@ -121,6 +129,7 @@ def test_numbers_are_said_as_the_other_language_writes_them(value, languages, ex
         (("25 and 25", "25 et vingt-cinq"), 0, ("① and 25", "① et vingt-cinq")),
         (("-15", "moins 15"), 0, ("-15", "moins 15")),
         (("from 10", "dix"), 0, ("from 10", "dix")),
+        (("2.5万人", "25,000 people"), 0, ("①人", "① people")),
         (("① 25", "25"), 0, ("① 25", "25")),
         (("10 or 11", "11 ou 10"), 8, ("⑨ or 11", "11 ou ⑨")),
     ],
