@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from nextword.text.numerals import base_language
 from nextword.text.terms import Span
 
 _TWO_TO_TWELVE_AND_TENS = {
@@ -36,7 +37,7 @@ def number_words(source: str, target: str, from_: str, to: str) -> list[tuple[Sp
 @cache
 def _patterns(language: str) -> list[re.Pattern[str]]:
     """What finds each number, as a word of its own."""
-    words = _TWO_TO_TWELVE_AND_TENS.get(language.lower().replace("_", "-").partition("-")[0], "").split()
+    words = _TWO_TO_TWELVE_AND_TENS.get(base_language(language), "").split()
     if words and words[-1][0] in _NUMERALS:
         return [re.compile(rf"(?<![{_NUMERALS}几第]){word}(?![{_NUMERALS}])") for word in words]
     return [re.compile(rf"(?<![\w-]){word}(?![\w-])", re.IGNORECASE) for word in words]

@@ -11,12 +11,12 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from hashlib import sha256
 
 import regex  # type: ignore[import-untyped]
 
 from nextword.text.number_words import number_words
+from nextword.text.numerals import NUMERAL, essence, said_in
 from nextword.text.records import Example
 from nextword.text.scripts import UNSPACED
 from nextword.text.terms import ADDRESS, Span
@@ -29,16 +29,7 @@ ADDED = 24
 """One pair in so many, of those without a number, gets one before it, or behind it, or both: numbers are rare in many
 corpora, and several in one sentence more so."""
 
-_PHONE = r"(?:\+|(?<!\d)0)\d+(?:[ -]\d+){2,}"
-_GROUPED = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:[.,]\d+)?"  # 2 500
-_WIDE_GROUPED = r"[０-９]{1,3}(?:，[０-９]{3})+(?!\d)"  # of 12，13 each is a number
-_SIGN = r"(?:(?<![\w)\]])[-−+])?"
-_NUMBER = rf"{_SIGN}(?:{_GROUPED}|{_WIDE_GROUPED}|\d+(?:[.,:/’'：．／-]\d+)*)"
-_MYRIADS = {"万": 4, "百万": 6, "千万": 7, "亿": 8, "万亿": 12}
-_MYRIAD = r"(\d+(?:[,，]\d{3})*(?:[.．]\d+)?)(万亿|萬億|[百千]?[万萬]|[亿億])"
-_IN_MYRIADS = rf"{_SIGN}(?:{_MYRIAD}){{1,3}}(?![\d零])"  # 1亿2.5万 = 100,025,000
-_VALUE = rf"{ADDRESS}|{_PHONE}|{_IN_MYRIADS}|{_NUMBER}|[{SYMBOLS}]"
-_WIDE = str.maketrans("０１２３４５６７８９：，．／−萬億", "0123456789:,./-万亿")
+_VALUE = rf"{ADDRESS}|{NUMERAL}|[{SYMBOLS}]"
 _JOINT = re.compile(rf"(?<=[{SYMBOLS}])(?=[\d{SYMBOLS}])|(?<=\d)(?=[{SYMBOLS}])")
 _END = regex.compile(r"[\p{P}\s]*$")
 
@@ -68,8 +59,8 @@ class Hidden:
         >>> hidden("Windows 11 of 2021").hiding("Windows 11, not 10")
         'Windows ①, not 10'
         """
-        names = {_essence(value): symbol for symbol, value in reversed(self.values.items())}
-        found = ((span, _essence(text[slice(*span)])) for span in _values(text))
+        names = {essence(value): symbol for symbol, value in reversed(self.values.items())}
+        found = ((span, essence(text[slice(*span)])) for span in _values(text))
         known = {span: names[value] for span, value in found if value in names}
         return _replaced(text, known, known.values())
 
@@ -89,7 +80,7 @@ def hidden(text: str, kept: Sequence[Span] = (), languages: Sequence[str] = (), 
     '2,500 sont venus en 1984.'
     """
     found = _values(text, kept)[: len(symbols)]
-    said = (text[slice(*span)] if span in kept else _said(text[slice(*span)], languages) for span in found)
+    said = (text[slice(*span)] if span in kept else said_in(text[slice(*span)], languages) for span in found)
     values = dict(zip(symbols, said, strict=False))
     return Hidden(_replaced(text, found, symbols), values, symbols[len(values) :])
 
@@ -104,8 +95,8 @@ def hidden_pair(example: Example, symbols: str = SYMBOLS) -> Example:
         return example
     there: dict[str, deque[Span]] = defaultdict(deque)
     for span in _values(example.target):
-        there[_essence(example.target[slice(*span)])].append(span)
-    here = ((span, there[_essence(example.prompt[slice(*span)])]) for span in _values(example.prompt))
+        there[essence(example.target[slice(*span)])].append(span)
+    here = ((span, there[essence(example.prompt[slice(*span)])]) for span in _values(example.prompt))
     return _both_replaced(example, [(span, same.popleft()) for span, same in here if same], symbols)
 
 
@@ -153,15 +144,6 @@ def _values(text: str, kept: Sequence[Span] = ()) -> list[Span]:
     return sorted([*kept, *apart])
 
 
-def _essence(value: str) -> str:
-    """What two values have in common that are the same: of numbers, the digits and the sign."""
-    value = _written_out(value)
-    if not re.fullmatch(_NUMBER, value):
-        return value
-    sign = "-" if value[0] in "-−" else ""
-    return sign + re.sub(r"\D", "", value.translate(_WIDE))
-
-
 def _replaced(text: str, spans: Iterable[Span], names: Iterable[str]) -> str:
     """With the first name in place of the first span, and so on until one of them has no more."""
     parts, at = [], 0
@@ -169,60 +151,3 @@ def _replaced(text: str, spans: Iterable[Span], names: Iterable[str]) -> str:
         parts += [text[at:start], name]
         at = stop
     return "".join(parts) + text[at:]
-
-
-# -- numbers in another language ---------------------------------------------------------------------------------------
-
-_THIN = "\u202f"
-_GROUPS = {
-    "bg": _THIN, "ca": ".", "cs": _THIN, "da": ".", "de": ".", "el": ".", "es": ".", "et": _THIN, "eu": ".",
-    "fi": _THIN, "fr": _THIN, "gl": ".", "hr": ".", "hu": _THIN, "id": ".", "is": ".", "it": ".", "lt": _THIN,
-    "lv": _THIN, "nb": _THIN, "nl": ".", "nn": _THIN, "no": _THIN, "pl": _THIN, "pt": ".", "ro": ".", "ru": _THIN,
-    "sk": _THIN, "sl": ".", "sr": ".", "sv": _THIN, "tr": ".", "uk": _THIN, "vi": ".",
-}  # fmt: skip
-"""What parts the thousands in languages that write 0,75 for 0.75 (Unicode CLDR; a thin space for any space of it)."""
-
-
-def _written_out(value: str) -> str:
-    """A number in 万 or 亿 without them; all else as it is.
-
-    >>> _written_out("2.5万"), _written_out("-１２亿3万"), _written_out("25")
-    ('25,000', '-1,200,030,000', '25')
-    """
-    if not re.fullmatch(_IN_MYRIADS, value):
-        return value
-    value = value.translate(_WIDE).replace(",", "")
-    parts = (Decimal(number).scaleb(_MYRIADS[unit]) for number, unit in re.findall(_MYRIAD, value))
-    whole = sum(parts, Decimal())
-    return f"{'-' if value[0] == '-' else ''}{whole.normalize():,f}"
-
-
-def _said(value: str, languages: Sequence[str]) -> str:
-    """A number as the second language writes it; all else as it is.
-
-    >>> _said("2,500.75", ("en", "fr")), _said("2 500,75", ("fr", "en")), _said("１２", ("zh", "en"))
-    ('2\\u202f500,75', '2,500.75', '12')
-    >>> _said("17:45", ("en", "fr")), _said("3.11.2", ("en", "fr")), _said("1984", ("en", "fr"))
-    ('17:45', '3.11.2', '1984')
-    >>> _said("2.5万", ("zh", "fr")), _said("2.5万", ("zh", "ja"))
-    ('25\\u202f000', '2.5万')
-    """
-    if len(languages) == 2 and _language(languages[1]) not in ("zh", "yue", "ja"):
-        value = _written_out(value)
-    if re.fullmatch(_PHONE, value) or not re.fullmatch(_NUMBER, value):
-        return value
-    value = value.translate(_WIDE)
-    if len(languages) < 2:
-        return value
-    group, other = (_GROUPS.get(_language(language), ",") for language in languages)
-    mark, groups = (".", r"[, \u00a0\u202f]") if group == "," else (",", r"[. \u00a0\u202f]")
-    match = re.fullmatch(rf"(\D?\d+|\D?\d{{1,3}}(?:{groups}\d{{3}})+)(?:{re.escape(mark)}(\d+))?", value)
-    if match is None or group == other:
-        return value
-    whole = re.sub(r"(?<=\d)\D", other, match[1])
-    return whole + (f"{'.' if other == ',' else ','}{match[2]}" if match[2] else "")
-
-
-def _language(code: str) -> str:
-    """Of "fr-CA", "fr"."""
-    return code.lower().replace("_", "-").partition("-")[0]
