@@ -17,9 +17,10 @@ from nextword.tasks.base import GROUP, Rows, Task, records_of
 from nextword.tasks.languages import is_language, languages_of
 from nextword.tasks.lengths import bounds_of, marked
 from nextword.tasks.registry import task_named
-from nextword.text.placeholders import learned
+from nextword.text.placeholders import SYMBOLS, known_symbols, learned
 from nextword.text.records import ReadConfig, Record, Source
 from nextword.text.sources import file_format
+from nextword.tokenizers import Tokenizer
 from nextword.tokenizers.chat import CHAT_TEMPLATE
 
 ENCODING = ("encoder-decoder", "gru-attention", "lstm-attention", "prefix-lm")
@@ -84,7 +85,7 @@ def set_up(
     if "-" in (*sources, *valid):
         raise UsageError("--task reads files, got standard input", hint="Write it to a file, such as pairs.tsv")
     base = _config_of(init_from)
-    config = _with_placeholders(config, task, base)
+    config = _with_placeholders(config, task, base, None if "tokenizer" in values else init_from)
     settled = completed(task, values, base)
     generation = dict(task.generation)
     if not _encodes(settled, base):  # such a model reads the text before its answer, and could not copy from it
@@ -121,14 +122,26 @@ def _encodes(settled: Values, base: Mapping[str, Any]) -> bool:
     return settled.get("model", {}).get("type", base.get("model", {}).get("type")) in ENCODING
 
 
-def _with_placeholders(config: TaskConfig, task: Task, base: Mapping[str, Any]) -> TaskConfig:
-    """With the choice whether there are placeholders made."""
+def _with_placeholders(config: TaskConfig, task: Task, base: Mapping[str, Any], kept: Path | None) -> TaskConfig:
+    """With the choice whether there are placeholders made. `kept`: the run whose tokenizer goes on, if one does."""
     wanted = config.placeholders
     if wanted and task.name != "translation":
         raise UsageError(f"task.placeholders is of translation, not of {task.name}", hint="Leave it out")
+    if wanted and kept is not None:
+        _check_symbols(kept)
     if wanted is None:
         wanted = task.name == "translation" and (not base or bool(base.get("task", {}).get("placeholders")))
     return config.model_copy(update={"placeholders": wanted})
+
+
+def _check_symbols(run: Path) -> None:
+    """Raises UsageError if the tokenizer of a run knows no placeholder."""
+    tokenizer = Tokenizer.load(run)
+    if not known_symbols(tokenizer.source.unknown) or not known_symbols(tokenizer.unknown):
+        raise UsageError(
+            f"task.placeholders: the tokenizer of {run} has no tokens for {SYMBOLS[:2]}...",
+            hint="Leave it out: numbers are then learned as they are",
+        )
 
 
 def _with_lengths(config: TaskConfig, task: Task, sources: Sequence[Source], read: ReadConfig) -> TaskConfig:

@@ -15,6 +15,7 @@ from nextword.tasks.setup import ENCODING, set_up, with_columns
 from nextword.tasks.summarization import SUMMARIZATION
 from nextword.tasks.translation import TRANSLATION
 from nextword.text.records import ReadConfig
+from nextword.tokenizers import TokenizerConfig, train_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +194,11 @@ def test_placeholders_are_of_new_runs_and_of_those_begun_with_one_that_has_them(
     for known in ({}, {"placeholders": False}, {"placeholders": True}):
         write("run/config.json", json.dumps({"model": {"type": "encoder-decoder"}, "task": known}))
         assert setup_from(Path("run")).task.placeholders is known.get("placeholders", False)
+    train_tokenizer(TokenizerConfig(type="char"), ["a①"]).save(Path("run"))
+    assert setup_from(Path("run"), placeholders=True).task.placeholders
+    train_tokenizer(TokenizerConfig(type="char"), ["a"]).save(Path("run"))
+    with pytest.raises(UsageError, match=r"the tokenizer of run has no tokens for ①②"):
+        setup_from(Path("run"), placeholders=True)
     assert setup_from(Path("run"), placeholders=False).task.placeholders is False
     assert set_up({"task": {"name": "dialogue"}}, []).task.placeholders is False
     with pytest.raises(UsageError, match=r"task.placeholders is of translation, not of dialogue"):
