@@ -71,7 +71,6 @@ def test_a_task_leaves_model_and_tokenizer_to_the_source(here):
     source.mkdir()
     values = {"task": {"name": "summarization"}}
     assert set_up(values, ["pairs.jsonl"]).values["model"]["type"] == "encoder-decoder"
-    begun = set_up(values, ["pairs.jsonl"], init_from=source).values
     for kind in ("encoder-decoder", "transformer"):  # one that reads the text as its own could not copy from it
         (source / "config.json").write_text(json.dumps({"model": {"type": kind}}), encoding="utf-8")
         rules = [
@@ -79,6 +78,7 @@ def test_a_task_leaves_model_and_tokenizer_to_the_source(here):
             set_up(values | {"model": {"type": kind}}, ["pairs.jsonl"]).generation,
         ]
         assert [rule.get("no_repeat_ngram_size") for rule in rules] == [4 if kind == "encoder-decoder" else None] * 2
+    begun = set_up(values, ["pairs.jsonl"], init_from=source).values
     assert "model" not in begun
     assert begun["data"]["prompt_field"] == "dialogue"
     dialogue = {"task": {"name": "dialogue"}}
