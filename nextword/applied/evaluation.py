@@ -132,14 +132,18 @@ def at_each_length(
     settings: Mapping[str, Any],
     lengths: int,
     told: Callable[[str], object] = lambda said: None,
+    hide: Callable[[str], Hidden] = Hidden,
 ) -> dict[str, list[Score]]:
-    """The metrics of the answers when each length is asked for that the run knows: whether it keeps to them."""
-    found = {}
+    """The metrics of the answers when each length is asked for that the run knows: whether it keeps to them.
+
+    `hide` as of `judge`.
+    """
+    scores, shown = {}, [hide(item.prompt) for item in items]
     for bucket in range(1, lengths + 1):
-        prompts = [mark(bucket) + item.prompt for item in items]
-        outputs = [answer.text for answer in answers(generator, prompts, {"seed": 0, **settings}, told)]
-        found[f"length {bucket}"] = task.scores(outputs, items, False)
-    return found
+        found = answers(generator, [mark(bucket) + one.text for one in shown], {"seed": 0, **settings}, told)
+        outputs = [one.restored(answer.text) for one, answer in zip(shown, found, strict=True)]
+        scores[f"length {bucket}"] = task.scores(outputs, items, False)
+    return scores
 
 
 def unusual(generator: TextGenerator, settings: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nextword.applied.answers import answers
+from nextword.applied.reading import reading_of
 from nextword.applied.together import load_for
 from nextword.errors import UsageError
 from nextword.generator import TextGenerator
@@ -20,6 +21,7 @@ from nextword.metrics.summaries import words as words_of
 from nextword.tasks.base import tidy
 from nextword.tasks.lengths import bucket_named, mark
 from nextword.text.sentences import joined, sentences
+from nextword.text.speakers import hidden, with_symbols
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,17 @@ class Summary:
 class Summarizer:
     """A generator that summarizes."""
 
-    def __init__(self, generator: TextGenerator, bounds: Sequence[int] = ()) -> None:
-        """`bounds` of the lengths that it was trained to know: see `nextword.tasks.lengths`."""
-        self.generator, self.bounds = generator, bounds
+    def __init__(self, generator: TextGenerator, bounds: Sequence[int] = (), symbols: str = "") -> None:
+        """`bounds` of the lengths that it was trained to know: see `nextword.tasks.lengths`; `symbols` are the
+        placeholders that it has learned with, if it has."""
+        self.generator, self.bounds, self.symbols = generator, bounds, symbols
 
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu") -> Self:
         """From a run folder. Raises RunError if it cannot be read, UsageError if it is none for summarization."""
         loaded = load_for("summarization", run, device=device)
-        return cls(TextGenerator.of(loaded), loaded.config["task"].get("length_bounds", ()))
+        bounds = loaded.config["task"].get("length_bounds", ())
+        return cls(TextGenerator.of(loaded), bounds, reading_of(loaded).symbols)
 
     def summarize(
         self,
@@ -92,14 +96,14 @@ class Summarizer:
         text = tidy(text)
         if not words_of(text):
             raise UsageError("there is nothing to summarize: the text has no words")
-        asked = self._mark(length) if length else ""
+        asked, shown = self._mark(length) if length else "", hidden(text, symbols=self.symbols)
         of_text = parts = self.parts(text, asked)
         cut = 0
         chosen = settings | (self._length(text, words) if words else {})
         while True:
-            prompts = [asked + part for part in parts]
+            prompts = [asked + with_symbols(part, shown.values) for part in parts]
             read = answers(self.generator, prompts, {"seed": 0, **chosen}, told)
-            cut, found = cut + sum(answer.cut for answer in read), [answer.text for answer in read]
+            cut, found = cut + sum(answer.cut for answer in read), [shown.restored(answer.text) for answer in read]
             whole = joined([one for one in found if one])
             shorter = len(words_of(whole)) < sum(len(words_of(part)) for part in parts)
             if not again or len(parts) == 1 or not whole or not shorter:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nextword.applied.reading import reading_of
 from nextword.checkpoint import Run, load_run
 from nextword.errors import RunError, UsageError
 from nextword.models.ensemble import Ensemble
@@ -28,11 +29,10 @@ def load_together(run: str | Path, others: Sequence[str | Path] = (), device: st
                 f"{other} has another tokenizer than {run}: they cannot be taken together",
                 hint="Train both on the same data with the same [tokenizer], and another --seed",
             )
-        knows = [bool(one.config.get("task", {}).get("placeholders")) for one in (first, loaded)]
-        if knows[0] != knows[1]:
+        if reading_of(first) != reading_of(loaded):
+            with_them, without = (run, other) if reading_of(first).hiding else (other, run)
             raise RunError(
-                f"{run if knows[0] else other} was trained with placeholders, {other if knows[0] else run} was not: "
-                "they cannot be taken together",
+                f"{with_them} was trained with placeholders, {without} was not: they cannot be taken together",
                 hint="Train both with the same task.placeholders",
             )
         models.append(loaded.model)

@@ -15,16 +15,18 @@ from typing import Any, NamedTuple, Self
 from nextword.applied.alignment import Alignment, align, together
 from nextword.applied.answers import Answer, answers
 from nextword.applied.guard import faults
+from nextword.applied.reading import reading_of
 from nextword.applied.together import load_for, load_together
 from nextword.constraints import MOST_REQUIRED
 from nextword.decoding.engine import Engine
 from nextword.errors import UsageError, counted
 from nextword.generator import TextGenerator
 from nextword.tasks.languages import scripts_of
-from nextword.text.placeholders import Hidden, hidden, known_symbols
+from nextword.text.placeholders import Hidden
 from nextword.text.scripts import script_of
 from nextword.text.sentences import joined, sentences
 from nextword.text.terms import MARKED, has_term, is_word, lost_numbers, unmarked, wanted_terms
+from nextword.text.values import hidden, hiding
 
 PORTION = 512
 """Sentences taken on at a time: enough to fill batches, few enough that results come as they are made."""
@@ -92,10 +94,11 @@ class Translation:
 class Translator:
     """A generator that translates, and its languages."""
 
-    def __init__(self, generator: TextGenerator, languages: Sequence[str] = (), placeholders: bool = False) -> None:
-        """`languages` are (from, to), or () where that is not known; `placeholders`: it has learned with them."""
+    def __init__(self, generator: TextGenerator, languages: Sequence[str] = (), symbols: str = "") -> None:
+        """`languages` are (from, to), or () where that is not known; `symbols` are the placeholders that it
+        has learned with, if it has."""
         self.generator, self.languages = generator, tuple(languages)
-        self.symbols = known_symbols(generator.tokenizer.unknown) if placeholders else ""
+        self.symbols = symbols
         generator.engine = Engine(generator.model, max_rows=ROWS)
 
     @classmethod
@@ -111,8 +114,7 @@ class Translator:
         loaded = load_together(run, others, device) if prefix else load_for("translation", run, others, device)
         generator = TextGenerator.of(loaded)
         generator.prefix = prefix
-        task = loaded.config.get("task", {})
-        return cls(generator, task.get("languages", ()), task.get("placeholders", False))
+        return cls(generator, loaded.config.get("task", {}).get("languages", ()), reading_of(loaded).symbols)
 
     def check_languages(self, source: str, target: str) -> None:
         """Raises UsageError unless these are its languages, as far as both are known; "" = any."""
@@ -203,9 +205,9 @@ class Translator:
 
     def _task(self, text: str, glossary: Mapping[str, str]) -> Task:
         source, kept = unmarked(text)
-        shown = hidden(source, kept, self.languages, self.symbols)
+        shown = hidden(source, self.languages, self.symbols, kept)
         terms = [*(source[slice(*span)] for span in kept), *wanted_terms(source, glossary)]
-        return Task(source, shown, [shown.hiding(term) for term in terms if term not in shown.values.values()])
+        return Task(source, shown, [hiding(shown, term) for term in terms if term not in shown.values.values()])
 
     def _requiring(
         self, asked: Mapping[int, Sequence[str]], prompts: Sequence[str], within: Callable[[int], dict[str, Any]]

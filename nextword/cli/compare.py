@@ -52,8 +52,8 @@ def compare(
 
     Example: nextword compare runs/lstm runs/transformer test.txt
     """
+    from nextword.applied.reading import Reading, reading_of
     from nextword.checkpoint import load_run
-    from nextword.cli.evaluate import shown_to, symbols_of
     from nextword.metrics.score import paired_bootstrap
     from nextword.text.records import Example
 
@@ -65,8 +65,8 @@ def compare(
     settings = chosen({}, set_ or ())
     pairs, test = _test_set(first, second, data, {key: value for key, value in given.items() if value})
     # Where only one knows placeholders, both read the texts without: bits of the same bytes.
-    shown = shown_to(first) if symbols_of(first) == symbols_of(second) else lambda example: example
-    pairs = [(one.prompt, one.target) for one in map(shown, starmap(Example, pairs))]
+    reading = reading_of(first) if reading_of(first) == reading_of(second) else Reading()
+    pairs = [(one.prompt, one.target) for one in map(reading.pair, starmap(Example, pairs))]
     scores = _scores(first, pairs, test, settings)
     others = {one.name: one for one in _scores(second, pairs, test, settings)}
     # Some are of poems only where the training data are still there.

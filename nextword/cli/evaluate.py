@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from nextword.metrics.learned import Metric
     from nextword.metrics.score import Score
     from nextword.tasks.base import Item, Task
-    from nextword.text.records import Example, ReadConfig, Source
+    from nextword.text.records import ReadConfig, Source
     from nextword.tokenizers.chat import ChatTokenizer
     from nextword.training.evaluation import Evaluation
 
@@ -72,6 +71,7 @@ def evaluate(
     Example: nextword evaluate runs/ptb ptb/test.txt
     """
     from nextword.applied.evaluation import judged_also
+    from nextword.applied.reading import reading_of
     from nextword.applied.together import load_together
     from nextword.cli.console import out as console
     from nextword.data.prepare import is_prepared
@@ -104,7 +104,7 @@ def evaluate(
         settings = chosen({}, set_ or ())
         test = list(items(task, data, read))  # a mistake in the data shows before any work
         task = judged_also(task, _learned(task, bertscore, comet, device))
-        rows = Rows(task, data, read, shown_to(loaded))
+        rows = Rows(task, data, read, reading_of(loaded).pair)
         result, figures = _predict(loaded, data if read.conversations else [rows], read)
         judged = answer(loaded, task, test, settings, chat_for(loaded, test))
         judged = _beside_its_lengths(loaded, task, test, settings, judged)
@@ -174,20 +174,6 @@ def _predict(loaded: Run, sources: Sequence[Source], read: ReadConfig) -> tuple[
     return result, result.to_dict() | {"num_documents": counts.examples, "unknown": counts.unknown_tokens}
 
 
-def shown_to(run: Run) -> Callable[[Example], Example]:
-    """What of an example a run is shown: with placeholders, if it has learned with them."""
-    from nextword.text.placeholders import hidden_pair
-
-    return partial(hidden_pair, symbols=symbols_of(run))
-
-
-def symbols_of(run: Run) -> str:
-    """The placeholders that a run has learned with; "" for none."""
-    from nextword.text.placeholders import known_symbols
-
-    return known_symbols(run.tokenizer.unknown) if run.config.get("task", {}).get("placeholders") else ""
-
-
 def chat_for(loaded: Run, test: list[Item]) -> ChatTokenizer | None:
     """What writes the conversations of a test set as the run knows them; None if there are none in it."""
     from nextword.tokenizers.chat import ChatTokenizer
@@ -205,17 +191,14 @@ def answer(
 ) -> Judged:
     """The answers of a run to a test set, measured, behind a bar; `chat` as from `chat_for`."""
     from nextword.applied.evaluation import judge
+    from nextword.applied.reading import reading_of
     from nextword.cli.console import counting
     from nextword.generator import TextGenerator
-    from nextword.text.placeholders import hidden
 
-    config = loaded.config["task"]
-    hide = partial(hidden, languages=config.get("languages", ()), symbols=symbols_of(loaded))
-    generator = TextGenerator.of(loaded)
+    generator, hide = TextGenerator.of(loaded), reading_of(loaded).hidden
+    tokenized = bool(loaded.config["task"].get("tokenized"))
     with counting(label, len(test)) as advance:
-        judged = judge(
-            generator, task, test, settings, lambda said: advance(""), bool(config.get("tokenized")), chat, hide
-        )
+        judged = judge(generator, task, test, settings, lambda said: advance(""), tokenized, chat, hide)
     return _beside_its_form(loaded, generator, task, test, settings, judged) if task.name == "poetry" else judged
 
 
@@ -254,6 +237,7 @@ def _beside_its_form(
 def _beside_its_lengths(loaded: Run, task: Task, test: list[Item], settings: dict[str, Any], judged: Judged) -> Judged:
     """Judged, and beside it what comes of asking for each length that the run knows, if any."""
     from nextword.applied.evaluation import at_each_length
+    from nextword.applied.reading import reading_of
     from nextword.cli.console import counting
     from nextword.generator import TextGenerator
 
@@ -261,7 +245,8 @@ def _beside_its_lengths(loaded: Run, task: Task, test: list[Item], settings: dic
     if not lengths:
         return judged
     with counting("of each length", len(test) * lengths) as advance:
-        beside = at_each_length(TextGenerator.of(loaded), task, test, settings, lengths, lambda said: advance(""))
+        generator, hide = TextGenerator.of(loaded), reading_of(loaded).hidden
+        beside = at_each_length(generator, task, test, settings, lengths, lambda said: advance(""), hide)
     return replace(judged, beside=judged.beside | beside)
 
 

@@ -32,6 +32,7 @@ def introduce(session: Session) -> None:
     from nextword.data.batches import fit
     from nextword.data.mixture import Mixture
     from nextword.tasks.lengths import described
+    from nextword.tasks.registry import task_named
     from nextword.text.placeholders import SYMBOLS
     from nextword.training.freezing import num_trainable
     from nextword.training.order import DEFAULT_BPTT
@@ -53,8 +54,8 @@ def introduce(session: Session) -> None:
         err.print(f"task: {task['name']}" + (f", {' to '.join(task['languages'])}" if task["languages"] else ""))
         if bounds := task.get("length_bounds"):
             err.print(f"lengths: {described(bounds)}")
-        if task.get("placeholders"):
-            err.print(f"placeholders: {SYMBOLS[:2]}... stand for numbers and addresses of both sides")
+        if task.get("placeholders") and (hiding := task_named(task["name"]).hiding):
+            err.print(f"placeholders: {SYMBOLS[:2]}... stand for {hiding.what} on both sides")
     if init := session.sections.get("init"):
         err.print(f"from {init['from']}: {init['taken']}", markup=False)
     held_out = f", {session.splits['valid'].counts.tokens:,} for validation" if "valid" in session.splits else ""

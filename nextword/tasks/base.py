@@ -16,6 +16,7 @@ from nextword.errors import DataError
 from nextword.metrics.score import Score
 from nextword.tasks.aligned import aligned, are_aligned
 from nextword.text.chat import Turn
+from nextword.text.placeholders import Hiding
 from nextword.text.records import Example, ReadConfig, Record, Source, read_records, text_of
 from nextword.text.turns import Reply
 
@@ -48,6 +49,8 @@ class Task:
     """Of conversations: the chat template that a new run learns them by, and keeps."""
     baselines: Callable[[Sequence[Item]], dict[str, list[str]]] = lambda items: {}
     """Answers that need no model, by the name of how they are made."""
+    hiding: Hiding | None = None
+    """What stands as placeholders before a model, if anything does."""
     command: str = "generate"
     """The command that does it with a trained run."""
     example: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,8 @@ from nextword.tasks.base import GROUP, Rows, Task, records_of
 from nextword.tasks.languages import is_language, languages_of
 from nextword.tasks.lengths import bounds_of, marked
 from nextword.tasks.registry import task_named
-from nextword.text.placeholders import SYMBOLS, known_symbols, learned
-from nextword.text.records import ReadConfig, Record, Source
+from nextword.text.placeholders import SYMBOLS, known_symbols
+from nextword.text.records import Example, ReadConfig, Record, Source
 from nextword.text.sources import file_format
 from nextword.tokenizers import Tokenizer
 from nextword.tokenizers.chat import CHAT_TEMPLATE
@@ -39,8 +39,8 @@ class TaskConfig(Config):
     tokenized: bool = False
     """The texts are tokenized already, as much data of the literature is: BLEU takes them as they are."""
     placeholders: bool | None = None
-    """Of translation: numbers and addresses stand before the model as ①, ②, ...; left out: in a run that begins anew,
-    and in one begun with a run that knows them."""
+    """Numbers and addresses of a translation, and the names of those who speak in a chat to be summarized, stand before
+    the model as ①, ②, ...; left out: in a run that begins anew, and in one begun with a run that knows them."""
     length_buckets: int = Field(default=0, ge=0, le=9)
     """Of summarization: how many lengths `nextword summarize --length` may ask for, 3 = short, medium and long."""
     length_bounds: Annotated[tuple[int, ...], Field(strict=False)] = ()
@@ -85,7 +85,6 @@ def set_up(
     if "-" in (*sources, *valid):
         raise UsageError("--task reads files, got standard input", hint="Write it to a file, such as pairs.tsv")
     base = _config_of(init_from)
-    config = _with_placeholders(config, task, base, None if "tokenizer" in values else init_from)
     settled = completed(task, values, base)
     generation = dict(task.generation)
     if not _encodes(settled, base):  # such a model reads the text before its answer, and could not copy from it
@@ -93,19 +92,19 @@ def set_up(
     if task.template and init_from is not None and (init_from / CHAT_TEMPLATE).is_file():
         return Setup(settled, sources, valid, config, {}, "")
     if task.template or not sources:
+        config = _with_placeholders(config, task, base, None, None)
         return Setup(settled, sources, valid, config, generation, "", task.template)
     read = with_columns(task, settled["data"], sources)
     settled["data"] = read.model_dump(exclude_unset=True)
     if task.name == "translation" and not config.languages:
         languages = languages_of((read.prompt_field, read.target_field), sources)
         config = config.model_copy(update={"languages": languages})
+    prompts = (example.prompt for record in records_of(task, sources, read) for example in task.examples(record, read))
+    config = _with_placeholders(config, task, base, None if "tokenizer" in values else init_from, prompts)
     config = _with_lengths(config, task, sources, read)
     if config.placeholders or config.length_bounds:
         settled["data"]["group_field"] = GROUP
-    if config.placeholders:
-        shown = partial(learned, languages=config.languages)
-    else:
-        shown = partial(marked, bounds=config.length_bounds)
+    shown = partial(_shown, task=task, config=config)
     rows: list[Source] = [Rows(task, sources, read, shown)]
     held_out: list[Source] = [Rows(task, valid, with_columns(task, settled["data"], valid), shown)] if valid else []
     corpus = ", ".join(str(one) for one in sources if isinstance(one, str | Path))
@@ -122,15 +121,27 @@ def _encodes(settled: Values, base: Mapping[str, Any]) -> bool:
     return settled.get("model", {}).get("type", base.get("model", {}).get("type")) in ENCODING
 
 
-def _with_placeholders(config: TaskConfig, task: Task, base: Mapping[str, Any], kept: Path | None) -> TaskConfig:
-    """With the choice whether there are placeholders made. `kept`: the run whose tokenizer goes on, if one does."""
+def _shown(example: Example, task: Task, config: TaskConfig) -> Example:
+    """An example as the model learns it: with placeholders, or the mark of its length, or both."""
+    if task.hiding and config.placeholders:
+        example = task.hiding.learned(example, config.languages)
+    return marked(example, config.length_bounds)
+
+
+def _with_placeholders(
+    config: TaskConfig, task: Task, base: Mapping[str, Any], kept: Path | None, prompts: Iterable[str] | None
+) -> TaskConfig:
+    """With the choice made whether there are placeholders, where that is open: in a new run, if these `prompts` suit
+    them; without data it stays open. `kept`: the run whose tokenizer goes on, if one does."""
     wanted = config.placeholders
-    if wanted and task.name != "translation":
-        raise UsageError(f"task.placeholders is of translation, not of {task.name}", hint="Leave it out")
-    if wanted and kept is not None:
+    if task.hiding is None:
+        if wanted:
+            raise UsageError(f"task.placeholders = true: there are none of {task.name}", hint="Leave it out")
+        wanted = False
+    elif wanted is None and prompts is not None:
+        wanted = bool(base.get("task", {}).get("placeholders")) if base else task.hiding.suits(prompts)
+    elif wanted and kept is not None:
         _check_symbols(kept)
-    if wanted is None:
-        wanted = task.name == "translation" and (not base or bool(base.get("task", {}).get("placeholders")))
     return config.model_copy(update={"placeholders": wanted})
 
 
@@ -140,7 +151,7 @@ def _check_symbols(run: Path) -> None:
     if not known_symbols(tokenizer.source.unknown) or not known_symbols(tokenizer.unknown):
         raise UsageError(
             f"task.placeholders: the tokenizer of {run} has no tokens for {SYMBOLS[:2]}...",
-            hint="Leave it out: numbers are then learned as they are",
+            hint="Leave it out: texts are then learned as they are",
         )
 
 

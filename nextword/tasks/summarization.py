@@ -9,6 +9,7 @@ from nextword.metrics.score import Score
 from nextword.metrics.summaries import rouge_scores, source_scores
 from nextword.tasks.base import Item, Task, pair_examples
 from nextword.text.sentences import sentences
+from nextword.text.speakers import SPEAKERS
 
 EXTRACTS: Mapping[str, Callable[[str, int], str]] = {"lead": lead, "longest": longest, "textrank": textrank}
 """Summaries made of k sentences of the text itself."""
@@ -43,6 +44,7 @@ SUMMARIZATION = Task(
     scores=_scores,
     headline=("ROUGE-1", "ROUGE-2", "ROUGE-L"),
     baselines=_baselines,
+    hiding=SPEAKERS,
     recipe={
         "model": {"type": "encoder-decoder", "pointer": True, "max_seq_len": 512},
         "train": {"label_smoothing": 0.1},

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from nextword.metrics.score import Score
 from nextword.metrics.translations import translation_scores
 from nextword.tasks.base import Item, Task, pair_examples
+from nextword.text.values import VALUES
 
 
 def _scores(outputs: Sequence[str], items: Sequence[Item], tokenized: bool) -> list[Score]:
@@ -29,6 +30,7 @@ TRANSLATION = Task(
     scores=_scores,
     headline=("BLEU", "chrF"),
     baselines=_baselines,
+    hiding=VALUES,
     recipe={"model": {"type": "encoder-decoder"}, "train": {"label_smoothing": 0.1}},
     generation={"num_beams": 5, "temperature": 0.0, "max_tokens": 200},
     example="tatoeba-en-fr",

@@ -1,37 +1,27 @@
-"""Placeholders: what a translation has to say as its source does stands before a model as ①, ②, ..., on both sides.
+"""Placeholders: what an answer has to say as its source does stands before a model as ①, ②, ..., on both sides.
 
-Numbers and addresses are each too rare to be learned, and are not to be translated. So a model learns where they
-belong, and what they are is put in afterwards: Luong et al. 2015 (Addressing the Rare Word Problem, 3.1, the copyable
-model); Post et al. 2019 (An Exploration of Placeholding in Neural Machine Translation).
+Names, numbers and addresses are each too rare to be learned. So a model learns where they belong, and what they are is
+put in afterwards: Luong et al. 2015 (Addressing the Rare Word Problem, 3.1, the copyable model); Hermann et al. 2015
+(Teaching Machines to Read and Comprehend, the replacing of entities).
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from dataclasses import dataclass, field
 
 import regex  # type: ignore[import-untyped]
 
-from nextword.text.number_words import number_words
-from nextword.text.numerals import NUMERAL, essence, said_in
 from nextword.text.records import Example
 from nextword.text.scripts import UNSPACED
-from nextword.text.terms import ADDRESS, Span
+from nextword.text.terms import Span
 
 SYMBOLS = "①②③④⑤⑥⑦⑧⑨"
-"""One character each, so that any tokenizer has them; where a text has one itself, that is a value, too."""
-PLAIN = 4
-"""One pair in so many is learned as it is, by its hash: so a model knows numbers without placeholders, too."""
-ADDED = 24
-"""One pair in so many, of those without a number, gets one before it, or behind it, or both: numbers are rare in many
-corpora, and several in one sentence more so."""
+"""One character each, so that any tokenizer has them."""
 
-_VALUE = rf"{ADDRESS}|{NUMERAL}|[{SYMBOLS}]"
 _JOINT = re.compile(rf"(?<=[{SYMBOLS}])(?=[\d{SYMBOLS}])|(?<=\d)(?=[{SYMBOLS}])")
-_END = regex.compile(r"[\p{P}\s]*$")
+_UNSPACED = regex.compile(rf"[{UNSPACED}]")
 
 
 @dataclass(frozen=True)
@@ -40,7 +30,7 @@ class Hidden:
 
     text: str
     values: dict[str, str] = field(default_factory=dict)
-    """What each stands for, as the translation is to say it; in the order of the text."""
+    """What each stands for, as the answer is to say it; in the order of the text."""
     unused: str = ""
     """Those that stand for nothing."""
 
@@ -50,19 +40,33 @@ class Hidden:
         if set(self.unused) & set(text):
             text = re.sub(rf"\s*[{self.unused}]", "", text).strip()
         if self.values:
-            text = _JOINT.sub(" ", text)
+            text = _JOINT.sub(lambda joint: self._between(text, joint.start()), text)
         return text.translate({ord(symbol): value for symbol, value in self.values.items()})
 
-    def hiding(self, text: str) -> str:
-        """Another text with these placeholders for those of its values that they stand for.
+    def _between(self, text: str, at: int) -> str:
+        """What parts what ends there from what begins, one of them a value: nothing, where a script has no spaces."""
+        sides = text[at - 1 : at + 1]
+        if not all(one in self.values or one.isdecimal() for one in sides):  # a symbol that the text has itself
+            return ""
+        before, after = (self.values.get(one, one) for one in sides)
+        edges = (before[-1], after[0])
+        return "" if any(_UNSPACED.match(one) and not one.isnumeric() for one in edges) else " "
 
-        >>> hidden("Windows 11 of 2021").hiding("Windows 11, not 10")
-        'Windows ①, not 10'
-        """
-        names = {essence(value): symbol for symbol, value in reversed(self.values.items())}
-        found = ((span, essence(text[slice(*span)])) for span in _values(text))
-        known = {span: names[value] for span, value in found if value in names}
-        return _replaced(text, known, known.values())
+
+@dataclass(frozen=True)
+class Hiding:
+    """What a task hides behind placeholders, and how."""
+
+    what: str
+    """In words."""
+    suits: Callable[[Iterable[str]], bool]
+    """Whether the first of these prompts have enough of it for a model to learn placeholders from."""
+    learned: Callable[[Example, Sequence[str]], Example]
+    """An example as a model learns it; its languages are (from, to), or () where they are not known."""
+    pair: Callable[[Example, str], Example]
+    """An example as a run reads it that knows these symbols: with the same placeholders on both sides."""
+    hidden: Callable[[str, Sequence[str], str], Hidden]
+    """A prompt as such a run reads it; languages and symbols as above."""
 
 
 def known_symbols(unknown: Callable[[str], object]) -> str:
@@ -70,82 +74,12 @@ def known_symbols(unknown: Callable[[str], object]) -> str:
     return "".join(symbol for symbol in SYMBOLS if not unknown(symbol))
 
 
-def hidden(text: str, kept: Sequence[Span] = (), languages: Sequence[str] = (), symbols: str = SYMBOLS) -> Hidden:
-    """A text with placeholders for its addresses, its numbers of two digits and more, and where it is to be `kept`: as
-    many as there are `symbols`. Other numbers are said as the second of the `languages` writes them, if both are known.
+def replaced(text: str, spans: Iterable[Span], names: Iterable[str]) -> str:
+    """With the first name in place of the first span, and so on until one of them has no more.
 
-    >>> hidden("In 1984, 2,500 came.", languages=("en", "fr")).text
-    'In ①, ② came.'
-    >>> hidden("In 1984, 2,500 came.").restored("② sont venus en ①.")
-    '2,500 sont venus en 1984.'
+    >>> replaced("In 1984 and 1985", [(3, 7), (12, 16)], "①②")
+    'In ① and ②'
     """
-    found = _values(text, kept)[: len(symbols)]
-    said = (text[slice(*span)] if span in kept else said_in(text[slice(*span)], languages) for span in found)
-    values = dict(zip(symbols, said, strict=False))
-    return Hidden(_replaced(text, found, symbols), values, symbols[len(values) :])
-
-
-def hidden_pair(example: Example, symbols: str = SYMBOLS) -> Example:
-    """The same of a pair, as far as both sides have the same values. A pair that has a symbol itself stays as it is.
-
-    >>> hidden_pair(Example("From 10 to 20.", "De 10 à vingt.")).target
-    'De ① à vingt.'
-    """
-    if not symbols or not set(SYMBOLS).isdisjoint(example.prompt + example.target):
-        return example
-    there: dict[str, deque[Span]] = defaultdict(deque)
-    for span in _values(example.target):
-        there[essence(example.target[slice(*span)])].append(span)
-    here = ((span, there[essence(example.prompt[slice(*span)])]) for span in _values(example.prompt))
-    return _both_replaced(example, [(span, same.popleft()) for span, same in here if same], symbols)
-
-
-def learned(example: Example, languages: Sequence[str] = ()) -> Example:
-    """A pair as a model learns it that is to know placeholders: with those of `hidden_pair`; of the pairs without a
-    number, some with one in place of a number in words, or at an end."""
-    digest = sha256(f"{example.prompt}\n{example.target}".encode("utf-8", "surrogatepass")).digest()
-    if digest[0] % PLAIN == 0:
-        return example
-    start = digest[1] % 4  # all of them are learned, the first most
-    symbols = SYMBOLS[start:] + SYMBOLS[:start]
-    found = hidden_pair(example, symbols)
-    if found is not example or _values(example.prompt) or _values(example.target):
-        return found
-    if digest[2] % 2 and len(languages) == 2:
-        found = _both_replaced(example, number_words(example.prompt, example.target, *languages), symbols)
-    if found is not example or digest[3] % ADDED:
-        return found
-    first, last = (SYMBOLS[(digest[1] + i) % len(SYMBOLS)] for i in range(2))
-    ends = [(first, ""), ("", last), (first, last)][digest[4] % 3]
-    return replace(example, prompt=_with(example.prompt, *ends), target=_with(example.target, *ends))
-
-
-def _both_replaced(example: Example, pairs: Sequence[tuple[Span, Span]], symbols: str) -> Example:
-    """The same with symbols in place of what is at these places in prompt and target."""
-    if not pairs:
-        return example
-    here, there = zip(*pairs, strict=True)
-    return replace(
-        example, prompt=_replaced(example.prompt, here, symbols), target=_replaced(example.target, there, symbols)
-    )
-
-
-def _with(text: str, before: str, behind: str) -> str:
-    """A sentence with something more, if it is not "", at its beginning, and at its end before the punctuation."""
-    at = _END.search(text).start()
-    space = "" if regex.match(rf"[{UNSPACED}]", text[at - 1 :]) else " "
-    return "".join([before, space * bool(before), text[:at], space * bool(behind), behind, text[at:]])
-
-
-def _values(text: str, kept: Sequence[Span] = ()) -> list[Span]:
-    """Where the values of a text stand, in order."""
-    found = (match.span() for match in re.finditer(_VALUE, text) if not re.fullmatch(r"\D?\d", match[0]))
-    apart = ((start, stop) for start, stop in found if all(stop <= low or high <= start for low, high in kept))
-    return sorted([*kept, *apart])
-
-
-def _replaced(text: str, spans: Iterable[Span], names: Iterable[str]) -> str:
-    """With the first name in place of the first span, and so on until one of them has no more."""
     parts, at = [], 0
     for (start, stop), name in sorted(zip(spans, names, strict=False)):
         parts += [text[at:start], name]

@@ -79,7 +79,7 @@ def wanted_terms(text: str, glossary: Mapping[str, str]) -> list[str]:
     if glossary:
         longest_first = sorted(glossary, key=len, reverse=True)
         lower = {term.lower(): translation for term, translation in glossary.items()}
-        for match in re.finditer("|".join(map(_whole, longest_first)), text, re.IGNORECASE):
+        for match in re.finditer("|".join(map(whole, longest_first)), text, re.IGNORECASE):
             found[lower[match[0].lower()]] = None
     found.update(dict.fromkeys(_ADDRESS.findall(text)))
     return list(found)
@@ -104,7 +104,7 @@ def has_term(text: str, term: str) -> bool:
     >>> has_term("der Hund.", "Hund"), has_term("die Hunde", "Hund"), has_term("他在北京", "北京")
     (True, False, True)
     """
-    return re.search(_whole(term), text) is not None
+    return re.search(whole(term), text) is not None
 
 
 def is_word(term: str) -> bool:
@@ -114,10 +114,10 @@ def is_word(term: str) -> bool:
     >>> is_word("Hund"), is_word("北京")
     (True, False)
     """
-    return _whole(term) != re.escape(term)
+    return whole(term) != re.escape(term)
 
 
-def _whole(term: str) -> str:
+def whole(term: str) -> str:
     """A pattern for the term that is no part of a longer word; in scripts without spaces every place will do."""
     start = r"(?<![^\W\u2e80-\u9fff])" if term[0].isalnum() and term[0] < "\u2e80" else ""
     end = r"(?![^\W\u2e80-\u9fff])" if term[-1].isalnum() and term[-1] < "\u2e80" else ""

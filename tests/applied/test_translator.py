@@ -13,6 +13,7 @@ from nextword.applied.translator import Translator
 from nextword.errors import DataError, UsageError
 from nextword.generator import TextGenerator
 from nextword.models import build_model, model_config
+from nextword.text.placeholders import SYMBOLS
 from nextword.text.sentences import joined
 from nextword.text.terms import lost_numbers, read_glossary, unmarked, wanted_terms
 
@@ -98,7 +99,7 @@ def test_a_term_within_a_longer_word_is_none(translator, said):
 @pytest.fixture
 def with_placeholders(translator):
     """One that has learned with them."""
-    return Translator(translator.generator, ("en", "fr"), placeholders=True)
+    return Translator(translator.generator, ("en", "fr"), SYMBOLS)
 
 
 def test_values_come_back_where_placeholders_stand(with_placeholders, said):
@@ -163,7 +164,7 @@ def test_of_a_tokenizer_that_lacks_some_placeholders_the_others_are_used(transla
     translator.generator.tokenizer = CharTokenizer("abcdefghijklmnopqrstuvwxyz ①③")
     said["go ① or ③ or 20"] = ["va ③ ou ①"]
     said["go ① or ③ or 20", ("①", "③")] = ["va ③ ou ① ou 20"]
-    (found,) = Translator(translator.generator, ("en", "fr"), True).translate(["go 18 or 19 or 20"])
+    (found,) = Translator(translator.generator, ("en", "fr"), "①③").translate(["go 18 or 19 or 20"])
     assert (found.text, found.faults) == ("va 19 ou 18 ou 20", [])
 
 

@@ -201,7 +201,7 @@ def test_placeholders_are_of_new_runs_and_of_those_begun_with_one_that_has_them(
         setup_from(Path("run"), placeholders=True)
     assert setup_from(Path("run"), placeholders=False).task.placeholders is False
     assert set_up({"task": {"name": "dialogue"}}, []).task.placeholders is False
-    with pytest.raises(UsageError, match=r"task.placeholders is of translation, not of dialogue"):
+    with pytest.raises(UsageError, match=r"task.placeholders = true: there are none of dialogue"):
         set_up({"task": {"name": "dialogue", "placeholders": True}}, [])
 
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextword.text.number_words import number_words
-from nextword.text.placeholders import ADDED, PLAIN, SYMBOLS, hidden, hidden_pair, learned
+from nextword.text.placeholders import SYMBOLS
 from nextword.text.records import Example
+from nextword.text.values import ADDED, PLAIN, hidden, hidden_pair, learned
 
 PIECES = [
     "a",
@@ -78,11 +79,11 @@ def test_a_long_word_takes_no_long_time():
 
 
 def test_what_is_to_be_kept_is_hidden_whole():
-    shown = hidden("Press Ctrl + C (12) now", [(6, 19)], ("en", "fr"))
+    shown = hidden("Press Ctrl + C (12) now", ("en", "fr"), kept=[(6, 19)])
     assert (shown.text, shown.restored("Appuie sur ①")) == ("Press ① now", "Appuie sur Ctrl + C (12)")
-    assert hidden("version 3.11, 3.5 kg", [(8, 12)], ("en", "fr")).restored("①, ②") == "3.11, 3,5"
-    assert hidden("press a at 3 a.m.", [(6, 7), (11, 12)]).text == "press ① at ② a.m."  # there, and nowhere else
-    assert hidden("from 10-20", [(5, 7)]).text == "from ①-20"
+    assert hidden("version 3.11, 3.5 kg", ("en", "fr"), kept=[(8, 12)]).restored("①, ②") == "3.11, 3,5"
+    assert hidden("press a at 3 a.m.", kept=[(6, 7), (11, 12)]).text == "press ① at ② a.m."  # there, and nowhere else
+    assert hidden("from 10-20", kept=[(5, 7)]).text == "from ①-20"
 
 
 def test_what_stands_for_nothing_is_left_out():
@@ -117,7 +118,7 @@ def test_values_do_not_run_together():
     ],
 )
 def test_numbers_are_said_as_the_other_language_writes_them(value, languages, expected):
-    assert hidden(value, (), languages).restored("①") == expected
+    assert hidden(value, languages).restored("①") == expected
 
 
 @pytest.mark.parametrize(

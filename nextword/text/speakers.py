@@ -1,0 +1,85 @@
+"""Who speaks in a chat, a text whose lines begin with a name and a colon: names that stand as ①, ②, ... before a model.
+
+Who does what is told by where names stand, not by which they are; so a summary is learned for all names at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import regex  # type: ignore[import-untyped]
+
+from nextword.text.placeholders import SYMBOLS, Hidden, Hiding
+from nextword.text.records import Example
+from nextword.text.terms import whole
+
+LOOKED_AT = 100
+"""So many texts tell whether a corpus is of chats."""
+
+_LINE = regex.compile(r"[^\p{L}\n]*(\p{L}[^:：\n]{0,29})[:：](?!//)")  # a time may stand before the name
+_NAME = regex.compile(r"(?<![\p{L}\p{M}\p{N}])(?!\p{Ll})\p{L}(?:['’_-]?[\p{L}\p{M}\p{N}])*")
+
+
+def speakers(text: str) -> list[str]:
+    """The names of those who speak, in order, each word of a name by itself; none unless the text is a chat, where half
+    of the lines, and two at least, tell who speaks.
+
+    >>> speakers("Ann Lee: Hi!\\nBob: Hello.\\nAnn Lee: It's 10:30.")
+    ['Ann', 'Lee', 'Bob']
+    >>> speakers("小明：你好\\n小红：你好")
+    ['小明', '小红']
+    >>> speakers("Note: this is a text.")
+    []
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    told = [match[1] for match in map(_LINE.match, lines) if match]
+    if len(told) < 2 or 2 * len(told) < len(lines):
+        return []
+    return list(dict.fromkeys(name for one in dict.fromkeys(told) for name in _NAME.findall(one)))
+
+
+def with_symbols(text: str, names: Mapping[str, str]) -> str:
+    """A text with symbols in place of `names`, symbol -> name, where they are whole words.
+
+    >>> with_symbols("Ann's aunt Anna", {"①": "Ann"})
+    "①'s aunt Anna"
+    """
+    symbols = {name: symbol for symbol, name in names.items()}
+    if not symbols:
+        return text
+    pattern = "|".join(map(whole, sorted(symbols, key=len, reverse=True)))
+    return re.sub(pattern, lambda match: symbols[match[0]], text)
+
+
+def are_chats(texts: Iterable[str]) -> bool:
+    """Whether most of the first of these texts are chats."""
+    found = [bool(speakers(text)) for text in islice(texts, LOOKED_AT)]
+    return 2 * sum(found) > len(found)
+
+
+def hidden(text: str, languages: Sequence[str] = (), symbols: str = SYMBOLS) -> Hidden:
+    """A text with symbols in place of the names of those who speak in it: as many as there are `symbols` that it does
+    not have itself. Names are the same in all `languages`."""
+    free = "".join(symbol for symbol in symbols if symbol not in text)
+    names = dict(zip(free, speakers(text), strict=False))
+    return Hidden(with_symbols(text, names), names, free[len(names) :])
+
+
+def hidden_pair(example: Example, symbols: str = SYMBOLS) -> Example:
+    """The same of a pair: names of those who speak in the prompt. A pair that has a symbol itself stays as it is.
+
+    >>> hidden_pair(Example("Ann: Lunch?\\nBob: Yes!", "Ann and Bob have lunch.")).target
+    '① and ② have lunch.'
+    """
+    if not set(SYMBOLS).isdisjoint(example.prompt + example.target):
+        return example
+    shown = hidden(example.prompt, symbols=symbols)
+    return replace(example, prompt=shown.text, target=with_symbols(example.target, shown.values))
+
+
+SPEAKERS = Hiding(
+    "the names of those who speak", are_chats, lambda example, languages: hidden_pair(example), hidden_pair, hidden
+)

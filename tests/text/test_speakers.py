@@ -1,0 +1,71 @@
+"""The names of those who speak in a chat stand before a model as symbols, and come back exactly."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nextword.text.records import Example
+from nextword.text.speakers import are_chats, hidden, hidden_pair, speakers
+
+NAMES = st.sampled_from(["Ann", "Anna", "Ann Lee", "Dr. No", "小明", "小红", "Jean-Luc", "O'Neil", "bob"])
+SAID = st.lists(st.sampled_from(["Ann", " ", "Anna's", "hi", ":", "小明", "小红来了", "10:30", "①", "Lee"])).map(
+    "".join
+)
+
+
+@given(st.lists(st.tuples(NAMES, SAID), max_size=8))
+def test_what_is_hidden_comes_back(lines):
+    chat = "\n".join(f"{name}: {text}" for name, text in lines)
+    shown = hidden(chat)
+    assert shown.restored(shown.text) == chat
+    assert set(shown.unused).isdisjoint(shown.text)
+    if len(lines) > 1 and "①" not in chat and any(name != "bob" for name, _ in lines):
+        assert "①" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("chat", "expected"),
+    [
+        ("Ann: Hi!\nBob: Hello.\nAnn: Bye.", ["Ann", "Bob"]),
+        ("Dr. Ann Lee: Hi!\nAnn: Hello.", ["Dr", "Ann", "Lee"]),
+        ("[10:30] Ann: Hi!\n[10:31] Bob: Hello.", ["Ann", "Bob"]),
+        ("小明：你好\n小红：你好", ["小明", "小红"]),
+        ("the boss: Hi!\nyou: Hello.", []),  # small words are everywhere in a text
+        ("Ann: Hi!", []),
+        ("Ann: Hi!\nthere\nyou\nare", []),
+        ("http://a.b\nhttp://c.d", []),
+        ("In short: it rained.\n\nIt was cold.\nNobody came.", []),
+        ("", []),
+    ],
+)
+def test_who_speaks(chat, expected):
+    assert speakers(chat) == expected
+
+
+def test_names_are_whole_words_and_as_many_as_there_are_symbols():
+    assert hidden("Ann: Anna, Ann's!\nAnna: Ann?").text == "①: ②, ①'s!\n②: ①?"
+    chat = "\n".join(f"{letter}x: hi" for letter in "ABCDEFGHIJK")
+    assert hidden(chat).text.splitlines()[8:] == ["⑨: hi", "Jx: hi", "Kx: hi"]
+    assert hidden(chat, symbols="①③").text.splitlines()[:3] == ["①: hi", "③: hi", "Cx: hi"]
+
+
+def test_a_summary_is_as_the_chat_has_the_names():
+    shown = hidden("小明：去吗？\n小红：去！")
+    assert shown.restored("①②去。③") == "小明小红去。"  # without a space where there are none; ③ is nobody
+    assert hidden("Ann: ①!\nBob: ?").text == "②: ①!\n③: ?"  # what a chat says itself is no name
+
+
+def test_a_pair_has_the_same_symbols_on_both_sides():
+    chat = "Ann: Lunch?\nBob: Yes, Ann!"
+    assert hidden_pair(Example(chat, "Bob and Ann eat.")) == Example("①: Lunch?\n②: Yes, ①!", "② and ① eat.")
+    for plain in (Example("Ann likes Bob.", "Ann loves."), Example(chat, "① eats.")):
+        assert hidden_pair(plain) == plain
+    assert hidden_pair(Example(chat, "Ann eats."), "") == Example(chat, "Ann eats.")
+
+
+def test_a_corpus_is_of_chats_if_most_texts_are():
+    chat = "Ann: Lunch?\nBob: Yes, Ann!"
+    assert are_chats([chat, chat, "a text"])
+    assert not are_chats([chat, "a text", "another"])
+    assert not are_chats([])
+    assert are_chats(iter([chat] * 200))
