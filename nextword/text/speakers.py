@@ -5,7 +5,6 @@ Who does what is told by where names stand, not by which they are; so a summary 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -51,7 +50,7 @@ def with_symbols(text: str, names: Mapping[str, str]) -> str:
     if not symbols:
         return text
     pattern = "|".join(map(whole, sorted(symbols, key=len, reverse=True)))
-    return re.sub(pattern, lambda match: symbols[match[0]], text)
+    return str(regex.sub(pattern, lambda match: symbols[match[0]], text))  # many times as fast as `re` with this one
 
 
 def are_chats(texts: Iterable[str]) -> bool:

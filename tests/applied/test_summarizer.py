@@ -13,6 +13,7 @@ from nextword.errors import UsageError
 from nextword.generator import TextGenerator
 from nextword.metrics.summaries import words
 from nextword.models import build_model, model_config
+from nextword.text.placeholders import SYMBOLS
 
 TEXT = "Anna went to Paris. It rained all day. She saw 3 museums. Then she took the train home."
 
@@ -32,7 +33,7 @@ def read(monkeypatch):
 
 
 def summarizer(max_seq_len=0, bounds=()):
-    tokenizer = CharTokenizer("".join(sorted(set(TEXT + "他走了。今天下雨length 3\n"))))
+    tokenizer = CharTokenizer("".join(sorted(set(TEXT + "他走了。今天下雨length 3\n:" + SYMBOLS))))
     torch.manual_seed(0)
     kind = {"type": "transformer", "num_heads": 2, "max_seq_len": max_seq_len} if max_seq_len else {"type": "gru"}
     settings = {"hidden_size": 8, "num_layers": 1, "vocab_size": tokenizer.vocab_size, **kind}
@@ -64,6 +65,19 @@ def test_what_is_not_read_is_counted(read, monkeypatch):
     answer = [Answer([SimpleNamespace(text="In Paris.")], cut) for cut in (0, 3)]
     monkeypatch.setattr(module, "answers", lambda *arguments: answer)
     assert summarizer(60).summarize(TEXT).cut == 3
+
+
+def test_who_speaks_in_a_chat_is_hidden_from_the_model_and_named_in_the_summary(read):
+    chat = "Anna: It rained. All day.\nHe: He left."
+    one = summarizer(28)
+    one.symbols = SYMBOLS
+    found = one.summarize(chat)
+    assert read[0][0] == ["①: It rained. All day.", "②: ② left."]  # by the whole text, whichever part a name stands in
+    assert found.text == "Anna: It rained. He: He left."
+    assert [statement.source for statement in found.statements] == ["Anna: It rained.", "He: He left."]
+    one.symbols = ""
+    one.summarize(chat)
+    assert read[1][0] == chat.splitlines()
 
 
 def test_names_and_numbers_that_are_not_there_are_named(read, monkeypatch):

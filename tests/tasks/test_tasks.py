@@ -205,6 +205,20 @@ def test_placeholders_are_of_new_runs_and_of_those_begun_with_one_that_has_them(
         set_up({"task": {"name": "dialogue", "placeholders": True}}, [])
 
 
+def test_placeholders_of_a_summarizer_are_of_chats():
+    chats = [{"text": f"Ann: Hi {i}!\nBob: Hi.", "summary": f"Bob meets Ann {i}."} for i in range(9)]
+    texts = [{"text": f"This is text {i}. It rains.", "summary": f"Rain {i}."} for i in range(9)]
+    for rows, expected in ((chats, True), (texts, False)):
+        setup = set_up({"task": {"name": "summarization"}}, [rows])
+        assert setup.task.placeholders is expected
+    setup = set_up({"task": {"name": "summarization", "length_buckets": 2, "length_bounds": (4,)}}, [chats])
+    shown = dict(pairs_of(setup))  # both at once
+    assert set(shown.values()) == {f"② meets ① {i}." for i in range(9)}
+    assert {"length 2\n" in prompt for prompt in shown} == {True, False}
+    assert all(prompt.endswith("!\n②: Hi.") for prompt in shown)
+    assert set_up({"task": {"name": "summarization"}}, []).task.placeholders is None
+
+
 def test_a_run_begun_with_another_reads_prompts_as_that_did():
     rows = [{"en": "Go.", "fr": "Va."}]
     for config, expected in (
