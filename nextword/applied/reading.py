@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nextword.checkpoint import Run
 from nextword.tasks.registry import task_of
@@ -13,13 +13,13 @@ from nextword.text.records import Example
 
 @dataclass(frozen=True)
 class Reading:
-    """Of a run."""
+    """Of a run. Equal where the same stands for the same on both sides of a pair."""
 
     hiding: Hiding | None = None
     """What its task hides; None = nothing, or its model has not learned so."""
     symbols: str = ""
     """Those that its tokenizer has."""
-    languages: Sequence[str] = ()
+    languages: Sequence[str] = field(default=(), compare=False)
     """(from, to), where they are known."""
 
     def hidden(self, text: str) -> Hidden:
