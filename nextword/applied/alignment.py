@@ -9,8 +9,9 @@ Shapes: B pairs, T tokens of a translation, S of a source.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import Any
 
 import regex  # type: ignore[import-untyped]
@@ -38,8 +39,8 @@ class Alignment:
     """Its words."""
     target: list[str]
     links: list[tuple[int, int, float]]
-    """(word of the source, word of the target, the share of the attention of the second that goes to the first), in the
-    order of the target."""
+    """(word of the source, word of the target, the share of the attention of the second that goes to the first; 1 of a
+    value that stands in both), in the order of the target."""
 
     def pharaoh(self) -> str:
         """Pairs of numbers from 0, as translation systems since Pharaoh (Koehn 2004) read and write them.
@@ -53,6 +54,37 @@ class Alignment:
         """For JSON."""
         links = [{"source": source, "target": target, "share": round(share, 4)} for source, target, share in self.links]
         return {"source": self.source, "target": self.target, "links": links}
+
+    def pinned(self, symbols: Iterable[str]) -> Alignment:
+        """With each word that has one of these symbols linked to that of the source that has it, for certain.
+
+        >>> Alignment(["at", "①"], ["①", "时"], [(0, 0, 0.6), (1, 1, 0.9)]).pinned("①").links
+        [(1, 0, 1.0), (1, 1, 0.9)]
+        """
+        at = {symbol: here for symbol in symbols for here, word in enumerate(self.source) if symbol in word}
+        links = {there: (here, there, share) for here, there, share in self.links}
+        links |= {there: (at[one], there, 1.0) for there, word in enumerate(self.target) for one in word if one in at}
+        return Alignment(self.source, self.target, [links[there] for there in sorted(links)])
+
+    def spelled_out(self, source: Sequence[Sequence[str]], target: Sequence[Sequence[str]]) -> Alignment:
+        """With one or more words in place of each: where two are linked, those of the target are linked in order.
+
+        >>> one = Alignment(["in", "①"], ["①", "里"], [(1, 0, 0.9)])
+        >>> one.spelled_out([["in"], ["New", "York"]], [["纽", "约"], ["里"]])
+        Alignment(source=['in', 'New', 'York'], target=['纽', '约', '里'], links=[(1, 0, 0.9), (2, 1, 0.9)])
+        """
+        begin_here, begin_there = (list(accumulate(map(len, side), initial=0)) for side in (source, target))
+        links = [
+            (begin_here[here] + i * len(source[here]) // len(target[there]), begin_there[there] + i, share)
+            for here, there, share in self.links
+            for i in range(len(target[there]))
+        ]
+        return Alignment([*chain(*source)], [*chain(*target)], links)
+
+
+def words(text: str) -> list[str]:
+    """Of a text, in order."""
+    return _WORD.findall(text)
 
 
 def together(parts: Sequence[Alignment]) -> Alignment:

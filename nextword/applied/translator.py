@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from nextword.applied.alignment import Alignment, align, together
+from nextword.applied.alignment import Alignment, align, together, words
 from nextword.applied.answers import Answer, answers
 from nextword.applied.guard import faults
 from nextword.applied.reading import reading_of
@@ -25,7 +25,7 @@ from nextword.tasks.languages import scripts_of
 from nextword.text.placeholders import Hidden
 from nextword.text.scripts import script_of
 from nextword.text.sentences import joined, sentences
-from nextword.text.terms import MARKED, has_term, is_word, lost_numbers, unmarked, wanted_terms
+from nextword.text.terms import MARKED, Span, has_term, is_word, lost_numbers, unmarked, wanted_terms
 from nextword.text.values import hidden, hiding
 
 PORTION = 512
@@ -161,22 +161,16 @@ class Translator:
         """
         parts = [(sentences(text, MARKED) if split else [text.strip()] if text.strip() else []) for text in texts]
         flat = [sentence for some in parts for sentence in some]
-        found = self._translated(flat, num_best, glossary or {}, settings, told)
-        if aligned:
-            links = align(self.generator, [(sentence.source, sentence.text) for sentence in found])
-            found = [replace(sentence, alignment=one) for sentence, one in zip(found, links, strict=True)]
-        done = iter(found)
+        tasks = [self._task(sentence, glossary or {}) for sentence in flat]
+        ranked, cuts = self._searched(tasks, num_best, settings, told)
+        alignments = self._alignments(tasks, [best for best, *_ in ranked]) if aligned else [None] * len(tasks)
+        done = map(_sentence, tasks, ranked, cuts, alignments)
         return [Translation(text, [next(done) for _ in some]) for text, some in zip(texts, parts, strict=True)]
 
-    def _translated(
-        self,
-        texts: Sequence[str],
-        num_best: int,
-        glossary: Mapping[str, str],
-        settings: Mapping[str, Any],
-        told: Callable[[str], object],
-    ) -> list[Sentence]:
-        tasks = [self._task(text, glossary) for text in texts]
+    def _searched(
+        self, tasks: Sequence[Task], num_best: int, settings: Mapping[str, Any], told: Callable[[str], object]
+    ) -> tuple[list[list[Hypothesis]], list[int]]:
+        """For each task what was found, the best first, and how many tokens of its source were not read."""
         config, chosen = self.generator.settled(settings), dict(settings)
         if config.num_beams > 1:
             chosen["num_samples"] = config.num_beams
@@ -201,13 +195,13 @@ class Translator:
             for i, answer in zip(asked, again, strict=True):
                 other = _ranked(tasks[i], answer)
                 ranked[i] = min(other, ranked[i], key=lambda hypotheses: len(hypotheses[0].faults))
-        return [_sentence(task.source, ranked[i][:num_best], found[i].cut) for i, task in enumerate(tasks)]
+        return [hypotheses[:num_best] for hypotheses in ranked], [answer.cut for answer in found]
 
     def _task(self, text: str, glossary: Mapping[str, str]) -> Task:
         source, kept = unmarked(text)
         shown = hidden(source, self.languages, self.symbols, kept)
         terms = [*(source[slice(*span)] for span in kept), *wanted_terms(source, glossary)]
-        return Task(source, shown, [hiding(shown, term) for term in terms if term not in shown.values.values()])
+        return Task(source, kept, shown, [hiding(shown, term) for term in terms if term not in shown.values.values()])
 
     def _requiring(
         self, asked: Mapping[int, Sequence[str]], prompts: Sequence[str], within: Callable[[int], dict[str, Any]]
@@ -236,11 +230,36 @@ class Translator:
         apart = [f" {term} " if is_word(term) and not unknown(" ") else term for term in terms]
         return apart if apart != terms else []
 
+    def _alignments(self, tasks: Sequence[Task], found: Sequence[Hypothesis]) -> list[Alignment]:
+        """Of the words of translations to those of their sources, as the model has read and said them: with
+        placeholders, whose values come from each other, whatever the model attends to."""
+        said = [replace(task.shown, values={}).restored(one.said) for task, one in zip(tasks, found, strict=True)]
+        pairs = [(task.shown.text, text) for task, text in zip(tasks, said, strict=True)]
+        return [
+            one.pinned(task.shown.values).spelled_out(
+                [words(word) for word in _with_values(one.source, self._values(task))],
+                [words(task.shown.restored(word)) for word in one.target],
+            )
+            for task, one in zip(tasks, align(self.generator, pairs), strict=True)
+        ]
+
+    def _values(self, task: Task) -> dict[str, str]:
+        """What placeholders stand for, as the source has it."""
+        found, rest, at = {}, task.shown.text, 0
+        for symbol, value in hidden(task.source, (), self.symbols, task.kept).values.items():  # each as long as there
+            before, _, rest = rest.partition(symbol)
+            start = at + len(before)
+            at = start + len(value)
+            found[symbol] = task.source[start:at]
+        return found
+
 
 class Task(NamedTuple):
     """A sentence to translate."""
 
     source: str
+    kept: list[Span]
+    """Where in it what is to stay as it is stands."""
     shown: Hidden
     """As the model reads it."""
     terms: list[str]
@@ -250,6 +269,8 @@ class Task(NamedTuple):
 class Hypothesis(NamedTuple):
     """A translation that the search has found."""
 
+    said: str
+    """As the model wrote it, with placeholders."""
     text: str
     score: float
     lost: list[str]
@@ -272,12 +293,18 @@ def _ranked(task: Task, answer: Answer) -> list[Hypothesis]:
             f"says {value!r} {times[symbol]} times" for symbol, value in task.shown.values.items() if times[symbol] > 1
         ]
         wrong += ["has a value that the source has not"] * any(times[symbol] for symbol in task.shown.unused)
-        found.append(Hypothesis(text, generation.score, lost, wrong))
+        found.append(Hypothesis(said, text, generation.score, lost, wrong))
     return sorted(found, key=lambda hypothesis: len(hypothesis.faults))
 
 
-def _sentence(source: str, ranked: Sequence[Hypothesis], cut: int) -> Sentence:
+def _with_values(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """Words with the value of each placeholder in place of it; further on such a symbol is one of the text's own."""
+    left = dict(values)
+    return ["".join(left.pop(character, character) for character in word) for word in words]
+
+
+def _sentence(task: Task, ranked: Sequence[Hypothesis], cut: int, alignment: Alignment | None) -> Sentence:
     """The first of some hypotheses, and the others beside it; `cut` tokens of the source were not read."""
     best = ranked[0]
     wrong = [*best.faults, *[f"does not say the last {counted(cut, 'token')} of the source: too long"] * (cut > 0)]
-    return Sentence(source, best.text, best.score, [(one.text, one.score) for one in ranked], wrong)
+    return Sentence(task.source, best.text, best.score, [(one.text, one.score) for one in ranked], wrong, alignment)

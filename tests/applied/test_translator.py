@@ -7,6 +7,7 @@ import torch
 from toys import CharTokenizer
 
 from nextword.applied import translator as module
+from nextword.applied.alignment import Alignment, words
 from nextword.applied.answers import Answer
 from nextword.applied.guard import faults
 from nextword.applied.translator import Translator
@@ -158,6 +159,43 @@ def test_a_term_with_a_number_is_asked_for_with_its_placeholder(with_placeholder
     said["run ① now", ("fenetre ①",)] = ["fenetre ① va"]
     (found,) = with_placeholders.translate(["run 11 now"], glossary={"run 11": "fenetre 11"})
     assert (found.text, found.faults) == ("fenetre 11 va", [])
+
+
+@pytest.fixture
+def attended(monkeypatch):
+    """The pairs that were aligned; every word of a translation attends to the first of its source."""
+    pairs = []
+
+    def align(generator, given):
+        pairs.extend(given)
+        split = [(words(source), words(target)) for source, target in given]
+        return [Alignment(here, there, [(0, i, 0.5) for i in range(len(there))]) for here, there in split]
+
+    monkeypatch.setattr(module, "align", align)
+    return pairs
+
+
+def test_words_of_values_are_aligned_with_those_of_their_values(with_placeholders, said, attended):
+    said["go to ① at ②."] = ["③ va à (②) à ①."]
+    (found,) = with_placeholders.translate(["go to <keep>the  bank</keep> at 2,500."], aligned=True)
+    assert attended == [("go to ① at ②.", "va à (②) à ①.")]
+    assert found.text == "va à (2\u202f500) à the  bank."
+    assert found.alignment.source == ["go", "to", "the", "bank", "at", "2,500."]
+    assert found.alignment.target == ["va", "à", "(2", "500)", "à", "the", "bank."]
+    assert found.alignment.pharaoh() == "0-0 0-1 5-2 5-3 0-4 2-5 3-6"
+    assert {share for *_, share in found.alignment.links[2:4]} == {1.0}
+
+
+def test_words_aligned_are_those_of_the_source_as_it_is_written(with_placeholders, said, attended):
+    with_placeholders.languages = ("zh", "en")
+    said["在①年有②人,③"] = ["① in ②, ③"]
+    (found,) = with_placeholders.translate(["在１９８４年有2.5萬人,①"], aligned=True)
+    assert found.text == "1984 in 25,000, ①"
+    assert found.alignment.source == ["在", "１９８４", "年", "有", "2.5", "萬", "人", ",①"]
+    assert found.alignment.pharaoh() == "1-0 0-1 4-2 7-3"
+    said["① ② ③ ④ ⑤ ⑥ ⑦ ⑧ ⑨ ①"] = ["② ① ③ ④ ⑤ ⑥ ⑦ ⑧ ⑨"]  # the last is not hidden: there are no more symbols
+    (found,) = with_placeholders.translate(["<keep>a b</keep> 12 13 14 15 16 17 18 19 ①"], aligned=True)
+    assert found.alignment.source == ["a", "b", "12", "13", "14", "15", "16", "17", "18", "19", "①"]
 
 
 def test_of_a_tokenizer_that_lacks_some_placeholders_the_others_are_used(translator, said):
