@@ -213,12 +213,12 @@ def _beside_its_form(
     from nextword.poetry.lexicon import words_of
     from nextword.training.doctor.visit import splits_of
     from nextword.verse.layout import said_in
-    from nextword.verse.units import lines_of
+    from nextword.verse.units import is_chinese, lines_of
 
     splits = splits_of(loaded.folder, loaded.config)
     texts = texts_in(splits["train"], loaded.tokenizer) if splits else []
     prompts = [item.prompt for item in test]
-    lexicon = words_of("\n".join(texts)) or None
+    lexicon = words_of("\n".join(text for text in texts if not is_chinese(text))) or None
     with counting("in the form", len(test)) as advance:
         poems = poems_in_form(generator, prompts, settings, lambda said: advance(""), lexicon)
     titles = [said_in(prompt)[3] for prompt in prompts]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -52,10 +53,14 @@ def summarize(
     summarizer = Summarizer.load(run, device)
     document = given_text(text, "summarize")
     warn_unknown(summarizer.generator.tokenizer.source, document)
-    with counting("summarizing", len(summarizer.parts(document))) as advance:
-        found = summarizer.summarize(
-            document, length=length, words=least_and_most, again=again, told=lambda part: advance(""), **settings
-        )
+    parts, done = len(summarizer.parts(document)), count(1)
+    more = again and parts > 1  # of the summaries there is one part at least; how many there are is known once they are
+    with counting("summarizing", parts + more) as advance:
+
+        def told(part: str) -> None:
+            advance("again" if more and next(done) >= parts else "")
+
+        found = summarizer.summarize(document, length=length, words=least_and_most, again=again, told=told, **settings)
     if not found.text:
         print("Warning: the summary is empty", file=sys.stderr)
     if found.cut:

@@ -1,13 +1,14 @@
 """`nextword summarize`: from a file, with sources, in JSON; mistakes in one line."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from nextword import corpora
 from nextword.applied.summarizer import Statement, Summarizer, Summary
-from nextword.cli import run
+from nextword.cli import console, run
 
 TINY = ["--set", "model.hidden_size=8", "--set", "model.num_layers=1", "--set", "model.num_heads=2", "--steps", "2"]
 ROWS = [row for row in corpora.rows("python-docs") if len(row["document"]) < 300][:30]
@@ -53,6 +54,29 @@ def test_what_no_sentence_of_the_text_has_comes_from_none(monkeypatch, capsys):
         "    no sentence of the text has any of its words",
     ]
     assert "tokens not read: 7" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "total", "said"), [([], 3, ["", "", ""]), (["--again"], 4, ["", "", "again", "again"])]
+)
+def test_the_bar_has_room_for_the_summary_of_summaries(flags, total, said, monkeypatch):
+    bars = []
+
+    @contextmanager
+    def counting(label, total):
+        bars.append((total, []))
+        yield bars[-1][1].append
+
+    def summarize(self, text, *, told, **settings):
+        for part in ["a", "b", "c", *flags]:
+            told(part)
+        return Summary("a", [], [], 0.0, 3, 2.0, 0)
+
+    monkeypatch.setattr(console, "counting", counting)
+    monkeypatch.setattr(Summarizer, "parts", lambda self, text: ["a", "b", "c"])
+    monkeypatch.setattr(Summarizer, "summarize", summarize)
+    assert run(["summarize", "run", "a b c", *flags]) == 0
+    assert bars == [(total, said)]
 
 
 @pytest.mark.parametrize(
