@@ -31,12 +31,6 @@ from nextword.training.logs import check_wandb
 
 SECTIONS = ("task", "data", "mix", "split", "tokenizer", "model", "train")
 
-_RECURRENT = {
-    "tiny": {"num_layers": 1, "hidden_size": 256},
-    "small": {"num_layers": 1, "hidden_size": 512},
-    "medium": {"num_layers": 2, "hidden_size": 768},
-    "large": {"num_layers": 3, "hidden_size": 1152},
-}
 SIZES: dict[str, dict[str, dict[str, int]]] = {
     "transformer": {
         "tiny": {"num_layers": 2, "hidden_size": 128, "num_heads": 4, "max_seq_len": 128},
@@ -50,8 +44,12 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
         "medium": {"num_layers": 4, "hidden_size": 384, "num_heads": 6, "max_seq_len": 256},
         "large": {"num_layers": 6, "hidden_size": 512, "num_heads": 8, "max_seq_len": 512},
     },
-    "attention": _RECURRENT,
-    "recurrent": _RECURRENT,
+    "recurrent": {
+        "tiny": {"num_layers": 1, "hidden_size": 256},
+        "small": {"num_layers": 1, "hidden_size": 512},
+        "medium": {"num_layers": 2, "hidden_size": 768},
+        "large": {"num_layers": 3, "hidden_size": 1152},
+    },
 }
 """What --size sets in section [model]."""
 
@@ -59,13 +57,13 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
 TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 8},
     "encoder-decoder": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 16},
-    "attention": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 16},
     "recurrent": {"optimizer": "adamw", "learning_rate": 4e-3, "warmup_steps": 30, "batch_size": 16},
 }
+WITH_ATTENTION: dict[str, Any] = {"optimizer": "muon", "learning_rate": 6e-3}
+"""What a recurrent model with attention has in place of these."""
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
     "encoder-decoder": {"dropout": 0.1},
-    "attention": {"tied": True, "dropout": 0.2},
     "recurrent": {"tied": True, "dropout": 0.2},
 }
 
@@ -141,11 +139,9 @@ def begun(values: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]) ->
 
 
 def family(model_type: str) -> str:
-    """transformer, encoder-decoder, attention (of the recurrent) or recurrent: which row of the tables above."""
+    """transformer, encoder-decoder or recurrent: which row of the tables above."""
     if model_type == "prefix-lm":  # for pairs, too
         return "encoder-decoder"
-    if model_type.endswith("-attention"):
-        return "attention"
     return model_type if model_type in SIZES else "recurrent"
 
 
@@ -181,8 +177,9 @@ def complete(
     if size and size not in SIZES[row]:
         raise UsageError(f"--size: unknown size {size!r}. {did_you_mean(size, SIZES[row])}")
     preset = SIZES[row][size or _size_for(sample)]
-    model = {"type": kind} | MODEL_DEFAULTS.get(row, {}) | preset | given
-    settings = TRAIN_DEFAULTS[row] | planned.train | dict(values.get("train", {}))
+    model = {"type": kind} | MODEL_DEFAULTS[row] | preset | given
+    defaults = TRAIN_DEFAULTS[row] | (WITH_ATTENTION if kind.endswith("-attention") else {})
+    settings = defaults | planned.train | dict(values.get("train", {}))
     if not any(limit in settings for limit in LIMITS):
         settings["budget"] = DEFAULT_BUDGET
     train = parse(TrainConfig, settings, "train")
