@@ -29,9 +29,9 @@ def least_span(files: TokenFiles | Mixture) -> int:
     return max(3, round(SPAN_BYTES / max(bytes_per_token, 1e-9)))
 
 
-def copied_from(files: TokenFiles | Mixture, ids: Ids | list[int], least: int = 0) -> Copied:
-    """What of `ids` stands in a corpus. `least` tokens make a copy; 0 = `least_span`. 0.5 s for ten million tokens."""
-    return copied(ids, files.pieces(), least or least_span(files))
+def copied_from(files: TokenFiles | Mixture, ids: Ids | list[int]) -> Copied:
+    """What of `ids` stands in a corpus, in spans of `least_span` tokens and more. 0.5 s for ten million tokens."""
+    return copied(ids, files.pieces(), least_span(files))
 
 
 def copied_text_from(files: TokenFiles | Mixture, tokenizer: Tokenizer, text: str) -> tuple[Copied, str]:

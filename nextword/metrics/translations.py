@@ -29,9 +29,7 @@ def bleu_tokenizer(references: Sequence[str]) -> str:
     return "zh" if share_in(text, ["Han"]) > 0.3 else "13a"
 
 
-def translation_scores(
-    outputs: Sequence[str], references: Sequence[Sequence[str]], tokenize: str = "", lowercase: bool = False
-) -> list[Score]:
+def translation_scores(outputs: Sequence[str], references: Sequence[Sequence[str]], tokenize: str = "") -> list[Score]:
     """BLEU, chrF, chrF++ and TER of a corpus; `references` are those of each text, at least one.
 
     `tokenize` is sacreBLEU's; "" chooses by script, "none" is for text that is tokenised already. Raises UsageError
@@ -46,10 +44,10 @@ def translation_scores(
     tokenize = tokenize or bleu_tokenizer([some[0] for some in references])
     asian = tokenize in ("zh", "char")
     metrics: list[tuple[str, Any]] = [
-        ("BLEU", BLEU(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none")),  # unwarned
-        ("chrF", CHRF(lowercase=lowercase)),
-        ("chrF++", CHRF(word_order=2, lowercase=lowercase)),
-        ("TER", TER(normalized=asian, asian_support=asian, case_sensitive=not lowercase)),
+        ("BLEU", BLEU(tokenize=tokenize, force=tokenize == "none")),  # unwarned
+        ("chrF", CHRF()),
+        ("chrF++", CHRF(word_order=2)),
+        ("TER", TER(normalized=asian, asian_support=asian, case_sensitive=True)),
     ]
     return [_score(name, metric, list(outputs), references) for name, metric in metrics]
 

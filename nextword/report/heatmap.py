@@ -61,20 +61,20 @@ def figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def probability(log_prob: float, digits: int = 3) -> str:
-    """exp(log_prob) as a decimal number, also where it is too small for a float.
+def probability(log_prob: float) -> str:
+    """exp(log_prob) to three digits, also where it is too small for a float.
 
     >>> probability(math.log(0.25)), probability(-2000)
     ('0.25', '2.58e-869')
     """
     if log_prob > math.log(1e-4):
-        return f"{math.exp(log_prob):.{digits}g}"
+        return f"{math.exp(log_prob):.3g}"
     if log_prob == -math.inf:
         return "0"
     exponent = math.floor(log_prob / math.log(10))
-    mantissa = f"{math.exp(log_prob - exponent * math.log(10)):.{digits - 1}f}"
+    mantissa = f"{math.exp(log_prob - exponent * math.log(10)):.2f}"
     if mantissa.startswith("10"):  # 9.996 rounds up to the next power
-        exponent, mantissa = exponent + 1, f"{1:.{digits - 1}f}"
+        exponent, mantissa = exponent + 1, "1.00"
     return f"{mantissa}e{exponent:+03d}"
 
 

@@ -28,9 +28,9 @@ def normalised(text: str) -> str:
     return "".join(text.casefold().split())
 
 
-def text_key(text: str, seed: int = 0) -> int:
+def text_key(text: str) -> int:
     """64 bits, equal for documents that are equal after `normalised`; stable over machines and versions."""
-    return xxh3_64_intdigest(normalised(text).encode("utf-8", "surrogatepass"), seed)
+    return xxh3_64_intdigest(normalised(text).encode("utf-8", "surrogatepass"))
 
 
 class ExactDuplicates:

@@ -12,7 +12,7 @@ from nextword.errors import UsageError
 from nextword.text.duplicates import text_key
 
 
-def split_of(text: str, valid: float = 0.05, test: float = 0.0, seed: int = 0) -> Literal["train", "valid", "test"]:
+def split_of(text: str, valid: float = 0.05, test: float = 0.0) -> Literal["train", "valid", "test"]:
     """The side of a document, where `valid` and `test` are the shares of documents held out.
 
     The test share is cut from one end of the hash range and the validation share from the other, so changing
@@ -24,7 +24,7 @@ def split_of(text: str, valid: float = 0.05, test: float = 0.0, seed: int = 0) -
             if valid >= 0 and test >= 0
             else f"the shares of a split cannot be negative: valid = {valid:g}, test = {test:g}"
         )
-    position = text_key(text, seed) / 2**64  # uniform in [0, 1]
+    position = text_key(text) / 2**64  # uniform in [0, 1]
     if position < test:
         return "test"
     return "valid" if position > 1 - valid else "train"

@@ -27,13 +27,13 @@ LIMERICK_LONG = ("-/--/--/", "--/--/--/")
 LIMERICK_SHORT = ("-/--/", "--/--/")
 
 
-def english_forms(feminine: bool = True, inversion: bool = True) -> list[Form]:
-    """The known forms. `feminine`: a weak syllable may follow the last; `inversion`: an iambic line may begin `/-`."""
+def english_forms(feminine: bool = True) -> list[Form]:
+    """The known forms. `feminine`: a weak syllable may follow the last."""
     forms = [
-        Form(name, title, "en", (notation_pattern(notation, feminine, inversion),), aliases, stanzaic=name in STANZAIC)
+        Form(name, title, "en", (notation_pattern(notation, feminine),), aliases, stanzaic=name in STANZAIC)
         for name, (title, notation, aliases) in KNOWN.items()
     ]
-    sonnets = tuple(notation_pattern(f"10:iambic abbaabba{end}", feminine, inversion) for end in SESTETS)
+    sonnets = tuple(notation_pattern(f"10:iambic abbaabba{end}", feminine) for end in SESTETS)
     forms.append(Form("petrarchan-sonnet", "Petrarchan sonnet", "en", sonnets, ("italian-sonnet",)))
     limerick = tuple(
         Line(alternatives(LIMERICK_LONG if rhyme == "a" else LIMERICK_SHORT, feminine), rhyme) for rhyme in "aabba"
@@ -47,7 +47,7 @@ def notation_form(notation: str, feminine: bool = True) -> Form:
     return Form(notation, notation, "en", (notation_pattern(notation, feminine),))
 
 
-def notation_pattern(notation: str, feminine: bool = True, inversion: bool = True) -> Pattern:
+def notation_pattern(notation: str, feminine: bool = True) -> Pattern:
     """One pattern, named by its rhyme scheme."""
     found = re.fullmatch(r"\s*(\d+(?:,\d+)*):(\w+)\s+([a-z.]+(?:\s+[a-z.]+)*)\s*", notation)
     if not found:
@@ -68,7 +68,7 @@ def notation_pattern(notation: str, feminine: bool = True, inversion: bool = Tru
         for letter in stanza:
             length = lengths[len(lines) % len(lengths)]
             usual = (METRES[metre] * length)[:length]
-            beats = (usual, f"/-{usual[2:]}") if metre == "iambic" and inversion and length > 3 else (usual,)
+            beats = (usual, f"/-{usual[2:]}") if metre == "iambic" and length > 3 else (usual,)
             free = letter == "." or letters.count(letter) == 1
             lines.append(Line(alternatives(beats, feminine and metre != "free"), "" if free else letter, number))
     return Pattern(scheme, tuple(lines))

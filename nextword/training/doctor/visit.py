@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nextword.checkpoint import outline, read_config
 from nextword.config import read_json
 from nextword.data.mixture import Mixture
@@ -22,7 +20,6 @@ from nextword.models import model_config
 from nextword.text.records import Source
 from nextword.text.rereading import rereadable
 from nextword.tokenizers import Tokenizer
-from nextword.training.distributed import World
 from nextword.training.doctor.after import examine_log, relive
 from nextword.training.doctor.attend import plan_of
 from nextword.training.doctor.corpus import Corpus, examine_corpus, examine_splits, look_at
@@ -56,7 +53,6 @@ def examine_data(
     values: Mapping[str, Mapping[str, Any]],
     sources: Sequence[Source],
     size: str = "",
-    place: torch.device | None = None,
     progress: Progress | None = None,
 ) -> Diagnosis:
     """Text, or a prepared folder, and the model that `nextword train` would choose for it with the same settings.
@@ -72,8 +68,7 @@ def examine_data(
         tokenizer = Tokenizer.load(data)
         splits = open_prepared(data, tokenizer)
         settings = model_config(recipe.model | {"vocab_size": tokenizer.vocab_size})
-        world = None if place is None else World(place)
-        plan = plan_of(settings, outline(settings).num_parameters(), recipe.train, splits["train"], world)
+        plan = plan_of(settings, outline(settings).num_parameters(), recipe.train, splits["train"])
         corpus = look_at(splits, tokenizer, thorough=True)
         del splits  # some systems remove no file while it is mapped
     return Diagnosis(corpus, plan, worst_first(examine_corpus(corpus) + examine_plan(plan)))
