@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ import torch
 from torch import nn
 
 from nextword.interop import weights
-from nextword.interop.families import FAMILIES
-from nextword.models import LanguageModel
+from nextword.interop.families import FAMILIES, read_config
+from nextword.models import LanguageModel, build_model
 
 LLAMA = {
     "vocab_size": 17,
@@ -160,7 +161,18 @@ def our_logits(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
     return model(tokens, model.encode(tokens.flip(1), torch.full((rows,), length)) if model.encodes else None)[0]
 
 
+def build(config: Mapping[str, Any], theirs: Mapping[str, torch.Tensor]) -> LanguageModel:
+    """Ours in memory, from a config.json and its tensors."""
+    reading = read_config(config, theirs)
+    model = build_model(reading.settings)
+    hollow = dict(model.named_parameters())
+    weights.check_all_used(reading.family, reading.settings, hollow, theirs)
+    tensors = weights.our_tensors(reading.family, reading.settings, hollow, theirs)
+    model.load_state_dict(dict(tensors), strict=False)  # tied ones stand once
+    return model.eval()
+
+
 def pair(name: str, **changes: Any) -> tuple[LanguageModel, nn.Module]:
     """The same tiny model, ours and theirs."""
     model = theirs(name, **changes)
-    return weights.build(model.config.to_dict(), model.state_dict()), model
+    return build(model.config.to_dict(), model.state_dict()), model

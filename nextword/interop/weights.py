@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from nextword.errors import RunError
-from nextword.interop.families import Family, read_config
-from nextword.models import LanguageModel, build_model
+from nextword.interop.families import Family
 from nextword.models.transformer_config import TransformerConfig
 from nextword.tensor_files import LazyTensors
 
@@ -89,17 +88,6 @@ class TheirTensors(LazyTensors):
         sizes = _parts(self.settings, source, len(their_names(self.family, source)))
         tensor = tensor.split(sizes)[i] if sizes else tensor
         return tensor.T if _is_transposed(self.family, source) else tensor
-
-
-def build(config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> LanguageModel:
-    """The model in memory, ready to use, from a config.json and its tensors. Raises RunError as the parts of it do."""
-    reading = read_config(config, theirs)
-    model = build_model(reading.settings)
-    hollow = dict(model.named_parameters())
-    check_all_used(reading.family, reading.settings, hollow, theirs)
-    tensors = our_tensors(reading.family, reading.settings, hollow, theirs)
-    model.load_state_dict(dict(tensors), strict=False)  # tied ones stand once
-    return model.eval()
 
 
 def check_all_used(

@@ -90,17 +90,3 @@ def part_rhyme(a: Phones, b: Phones) -> str:
     if a == b:
         return "perfect"
     return "slant" if a[:1] == b[:1] or (len(a) > 1 and a[1:] == b[1:]) else ""
-
-
-def rhyme(one: str, other: str) -> str:
-    """How two words rhyme, by any of their pronunciations; "" also if one of them is unknown. A word never rhymes with
-    itself.
-
-    >>> rhyme("love", "above"), rhyme("love", "move"), rhyme("love", "love")
-    ('perfect', 'slant', '')
-    """
-    if one.lower() == other.lower():
-        return ""
-    pairs = [(rhyme_part(a), rhyme_part(b)) for a in pronunciations(one) for b in pronunciations(other)]
-    kinds = {part_rhyme(a, b) for a, b in pairs}
-    return next((kind for kind in ("perfect", "slant") if kind in kinds), "")

@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import LLAMA, MARIAN, T5, TINY, auto_model, our_logits, their_logits, theirs, weights_of
+from references import LLAMA, MARIAN, T5, TINY, auto_model, build, our_logits, their_logits, theirs, weights_of
 
 from nextword.checkpoint import weights
 from nextword.errors import RunError, UsageError
 from nextword.interop.families import FAMILIES, canonical, read_config, write_config
 from nextword.interop.rules import OTHER_SCALING_KEYS, SCALING_KEYS
-from nextword.interop.weights import TheirTensors, build
+from nextword.interop.weights import TheirTensors
 from nextword.models import model_config
 from nextword.models.transformer_config import GPT2
 

