@@ -233,8 +233,9 @@ class Translator:
     def _alignments(self, tasks: Sequence[Task], found: Sequence[Hypothesis]) -> list[Alignment]:
         """Of the words of translations to those of their sources, as the model has read and said them: with
         placeholders, whose values come from each other, whatever the model attends to."""
-        said = [replace(task.shown, values={}).restored(one.said) for task, one in zip(tasks, found, strict=True)]
-        pairs = [(task.shown.text, text) for task, text in zip(tasks, said, strict=True)]
+        # Placeholders that stand for themselves: apart where their values are, and none that stands for nothing.
+        apart = [replace(task.shown, values={one: one for one in task.shown.values}) for task in tasks]
+        pairs = [(shown.text, shown.restored(one.said)) for shown, one in zip(apart, found, strict=True)]
         return [
             one.pinned(task.shown.values).spelled_out(
                 [words(word) for word in _with_values(one.source, self._values(task))],

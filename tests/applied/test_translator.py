@@ -176,14 +176,14 @@ def attended(monkeypatch):
 
 
 def test_words_of_values_are_aligned_with_those_of_their_values(with_placeholders, said, attended):
-    said["go to ① at ②."] = ["③ va à (②) à ①."]
+    said["go to ① at ②."] = ["③ va à ②①."]
     (found,) = with_placeholders.translate(["go to <keep>the  bank</keep> at 2,500."], aligned=True)
-    assert attended == [("go to ① at ②.", "va à (②) à ①.")]
-    assert found.text == "va à (2\u202f500) à the  bank."
+    assert attended == [("go to ① at ②.", "va à ② ①.")]
+    assert found.text == "va à 2\u202f500 the  bank."
     assert found.alignment.source == ["go", "to", "the", "bank", "at", "2,500."]
-    assert found.alignment.target == ["va", "à", "(2", "500)", "à", "the", "bank."]
-    assert found.alignment.pharaoh() == "0-0 0-1 5-2 5-3 0-4 2-5 3-6"
-    assert {share for *_, share in found.alignment.links[2:4]} == {1.0}
+    assert found.alignment.target == ["va", "à", "2", "500", "the", "bank."]
+    assert found.alignment.pharaoh() == "0-0 0-1 5-2 5-3 2-4 3-5"
+    assert [share for *_, share in found.alignment.links] == [0.5, 0.5, 1.0, 1.0, 1.0, 1.0]
 
 
 def test_words_aligned_are_those_of_the_source_as_it_is_written(with_placeholders, said, attended):
