@@ -8,6 +8,8 @@ those of `transformers` where it has the function, so that an exported run sampl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,9 +28,10 @@ def _column(parameter: Parameter, logits: Tensor) -> Tensor:
     return logits.new_full((1, 1), parameter)
 
 
-def _remove(logits: Tensor, removed: Tensor) -> Tensor:
-    """Remove the tokens marked in `removed` (rows, V) but for the likeliest and what ties with it."""
-    return logits.masked_fill(removed & (logits < logits.amax(-1, keepdim=True)), REMOVED)
+def _remove(logits: Tensor, removed: Tensor, keep: int = 1) -> Tensor:
+    """Remove the tokens marked in `removed` (rows, V) but for the `keep` likeliest and what ties with the last one."""
+    top = logits.amax(-1, keepdim=True) if keep == 1 else logits.topk(min(keep, logits.size(-1))).values[:, -1:]
+    return logits.masked_fill(removed & (logits < top), REMOVED)
 
 
 def _counts(history: Tensor, logits: Tensor) -> Tensor:
@@ -73,6 +76,15 @@ def forced(logits: Tensor, chosen: Tensor, length: Tensor, at: Parameter) -> Ten
     return torch.where(length[:, None] == _column(at, logits), alone, logits)
 
 
+def sequence_bias(logits: Tensor, history: Tensor, sequence: Sequence[int], value: float) -> Tensor:
+    """Add `value` to the last token of `sequence` where the text ends in all before it; -inf forbids the sequence."""
+    *before, last = sequence
+    text = F.pad(history, (len(before), 0), value=-1)
+    ends = (text[:, text.size(1) - len(before) :] == text.new_tensor(before)).all(-1, keepdim=True)  # (rows, 1)
+    token = F.one_hot(text.new_tensor(last), logits.size(-1)).bool()
+    return torch.where(ends & token, logits + value, logits)
+
+
 def guidance(conditional: Tensor, unconditional: Tensor, scale: Parameter) -> Tensor:
     """Classifier-free guidance: log u + scale * (log c - log u) of the two distributions; 1 = off.
 
@@ -83,6 +95,11 @@ def guidance(conditional: Tensor, unconditional: Tensor, scale: Parameter) -> Te
     removed = (conditional == REMOVED) | (unconditional == REMOVED)
     guided = (u + scale * (c - u)).masked_fill(removed, REMOVED)
     return torch.where(scale == 1, conditional, guided)
+
+
+def clean(logits: Tensor) -> Tensor:
+    """Numbers only: nan becomes 0, an infinity the nearest finite number. It hides a broken model: debugging only."""
+    return logits.nan_to_num()
 
 
 # -- against repetition --
@@ -146,22 +163,23 @@ def dry(
     return torch.where((longest >= allowed) & (multiplier > 0) & ~breakers, logits - penalty, logits)
 
 
-def no_repeat_ngram(logits: Tensor, history: Tensor, n: Parameter) -> Tensor:
-    """Remove the tokens that would repeat n tokens of `history`; 0 = off.
+def no_repeat_ngram(logits: Tensor, history: Tensor, n: Parameter, source: Tensor | None = None) -> Tensor:
+    """Remove the tokens that would repeat n tokens of `source` (rows, S), by default `history` itself; 0 = off.
 
     Paulus et al. 2017, "A Deep Reinforced Model for Abstractive Summarization", section 2.5. Where nothing else is
     left, as happens in a small vocabulary, the row stays as it is: a text that repeats itself is better than none.
     """
     n = _column(n, logits)
+    source = history if source is None else source
     most = min(int(n.max()), history.size(1) + 2)  # more than that find nothing either
     text = F.pad(history, (most, 0), value=-1)
-    repeats = (history >= 0) & (n > 0)  # place j: are the n - 1 tokens before it the latest n - 1?
+    repeats = (source >= 0) & (n > 0)  # place j: are the n - 1 tokens before it the latest n - 1?
     for back in range(1, most):
         if not repeats.any():
             break
         latest = text[:, -back, None]
-        repeats = repeats & ((n <= back) | ((_earlier(history, back) == latest) & (latest >= 0)))
-    left = logits.masked_fill(_counts(history.masked_fill(~repeats, -1), logits) > 0, REMOVED)
+        repeats = repeats & ((n <= back) | ((_earlier(source, back) == latest) & (latest >= 0)))
+    left = logits.masked_fill(_counts(source.masked_fill(~repeats, -1), logits) > 0, REMOVED)
     return torch.where(left.amax(-1, keepdim=True) == REMOVED, logits, left)
 
 
@@ -204,7 +222,7 @@ def top_k(logits: Tensor, k: Parameter) -> Tensor:
     return logits.masked_fill((logits < kth) & (k > 0), REMOVED)
 
 
-def top_p(logits: Tensor, p: Parameter) -> Tensor:
+def top_p(logits: Tensor, p: Parameter, keep: int = 1) -> Tensor:
     """Keep the smallest set of likeliest tokens whose probability reaches p; 1 = off. Holtzman et al. 2020 (nucleus).
 
     The tail is summed from its least likely token up, which decides the cases on the boundary.
@@ -212,20 +230,20 @@ def top_p(logits: Tensor, p: Parameter) -> Tensor:
     p = _column(p, logits)
     ordered, ids = logits.sort(dim=-1, stable=True)
     removed = (ordered.softmax(-1).cumsum(-1) <= 1 - p) & (p < 1)
-    removed[:, -1] = False
+    removed[:, -keep:] = False
     return logits.masked_fill(removed.scatter(-1, ids, removed), REMOVED)
 
 
-def min_p(logits: Tensor, fraction: Parameter) -> Tensor:
+def min_p(logits: Tensor, fraction: Parameter, keep: int = 1) -> Tensor:
     """Keep tokens with a probability of at least `fraction` of the likeliest one's; 0 = off. Nguyen et al. 2024.
 
     A fraction above 1 keeps the likeliest alone.
     """
     probs = logits.softmax(-1)
-    return _remove(logits, probs < _column(fraction, logits) * probs.amax(-1, keepdim=True))
+    return _remove(logits, probs < _column(fraction, logits) * probs.amax(-1, keepdim=True), keep)
 
 
-def typical(logits: Tensor, mass: Parameter) -> Tensor:
+def typical(logits: Tensor, mass: Parameter, keep: int = 1) -> Tensor:
     """Keep the tokens of least |-log p - H|, H the entropy, until their probability reaches `mass`; 1 = off.
 
     Meister et al. 2023, "Locally Typical Sampling". Those that tie with the last one are kept.
@@ -237,19 +255,19 @@ def typical(logits: Tensor, mass: Parameter) -> Tensor:
     ordered, ids = oddness.sort(dim=-1, stable=True)
     last = (probs.gather(-1, ids).cumsum(-1) < mass).sum(-1, keepdim=True).clamp_max(logits.size(-1) - 1)
     removed = (ordered > ordered.gather(-1, last)) & (mass < 1)
-    removed[:, 0] = False
+    removed[:, :keep] = False
     return logits.masked_fill(removed.scatter(-1, ids, removed), REMOVED)
 
 
-def epsilon_cutoff(logits: Tensor, epsilon: Parameter) -> Tensor:
+def epsilon_cutoff(logits: Tensor, epsilon: Parameter, keep: int = 1) -> Tensor:
     """Remove tokens with a probability below `epsilon`; 0 = off.
 
     Hewitt et al. 2022, "Truncation Sampling as Language Model Desmoothing", section 4.1.
     """
-    return _remove(logits, logits.softmax(-1) < _column(epsilon, logits))
+    return _remove(logits, logits.softmax(-1) < _column(epsilon, logits), keep)
 
 
-def eta_cutoff(logits: Tensor, eta: Parameter) -> Tensor:
+def eta_cutoff(logits: Tensor, eta: Parameter, keep: int = 1) -> Tensor:
     """Remove tokens with a probability below min(eta, sqrt(eta) * exp(-H)), H the entropy; 0 = off.
 
     Hewitt et al. 2022, "Truncation Sampling as Language Model Desmoothing", section 4.2.
@@ -257,7 +275,7 @@ def eta_cutoff(logits: Tensor, eta: Parameter) -> Tensor:
     eta = _column(eta, logits)
     probs = logits.softmax(-1)
     entropy = torch.special.entr(probs).sum(-1, keepdim=True)
-    return _remove(logits, probs < torch.minimum(eta, eta.sqrt() * torch.exp(-entropy)))
+    return _remove(logits, probs < torch.minimum(eta, eta.sqrt() * torch.exp(-entropy)), keep)
 
 
 def top_n_sigma(logits: Tensor, n: Parameter) -> Tensor:

@@ -113,6 +113,7 @@ LOOKING_BACK: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "presence_penalty": lambda x, h: ours.presence_penalty(x, h, 0.7),
     "dry": lambda x, h: ours.dry(x, h, 0.8, 1.5, 1, marks([x.size(1) - 1], x.size(1))),
     "no_repeat_ngram": lambda x, h: ours.no_repeat_ngram(x, h, 2),
+    "sequence_bias": lambda x, h: ours.sequence_bias(x, h, [1, 0], 3.0),
 }
 
 
@@ -237,5 +238,5 @@ def test_guidance_of_rows_with_removed_tokens_is_a_number() -> None:
 
 def test_every_processor_is_documented() -> None:
     public = [f for n, f in vars(ours).items() if callable(f) and f.__module__ == ours.__name__ and n[0] != "_"]
-    assert len(public) >= 24
+    assert len(public) >= 26
     assert all(f.__doc__ for f in public)

@@ -40,20 +40,30 @@ def dry(x: Tensor, p: dict[str, Any], history: Tensor) -> Tensor:
     return ours.dry(x, seen, p["multiplier"], p["base"], p["allowed_length"], breakers)
 
 
+def sequence_bias(x: Tensor, p: dict[str, Any], history: Tensor) -> Tensor:
+    for sequence, value in p["bias"]:
+        x = ours.sequence_bias(x, history, sequence, value)
+    return x
+
+
 def source(p: dict[str, Any]) -> Tensor:
     return torch.tensor(p["encoder_input_ids"]).repeat_interleave(p.get("beams_per_item", 1), 0)
+
+
+def keep(p: dict[str, Any]) -> int:
+    return int(p.get("min_tokens_to_keep", 1))
 
 
 OPS: dict[str, Op] = {
     "temperature": lambda x, p, h: ours.temperature(x, p["temperature"]),
     "dynamic_temperature": lambda x, p, h: ours.dynamic_temperature(x, p["temperature"], p["delta"], p["exponent"]),
-    "top_k": lambda x, p, h: ours.top_k(x, p["k"]),
-    "top_p": lambda x, p, h: ours.top_p(x, p["p"]),
-    "min_p": lambda x, p, h: ours.min_p(x, p["min_p"]),
+    "top_k": lambda x, p, h: ours.top_k(x, max(p["k"], keep(p)) if p["k"] else 0),
+    "top_p": lambda x, p, h: ours.top_p(x, p["p"], keep(p)),
+    "min_p": lambda x, p, h: ours.min_p(x, p["min_p"], keep(p)),
     "xtc": lambda x, p, h: ours.xtc(x, torch.tensor([0.5]), p["probability"], p["threshold"]),
-    "typical": lambda x, p, h: ours.typical(x, p["mass"]),
-    "epsilon_cutoff": lambda x, p, h: ours.epsilon_cutoff(x, p["epsilon"]),
-    "eta_cutoff": lambda x, p, h: ours.eta_cutoff(x, p["eta"]),
+    "typical": lambda x, p, h: ours.typical(x, p["mass"], keep(p)),
+    "epsilon_cutoff": lambda x, p, h: ours.epsilon_cutoff(x, p["epsilon"], keep(p)),
+    "eta_cutoff": lambda x, p, h: ours.eta_cutoff(x, p["eta"], keep(p)),
     "top_n_sigma": lambda x, p, h: ours.top_n_sigma(x, p["n"]),
     "top_h": lambda x, p, h: ours.top_h(x, p["top_h"]),
     "p_less": lambda x, p, h: ours.p_less(x),
@@ -64,9 +74,12 @@ OPS: dict[str, Op] = {
     ),
     "encoder_repetition_penalty": lambda x, p, h: ours.repetition_penalty(x, source(p), 1 / p["penalty"]),
     "no_repeat_ngram": lambda x, p, h: ours.no_repeat_ngram(x, h, p["n"]),
+    "encoder_no_repeat_ngram": lambda x, p, h: ours.no_repeat_ngram(x, h, p["n"], source(p)),
+    "sequence_bias": sequence_bias,
     "prefix_constraint": lambda x, p, h: ours.constraint(
         x, torch.cat([marks(ids, x.size(1)) for ids in p["allowed_per_row"]])
     ),
+    "inf_nan_clean": lambda x, p, h: ours.clean(x),
 }
 # Their inputs are lengths, or two tensors: each has a test of its own below.
 OTHERS = {"min_length", "min_new_tokens", "forced_bos", "forced_eos", "classifier_free_guidance"}
@@ -130,8 +143,8 @@ def test_public_cases(case: dict[str, Any]) -> None:
     torch.testing.assert_close(logits, before, rtol=0, atol=0, equal_nan=True)
 
 
-def test_all_public_cases_of_what_we_offer_are_there() -> None:
-    assert len(FACTS["cases"]) == 50
+def test_all_public_cases_are_there() -> None:
+    assert len(FACTS["cases"]) == 62
     assert {case["op"] for case in FACTS["cases"]} == OPS.keys() | OTHERS
 
 
@@ -204,9 +217,14 @@ def test_public_logit_bias() -> None:
     assert ours.bias(logits, values).argmax() == case["greedy_after"]
 
 
-def test_an_allowed_token_is_forced() -> None:
-    logits = random_logits((1, 5, 7))
+def test_an_allowed_token_is_forced_and_a_bad_phrase_never_said() -> None:
+    logits, text = random_logits((1, 5, 7)), torch.tensor([[0]])
     assert all(ours.constraint(logits, marks([id], 5)).argmax() == id for id in range(5))
+    for _ in range(50):
+        x = ours.sequence_bias(random_logits((1, 5, text.size(1))), text, [1, 2], REMOVED)
+        text = torch.cat([text, x.argmax(-1, keepdim=True)], 1)
+    assert (1, 2) not in zip(text[0].tolist(), text[0, 1:].tolist(), strict=False)
+    assert {1, 2} <= set(text[0].tolist())
 
 
 # -- transformers ------------------------------------------------------------------------------------------------------
@@ -244,6 +262,16 @@ PAIRS: dict[str, tuple[Ours, Callable[[Any, Any, Tensor], Any], st.SearchStrateg
         lambda x, h, v: ours.no_repeat_ngram(x, h, v),
         lambda t, v, h: t.NoRepeatNGramLogitsProcessor(v),
         st.integers(1, 15),
+    ),
+    "encoder_no_repeat_ngram": (
+        lambda x, h, v: ours.no_repeat_ngram(x, h, v, h.flip(1)),
+        lambda t, v, h: t.EncoderNoRepeatNGramLogitsProcessor(v, h.flip(1)),
+        st.integers(1, 15),
+    ),
+    "sequence_bias": (
+        lambda x, h, v: ours.sequence_bias(x, h, [i % x.size(1) for i in v], -2.5),
+        lambda t, v, h: lambda ids, x: t.SequenceBiasLogitsProcessor([[[i % x.size(1) for i in v], -2.5]])(ids, x),
+        st.lists(st.integers(0, 2), min_size=1, max_size=4),
     ),
     "min_length": (
         lambda x, h, v: ours.min_length(x, marks([0], x.size(1)), torch.full((len(x),), h.size(1)), v),
