@@ -18,13 +18,18 @@ from nextword.text.terms import whole
 LOOKED_AT = 100
 """So many texts tell whether a corpus is of chats."""
 
-_LINE = regex.compile(r"[^\p{L}\n]*(\p{L}[^:：\n]{0,29})[:：](?!//)")  # a time may stand before the name
-_NAME = regex.compile(r"(?<![\p{L}\p{M}\p{N}])(?!\p{Ll})\p{L}(?:['’_-]?[\p{L}\p{M}\p{N}])*")
+_TIME = regex.compile(
+    r"(?i)(?:(?:[上下中]午|午[前後]|凌晨|早上|晚上|오[전후])\s?|(?<![\p{L}\p{N}]))"
+    r"\d{1,2}[:：]\d\d(?:[:：]\d\d)?(?:\s?[ap]\.?\s?m\b\.?)?"
+)
+_LINE = regex.compile(r"[^\p{L}]*(\p{L}[^:：(（\[]{0,29})(?:[(（\[][^:：]{0,29})?[:：](?!//)")  # Ann (laughing): ...
+_NAME = regex.compile(r"(?<![\p{L}\p{M}\p{N}])(?!\p{Ll})\p{L}(?:['’_-]?[\p{L}\p{M}\p{N}])+")
 
 
 def speakers(text: str) -> list[str]:
     """The names of those who speak, in order, each word of a name by itself; none unless the text is a chat, where half
-    of the lines, and two at least, tell who speaks.
+    of the lines, and two at least, tell who speaks. Words in small letters are none, nor is a single character: they
+    are everywhere in a text.
 
     >>> speakers("Ann Lee: Hi!\\nBob: Hello.\\nAnn Lee: It's 10:30.")
     ['Ann', 'Lee', 'Bob']
@@ -34,7 +39,7 @@ def speakers(text: str) -> list[str]:
     []
     """
     lines = [line for line in text.splitlines() if line.strip()]
-    told = [match[1] for match in map(_LINE.match, lines) if match]
+    told = [match[1] for line in lines if (match := _LINE.match(_TIME.sub("", line)))]
     if len(told) < 2 or 2 * len(told) < len(lines):
         return []
     return list(dict.fromkeys(name for one in dict.fromkeys(told) for name in _NAME.findall(one)))

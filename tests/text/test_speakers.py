@@ -29,7 +29,16 @@ def test_what_is_hidden_comes_back(lines):
         ("Ann: Hi!\nBob: Hello.\nAnn: Bye.", ["Ann", "Bob"]),
         ("Dr. Ann Lee: Hi!\nAnn: Hello.", ["Dr", "Ann", "Lee"]),
         ("[10:30] Ann: Hi!\n[10:31] Bob: Hello.", ["Ann", "Bob"]),
+        (
+            "[12/31/23, 10:30:12 PM] Ann: Hi!\n[31.12.23, 下午10:31] Bob: Hello.\n10:31 p. m. - Cy: Hi",
+            ["Ann", "Bob", "Cy"],
+        ),
+        ("Ann (10:30): Hi!\nBob [10:31 AM]: Hello.", ["Ann", "Bob"]),
+        ("Ann: Hi!\nBob: When?\nAt 10:30, or\nToday 10:45 AM", ["Ann", "Bob"]),  # a time tells of nobody
+        ("ANN (V.O.): Hi!\nBOB (CONT'D): Hello.\n[ANN]: Bye.", ["ANN", "BOB"]),
+        ("**Ann**: Hi!\n#Person1#: Hello.\n【小明】：你好", ["Ann", "Person1", "小明"]),
         ("小明：你好\n小红：你好", ["小明", "小红"]),
+        ("王：国王来了\nA: A man!", []),  # single characters, too
         ("the boss: Hi!\nyou: Hello.", []),  # small words are everywhere in a text
         ("Ann: Hi!", []),
         ("Ann: Hi!\nthere\nyou\nare", []),
