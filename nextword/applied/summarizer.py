@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +20,7 @@ from nextword.metrics.summaries import novelty, unsupported
 from nextword.metrics.summaries import words as words_of
 from nextword.tasks.base import tidy
 from nextword.tasks.lengths import bucket_named, mark
+from nextword.text.placeholders import Hidden
 from nextword.text.sentences import joined, sentences
 from nextword.text.speakers import hidden, with_symbols
 
@@ -96,10 +97,10 @@ class Summarizer:
         text = tidy(text)
         if not words_of(text):
             raise UsageError("there is nothing to summarize: the text has no words")
-        asked, shown = self._mark(length) if length else "", hidden(text, symbols=self.symbols)
-        of_text = parts = self.parts(text, asked)
+        asked, shown = self._mark(length), self.shown(text)
+        of_text = parts = self._parts(text, asked, shown.values)
         cut = 0
-        chosen = settings | (self._length(text, words) if words else {})
+        chosen = settings | (self._length(shown.text, words) if words else {})
         while True:
             prompts = [asked + with_symbols(part, shown.values) for part in parts]
             read = answers(self.generator, prompts, {"seed": 0, **chosen}, told)
@@ -108,7 +109,7 @@ class Summarizer:
             shorter = len(words_of(whole)) < sum(len(words_of(part)) for part in parts)
             if not again or len(parts) == 1 or not whole or not shorter:
                 break
-            parts = self.parts(whole, asked)
+            parts = self._parts(whole, asked, shown.values)
         return Summary(
             whole,
             _statements(found, parts) if parts is of_text else _statements([whole], [text]),
@@ -119,18 +120,28 @@ class Summarizer:
             cut,
         )
 
-    def parts(self, text: str, before: str = "") -> list[str]:
-        """The text in as few parts as the model can read behind `before`, about equally long, cut between sentences or,
-        where it has lines, between lines that are not too long. A sentence that is too long is a part of its own, whose
-        end is not read."""
+    def shown(self, text: str) -> Hidden:
+        """A text as the model reads it: with placeholders for who speaks in it, if it has learned with them."""
+        return hidden(text, symbols=self.symbols)
+
+    def parts(self, text: str, length: str = "") -> list[str]:
+        """The parts in which `summarize` reads a text to give a summary of that length."""
+        text = tidy(text)
+        return self._parts(text, self._mark(length), self.shown(text).values)
+
+    def _parts(self, text: str, before: str, names: Mapping[str, str]) -> list[str]:
+        """The text in as few parts as the model can read behind `before`, with symbols for `names`; about equally long,
+        cut between sentences or, where it has lines, between lines that are not too long. A sentence that is too long
+        is a part of its own, whose end is not read."""
         limit, tokenizer = self.generator.model.max_seq_len, self.generator.tokenizer.source
-        if limit is None or len(tokenizer.encode(before + text)) < limit - 1:
-            return [text]
-        limit = max(limit - len(tokenizer.encode(before)), 3)
 
         def size_of(unit: str) -> int:
-            return len(tokenizer.encode(unit)) + 1
+            return len(tokenizer.encode(with_symbols(unit, names))) + 1
 
+        size_before = len(tokenizer.encode(before))
+        if limit is None or size_before + size_of(text) < limit:
+            return [text]
+        limit = max(limit - size_before, 3)
         lines = text.splitlines() if "\n" in text else []
         units = [unit for line in lines for unit in ([line] if size_of(line) <= limit - 2 else sentences(line))]
         units = units or sentences(text) or [text]
@@ -148,7 +159,9 @@ class Summarizer:
         return ["\n".join(part) if "\n" in text else joined(part) for part in parts if any(part)]
 
     def _mark(self, length: str) -> str:
-        """What asks for that length."""
+        """What asks for that length, if it is not ""."""
+        if not length:
+            return ""
         if not self.bounds:
             raise UsageError(
                 "this run knows no lengths: it was trained without task.length_buckets",
@@ -157,7 +170,7 @@ class Summarizer:
         return mark(bucket_named(length, self.bounds))
 
     def _length(self, text: str, words: tuple[int, int]) -> dict[str, int]:
-        """Settings for so many words, by how many tokens a word of this text has."""
+        """Settings for so many words, by how many tokens a word of this text, as it is shown, has."""
         least, most = words
         if not 0 <= least <= most or not most:
             raise UsageError(f"words: expected the least and the most, such as 10 and 30, got {least} and {most}")

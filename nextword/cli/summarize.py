@@ -52,8 +52,8 @@ def summarize(
     least_and_most = _range(words) if words else None
     summarizer = Summarizer.load(run, device)
     document = given_text(text, "summarize")
-    warn_unknown(summarizer.generator.tokenizer.source, document)
-    parts, done = len(summarizer.parts(document)), count(1)
+    warn_unknown(summarizer.generator.tokenizer.source, summarizer.shown(document).text)
+    parts, done = len(summarizer.parts(document, length)), count(1)
     more = again and parts > 1  # of the summaries there is one part at least; how many there are is known once they are
     with counting("summarizing", parts + more) as advance:
 

@@ -80,6 +80,15 @@ def test_who_speaks_in_a_chat_is_hidden_from_the_model_and_named_in_the_summary(
     assert read[1][0] == chat.splitlines()
 
 
+def test_a_chat_is_read_at_once_where_it_has_room_with_placeholders(read):
+    one = summarizer(28)
+    chat = "Anna: It rained.\nAnna: Anna left."
+    assert len(one.parts(chat)) == 2
+    one.symbols = SYMBOLS
+    assert one.summarize(chat).parts == len(one.parts(chat)) == 1
+    assert read[0][0] == ["①: It rained.\n①: ① left."]
+
+
 def test_names_and_numbers_that_are_not_there_are_named(read, monkeypatch):
     answer = [Answer([SimpleNamespace(text="In Paris, Maria saw 5 museums.")], 0)]
     monkeypatch.setattr(module, "answers", lambda *arguments: answer)

@@ -1,6 +1,7 @@
 """`nextword summarize`: from a file, with sources, in JSON; mistakes in one line."""
 
 import json
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from nextword import corpora
 from nextword.applied.summarizer import Statement, Summarizer, Summary
 from nextword.cli import console, run
+from nextword.text.placeholders import SYMBOLS
 
 TINY = ["--set", "model.hidden_size=8", "--set", "model.num_layers=1", "--set", "model.num_heads=2", "--steps", "2"]
 ROWS = [row for row in corpora.rows("python-docs") if len(row["document"]) < 300][:30]
@@ -56,6 +58,21 @@ def test_what_no_sentence_of_the_text_has_comes_from_none(monkeypatch, capsys):
     assert "tokens not read: 7" in captured.err
 
 
+def test_only_what_the_model_is_shown_is_warned_of(monkeypatch, capsys):
+    monkeypatch.setattr(Summarizer, "summarize", lambda *arguments, **settings: Summary("a", [], [], 0.0, 1, 2.0, 0))
+    monkeypatch.setattr("nextword.cli.summarize.warn_unknown", lambda tokenizer, text: print(text, file=sys.stderr))
+    load = Summarizer.load
+
+    def with_symbols(*arguments):
+        found = load(*arguments)
+        found.symbols = SYMBOLS
+        return found
+
+    monkeypatch.setattr(Summarizer, "load", with_symbols)
+    assert run(["summarize", "run", "小明：你好\n小红：小明好"]) == 0
+    assert capsys.readouterr().err == "①：你好\n②：①好\n"
+
+
 @pytest.mark.parametrize(
     ("flags", "total", "said"), [([], 3, ["", "", ""]), (["--again"], 4, ["", "", "again", "again"])]
 )
@@ -73,7 +90,7 @@ def test_the_bar_has_room_for_the_summary_of_summaries(flags, total, said, monke
         return Summary("a", [], [], 0.0, 3, 2.0, 0)
 
     monkeypatch.setattr(console, "counting", counting)
-    monkeypatch.setattr(Summarizer, "parts", lambda self, text: ["a", "b", "c"])
+    monkeypatch.setattr(Summarizer, "parts", lambda self, text, length: ["a", "b", "c"])
     monkeypatch.setattr(Summarizer, "summarize", summarize)
     assert run(["summarize", "run", "a b c", *flags]) == 0
     assert bars == [(total, said)]
