@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from itertools import accumulate, pairwise
 
@@ -53,12 +52,13 @@ def mark(bucket: int) -> str:
     return f"length {bucket}\n"
 
 
-def marked(example: Example, bounds: Sequence[int]) -> Example:
-    """The example as a model learns it that has buckets of these bounds; without any, as it is."""
+def mark_of(example: Example, bounds: Sequence[int]) -> str:
+    """What stands before the prompt of an example as a model learns it that has buckets of these bounds; "" for
+    nothing."""
     digest = sha256(f"{example.prompt}\n{example.target}".encode()).digest()
     if not bounds or digest[0] % UNMARKED == 0:
-        return example
-    return replace(example, prompt=mark(1 + bisect_right(bounds, len(words(example.target)))) + example.prompt)
+        return ""
+    return mark(1 + bisect_right(bounds, len(words(example.target))))
 
 
 def described(bounds: Sequence[int]) -> str:

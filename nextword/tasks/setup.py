@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from nextword.errors import DataError, UsageError
 from nextword.tasks.aligned import are_aligned
 from nextword.tasks.base import GROUP, Rows, Task, records_of
 from nextword.tasks.languages import is_language, languages_of
-from nextword.tasks.lengths import bounds_of, marked
+from nextword.tasks.lengths import bounds_of, mark_of
 from nextword.tasks.registry import task_named
 from nextword.text.placeholders import SYMBOLS, known_symbols
 from nextword.text.records import Example, ReadConfig, Record, Source
@@ -123,9 +123,10 @@ def _encodes(settled: Values, base: Mapping[str, Any]) -> bool:
 
 def _shown(example: Example, task: Task, config: TaskConfig) -> Example:
     """An example as the model learns it: with placeholders, or the mark of its length, or both."""
+    mark = mark_of(example, config.length_bounds)  # a placeholder may stand for several words
     if task.hiding and config.placeholders:
         example = task.hiding.learned(example, config.languages)
-    return marked(example, config.length_bounds)
+    return replace(example, prompt=mark + example.prompt)
 
 
 def _with_placeholders(

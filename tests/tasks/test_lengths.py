@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextword.errors import DataError, UsageError
-from nextword.tasks.lengths import bounds_of, bucket_named, described, mark, marked
+from nextword.tasks.lengths import bounds_of, bucket_named, described, mark, mark_of
 from nextword.tasks.setup import set_up
 from nextword.text.records import Example
 
@@ -54,11 +54,18 @@ def test_a_chinese_character_is_a_word():
 
 def test_examples_are_marked_and_some_are_not():
     examples = [Example(f"text {i}", "word " * (1 + i % 3)) for i in range(400)]
-    shown = [marked(example, (2, 3)) for example in examples]
-    assert 70 <= sum(a == b for a, b in zip(examples, shown, strict=True)) <= 130  # one in four
-    for i, (before, after) in enumerate(zip(examples, shown, strict=True)):
-        assert after in (before, Example(mark(1 + i % 3) + before.prompt, before.target))
-    assert [marked(example, ()) for example in examples] == examples
+    marks = [mark_of(example, (2, 3)) for example in examples]
+    assert 70 <= marks.count("") <= 130  # one in four
+    assert all(found in ("", mark(1 + i % 3)) for i, found in enumerate(marks))
+    assert not any(mark_of(example, ()) for example in examples)
+
+
+def test_lengths_are_those_of_answers_with_their_names():
+    chats = [{"text": f"小明：去{i}\n小红：去", "summary": "小明去" if i % 2 else "他去了。"} for i in range(40)]
+    task = {"name": "summarization", "length_buckets": 2, "length_bounds": (3,)}
+    rows = [row for rows in set_up({"task": task}, [chats]).sources for row in rows]
+    assert {row["summary"] for row in rows} == {"①去", "他去了。"}
+    assert {row["text"].partition("①")[0] for row in rows} == {"", "length 2\n"}  # of both, by three characters
 
 
 def test_a_task_with_lengths_learns_their_bounds_from_its_data():
