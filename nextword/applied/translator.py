@@ -25,7 +25,7 @@ from nextword.tasks.languages import scripts_of
 from nextword.text.placeholders import Hidden
 from nextword.text.scripts import script_of
 from nextword.text.sentences import joined, sentences
-from nextword.text.terms import MARKED, Span, has_term, is_word, lost_numbers, unmarked, wanted_terms
+from nextword.text.terms import MARKED, has_term, is_word, lost_numbers, unmarked, wanted_terms
 from nextword.text.values import hidden, hiding
 
 PORTION = 512
@@ -201,7 +201,7 @@ class Translator:
         source, kept = unmarked(text)
         shown = hidden(source, self.languages, self.symbols, kept)
         terms = [*(source[slice(*span)] for span in kept), *wanted_terms(source, glossary)]
-        return Task(source, kept, shown, [hiding(shown, term) for term in terms if term not in shown.values.values()])
+        return Task(source, shown, [hiding(shown, term) for term in terms if term not in shown.values.values()])
 
     def _requiring(
         self, asked: Mapping[int, Sequence[str]], prompts: Sequence[str], within: Callable[[int], dict[str, Any]]
@@ -238,29 +238,17 @@ class Translator:
         pairs = [(shown.text, shown.restored(one.said)) for shown, one in zip(apart, found, strict=True)]
         return [
             one.pinned(task.shown.values).spelled_out(
-                [words(word) for word in _with_values(one.source, self._values(task))],
+                [words(word) for word in _with_values(one.source, task.shown.written)],
                 [words(task.shown.restored(word)) for word in one.target],
             )
             for task, one in zip(tasks, align(self.generator, pairs), strict=True)
         ]
-
-    def _values(self, task: Task) -> dict[str, str]:
-        """What placeholders stand for, as the source has it."""
-        found, rest, at = {}, task.shown.text, 0
-        for symbol, value in hidden(task.source, (), self.symbols, task.kept).values.items():  # each as long as there
-            before, _, rest = rest.partition(symbol)
-            start = at + len(before)
-            at = start + len(value)
-            found[symbol] = task.source[start:at]
-        return found
 
 
 class Task(NamedTuple):
     """A sentence to translate."""
 
     source: str
-    kept: list[Span]
-    """Where in it what is to stay as it is stands."""
     shown: Hidden
     """As the model reads it."""
     terms: list[str]

@@ -31,6 +31,8 @@ class Hidden:
     text: str
     values: dict[str, str] = field(default_factory=dict)
     """What each stands for, as the answer is to say it; in the order of the text."""
+    written: dict[str, str] = field(default_factory=dict)
+    """The same, as the text has it."""
     unused: str = ""
     """Those that stand for nothing."""
 

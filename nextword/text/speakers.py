@@ -69,7 +69,7 @@ def hidden(text: str, languages: Sequence[str] = (), symbols: str = SYMBOLS) -> 
     not have itself. Names are the same in all `languages`."""
     free = "".join(symbol for symbol in symbols if symbol not in text)
     names = dict(zip(free, speakers(text), strict=False))
-    return Hidden(with_symbols(text, names), names, free[len(names) :])
+    return Hidden(with_symbols(text, names), names, names, free[len(names) :])
 
 
 def hidden_pair(example: Example, symbols: str = SYMBOLS) -> Example:

@@ -41,10 +41,13 @@ def hidden(text: str, languages: Sequence[str] = (), symbols: str = SYMBOLS, kep
     >>> hidden("In 1984, 2,500 came.").restored("② sont venus en ①.")
     '2,500 sont venus en 1984.'
     """
-    found = _values(text, kept)[: len(symbols)]
-    said = (text[slice(*span)] if span in kept else said_in(text[slice(*span)], languages) for span in found)
-    values = dict(zip(symbols, said, strict=False))
-    return Hidden(replaced(text, found, symbols), values, symbols[len(values) :])
+    spans = dict(zip(symbols, _values(text, kept), strict=False))
+    written = {symbol: text[slice(*span)] for symbol, span in spans.items()}
+    values = {
+        symbol: written[symbol] if span in kept else said_in(written[symbol], languages)
+        for symbol, span in spans.items()
+    }
+    return Hidden(replaced(text, spans.values(), spans), values, written, symbols[len(spans) :])
 
 
 def hiding(shown: Hidden, text: str) -> str:
