@@ -9,7 +9,7 @@ Shapes: B pairs, T tokens of a translation, S of a source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import Any
@@ -55,13 +55,13 @@ class Alignment:
         links = [{"source": source, "target": target, "share": round(share, 4)} for source, target, share in self.links]
         return {"source": self.source, "target": self.target, "links": links}
 
-    def pinned(self, symbols: Iterable[str]) -> Alignment:
-        """With each word that has one of these symbols linked to that of the source that has it, for certain.
+    def pinned(self, symbols: Collection[str]) -> Alignment:
+        """With each word that has one of these symbols linked to the first of the source that has it, for certain.
 
         >>> Alignment(["at", "①"], ["①", "时"], [(0, 0, 0.6), (1, 1, 0.9)]).pinned("①").links
         [(1, 0, 1.0), (1, 1, 0.9)]
         """
-        at = {symbol: here for symbol in symbols for here, word in enumerate(self.source) if symbol in word}
+        at = {one: here for here, word in reversed([*enumerate(self.source)]) for one in word if one in symbols}
         links = {there: (here, there, share) for here, there, share in self.links}
         links |= {there: (at[one], there, 1.0) for there, word in enumerate(self.target) for one in word if one in at}
         return Alignment(self.source, self.target, [links[there] for there in sorted(links)])

@@ -196,6 +196,7 @@ def test_words_aligned_are_those_of_the_source_as_it_is_written(with_placeholder
     said["① ② ③ ④ ⑤ ⑥ ⑦ ⑧ ⑨ ①"] = ["② ① ③ ④ ⑤ ⑥ ⑦ ⑧ ⑨"]  # the last is not hidden: there are no more symbols
     (found,) = with_placeholders.translate(["<keep>a b</keep> 12 13 14 15 16 17 18 19 ①"], aligned=True)
     assert found.alignment.source == ["a", "b", "12", "13", "14", "15", "16", "17", "18", "19", "①"]
+    assert found.alignment.pharaoh().startswith("2-0 0-1 1-2 3-3 ")  # by the ① that is hidden, not by the text's own
 
 
 def test_of_a_tokenizer_that_lacks_some_placeholders_the_others_are_used(translator, said):
