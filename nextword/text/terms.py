@@ -7,7 +7,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import regex  # type: ignore[import-untyped]
+
 from nextword.errors import DataError
+from nextword.text.scripts import UNSPACED
 
 Span = tuple[int, int]
 """Where something in a text begins, and where it has ended."""
@@ -22,6 +25,8 @@ ADDRESS = (
 _ADDRESS = re.compile(ADDRESS)
 _NUMBER = re.compile(r"\d[\d.,]*\d")
 _NARROW = str.maketrans("０１２３４５６７８９", "0123456789")
+_PARTED = rf"[^\W{UNSPACED}\p{{Hangul}}ー]"
+"""Letters, marks and digits of words that are parted by spaces."""
 MARKED = re.compile(r"<keep>(.*?)</keep>")
 """A span that is to be said as it is."""
 
@@ -77,10 +82,9 @@ def wanted_terms(text: str, glossary: Mapping[str, str]) -> list[str]:
     """
     found: dict[str, None] = {}
     if glossary:
-        longest_first = sorted(glossary, key=len, reverse=True)
-        lower = {term.lower(): translation for term, translation in glossary.items()}
-        for match in re.finditer("|".join(map(whole, longest_first)), text, re.IGNORECASE):
-            found[lower[match[0].lower()]] = None
+        terms = sorted(glossary, key=len, reverse=True)
+        for match in regex.finditer("|".join(f"({whole(term)})" for term in terms), text, regex.IGNORECASE):
+            found[glossary.get(match[0], glossary[terms[match.lastindex - 1]])] = None
     found.update(dict.fromkeys(_ADDRESS.findall(text)))
     return list(found)
 
@@ -104,7 +108,7 @@ def has_term(text: str, term: str) -> bool:
     >>> has_term("der Hund.", "Hund"), has_term("die Hunde", "Hund"), has_term("他在北京", "北京")
     (True, False, True)
     """
-    return re.search(whole(term), text) is not None
+    return regex.search(whole(term), text) is not None
 
 
 def is_word(term: str) -> bool:
@@ -118,7 +122,8 @@ def is_word(term: str) -> bool:
 
 
 def whole(term: str) -> str:
-    """A pattern for the term that is no part of a longer word; in scripts without spaces every place will do."""
-    start = r"(?<![^\W\u2e80-\u9fff])" if term[0].isalnum() and term[0] < "\u2e80" else ""
-    end = r"(?![^\W\u2e80-\u9fff])" if term[-1].isalnum() and term[-1] < "\u2e80" else ""
+    """A pattern of `regex` for the term that is no part of a longer word; in scripts without spaces, and in Korean,
+    whose particles follow without one, every place will do."""
+    start = rf"(?<!{_PARTED})" if regex.match(_PARTED, term[0]) else ""
+    end = rf"(?!{_PARTED})" if regex.match(_PARTED, term[-1]) else ""
     return f"{start}{re.escape(term)}{end}"

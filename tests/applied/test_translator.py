@@ -235,6 +235,15 @@ def test_languages(translator):
         ("embankment", {"bank": "banque"}, []),
         ("我在银行工作", {"银行": "bank"}, ["bank"]),
         ("C++ and C", {"c++": "C++"}, ["C++"]),
+        (
+            "İstanbul, 5 µm",
+            {"istanbul": "Stamboul", "μm": "um"},
+            ["Stamboul", "um"],
+        ),  # case of letters that have several
+        ("in May I may", {"may": "peut", "May": "mai"}, ["mai", "peut"]),
+        ("สวัสดีสมชาย", {"สมชาย": "Somchai"}, ["Somchai"]),
+        ("Seoul에서", {"Seoul": "Séoul"}, ["Séoul"]),
+        ("रामायण", {"राम": "Rama"}, []),  # a mark goes on with the word
         ("see (https://a.b/c?d=1), or x@y.org.", {}, ["https://a.b/c?d=1", "x@y.org"]),
     ],
 )

@@ -53,6 +53,7 @@ def test_who_speaks(chat, expected):
 
 def test_names_are_whole_words_and_as_many_as_there_are_symbols():
     assert hidden("Ann: Anna, Ann's!\nAnna: Ann?").text == "①: ②, ①'s!\n②: ①?"
+    assert hidden("สมชาย: ดี\nสมหญิง: สวัสดีสมชาย").text == "①: ดี\n②: สวัสดี①"  # where words have no spaces
     chat = "\n".join(f"{letter}x: hi" for letter in "ABCDEFGHIJK")
     assert hidden(chat).text.splitlines()[8:] == ["⑨: hi", "Jx: hi", "Kx: hi"]
     assert hidden(chat, symbols="①③").text.splitlines()[:3] == ["①: hi", "③: hi", "Cx: hi"]
