@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from nextword.training.session import Session
     from nextword.training.trainer import Trainer
 
-_SAMPLE_WIDTH = 300
+_GIVEN_WIDTH, _SAMPLE_WIDTH = 120, 300
+"""Characters of a sample that are shown: of what it goes on from, and of all."""
 
 
 def introduce(session: Session) -> None:
@@ -122,7 +123,7 @@ def train(
                             markup=False,
                         )
                 case Sampled():
-                    err.print(f"  [dim]{escape(_one_line(event.text))}[/dim]{_copied(event)}")
+                    err.print(f"  [dim]{escape(_one_line(event.given, event.written))}[/dim]{_copied(event)}")
                 case Advised(finding=finding) if not quiet:
                     _advise(finding)
                 case Finished():
@@ -180,9 +181,14 @@ def _copied(event: Sampled) -> str:
     return f"  [dim]({copied.share:.0%} copied, {counted(copied.longest, 'token')} at most at a time)[/dim]"
 
 
-def _one_line(text: str) -> str:
-    """A sample as a line: nothing in it can drive the terminal."""
-    text = "".join(c if c.isprintable() else " " for c in text.replace("\n", " ⏎ "))
+def _one_line(given: str, written: str) -> str:
+    """A sample as a line: nothing in it can drive the terminal. A long source has its beginning and its end."""
+    given, written = (
+        "".join(c if c.isprintable() else " " for c in one.replace("\n", " ⏎ ")) for one in (given, written)
+    )
+    if len(given) > _GIVEN_WIDTH:
+        given = f"{given[: _GIVEN_WIDTH // 2]} … {given[-_GIVEN_WIDTH // 2 :]}"
+    text = given + written
     return text if len(text) <= _SAMPLE_WIDTH else text[:_SAMPLE_WIDTH] + " …"
 
 

@@ -51,9 +51,11 @@ class Sampled:
     """The model wrote something."""
 
     step: int
-    text: str
+    given: str
+    """What it was to go on from, or to answer."""
+    written: str
     copied: Copied | None = None
-    """What of it stands in the training text."""
+    """What of that stands in the training text."""
 
 
 @dataclass(frozen=True)

@@ -318,7 +318,7 @@ class Trainer:
         self.clock.did("sample")
         copied, span = self.copied(written) if self.copied and model is not None else (None, "")
         logger.log_sample(self.position.step, given + written, copied, span)
-        return Sampled(self.position.step, given + written, copied)
+        return Sampled(self.position.step, given, written, copied)
 
     def _stop_if_asked(self) -> None:
         self.clock.meet()

@@ -1,6 +1,7 @@
 """Tasks from the command line: trained by one command, and remembered by the run."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,14 @@ def test_a_run_knows_its_task(capsys):
     assert "| task | translation, en to zh |" in Path("run/README.md").read_text(encoding="utf-8")
     assert run(["train", "--resume", "--out", "run", "--steps", "4"]) == 0
     assert read_config(Path("run"))["task"] == config["task"]
+
+
+def test_of_a_long_source_a_sample_has_both_ends_and_what_was_made_of_it(capsys):
+    long = "".join(f"{NUMBERS[i % 10]} " for i in range(60))
+    Path("long.tsv").write_text(f"document\tsummary\nfirst {long} last\tsum\n" * 9, encoding="utf-8")
+    assert train("long.tsv", "--valid", "long.tsv", "--task", "summarization") == 0
+    shown = " ".join(capsys.readouterr().err.split())  # a narrow terminal has it in several lines
+    assert re.search(r"first zero one [a-z ]* … [a-z ]* last → ", shown)
 
 
 def test_a_recipe_names_its_task(capsys):

@@ -88,7 +88,7 @@ def play(trainer: Trainer) -> dict[str, Any]:
         "evaluated": {
             event.step: [event.result.nats, event.result.tokens] for event in events if isinstance(event, Evaluated)
         },
-        "samples": [event.text for event in events if isinstance(event, Sampled)],
+        "samples": [event.given + event.written for event in events if isinstance(event, Sampled)],
         "end": [(event.step, event.reason) for event in events if isinstance(event, Finished)],
     }
 
