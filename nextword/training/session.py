@@ -197,7 +197,7 @@ def trainer_for(
 ) -> Trainer:
     """A trainer of `splits` that writes into `out`; it samples with the first prompt that is held out, if any is."""
     train = splits["train"]
-    write = _asking(sample, tokenizer, splits.get("valid", train), model.max_seq_len) if sample else None
+    write = _asking(sample, tokenizer, splits.get("valid", train), model) if sample else None
     return Trainer(
         model,
         train,
@@ -256,12 +256,18 @@ def _changed(before: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
 
 
 def _asking(
-    sample: Sampler, tokenizer: Tokenizer, files: TokenFiles | Mixture, limit: int | None
+    sample: Sampler, tokenizer: Tokenizer, files: TokenFiles | Mixture, model: LanguageModel
 ) -> Callable[[LanguageModel], tuple[str, str]]:
-    """`sample` with the first prompt, or the end of it that leaves half a context for the answer."""
+    """`sample` with the first prompt: of a source as much as can be read, of a beginning the end that leaves half a
+    context for the answer."""
     ids, prompt = next(files.examples())
-    first = 0 if limit is None else max(0, prompt - limit // 2)
-    asked = ids[first:prompt].tolist()
+    limit = model.max_seq_len
+    if limit is None:
+        asked = ids[:prompt].tolist()
+    elif model.encodes:
+        asked = ids[: min(prompt, limit - 1)].tolist()
+    else:
+        asked = ids[max(0, prompt - limit // 2) : prompt].tolist()
     plain = tokenizer.special_ids.isdisjoint(asked)
     question = tokenizer.decode(asked) if plain else [tokenizer.bos_id, *asked]
     return lambda model: sample(model, tokenizer, question)

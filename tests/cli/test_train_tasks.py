@@ -52,6 +52,8 @@ def test_of_a_long_source_a_sample_has_both_ends_and_what_was_made_of_it(capsys)
     assert train("long.tsv", "--valid", "long.tsv", "--task", "summarization") == 0
     shown = " ".join(capsys.readouterr().err.split())  # a narrow terminal has it in several lines
     assert re.search(r"first zero one [a-z ]* … [a-z ]* last → ", shown)
+    assert train("long.tsv", "--task", "summarization", "--set", "model.max_seq_len=40", "--out", "short") == 0
+    assert "first zero one two three four five six → " in " ".join(capsys.readouterr().err.split())  # 39 characters
 
 
 def test_a_recipe_names_its_task(capsys):
