@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -135,6 +136,7 @@ class Summarizer:
         is a part of its own, whose end is not read."""
         limit, tokenizer = self.generator.model.max_seq_len, self.generator.tokenizer.source
 
+        @cache
         def size_of(unit: str) -> int:
             return len(tokenizer.encode(with_symbols(unit, names))) + 1
 
