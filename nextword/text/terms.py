@@ -25,7 +25,7 @@ ADDRESS = (
 _ADDRESS = re.compile(ADDRESS)
 _NUMBER = re.compile(r"\d[\d.,]*\d")
 _NARROW = str.maketrans("０１２３４５６７８９", "0123456789")
-_PARTED = rf"[^\W{UNSPACED}\p{{Hangul}}ー]"
+_PARTED = rf"(?![{UNSPACED}\p{{Hangul}}ー])[\w\p{{N}}]"
 """Letters, marks and digits of words that are parted by spaces."""
 MARKED = re.compile(r"<keep>(.*?)</keep>")
 """A span that is to be said as it is."""

@@ -243,6 +243,7 @@ def test_languages(translator):
         ("in May I may", {"may": "peut", "May": "mai"}, ["mai", "peut"]),
         ("สวัสดีสมชาย", {"สมชาย": "Somchai"}, ["Somchai"]),
         ("Seoul에서", {"Seoul": "Séoul"}, ["Séoul"]),
+        ("9 m² of CO₂", {"m": "metre", "CO": "carbon monoxide"}, []),
         ("रामायण", {"राम": "Rama"}, []),  # a mark goes on with the word
         ("see (https://a.b/c?d=1), or x@y.org.", {}, ["https://a.b/c?d=1", "x@y.org"]),
     ],
