@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import regex  # type: ignore[import-untyped]
 
@@ -82,11 +84,17 @@ def wanted_terms(text: str, glossary: Mapping[str, str]) -> list[str]:
     """
     found: dict[str, None] = {}
     if glossary:
-        terms = sorted(glossary, key=len, reverse=True)
-        for match in regex.finditer("|".join(f"({whole(term)})" for term in terms), text, regex.IGNORECASE):
+        terms = tuple(sorted(glossary, key=len, reverse=True))
+        for match in _any_of(terms).finditer(text):
             found[glossary.get(match[0], glossary[terms[match.lastindex - 1]])] = None
     found.update(dict.fromkeys(_ADDRESS.findall(text)))
     return list(found)
+
+
+@lru_cache(maxsize=8)
+def _any_of(terms: tuple[str, ...]) -> Any:
+    """A pattern of `regex` for these terms, a group each; of a large glossary it takes seconds to make."""
+    return regex.compile("|".join(f"({whole(term)})" for term in terms), regex.IGNORECASE)
 
 
 def lost_numbers(text: str, translation: str) -> list[str]:
