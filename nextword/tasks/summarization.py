@@ -50,6 +50,12 @@ SUMMARIZATION = Task(
         "train": {"label_smoothing": 0.1},
     },
     # With a length_penalty of 1, summaries of SAMSum had 12 words where references have 20; see LOG.md.
-    generation={"num_beams": 4, "temperature": 0.0, "max_tokens": 128, "no_repeat_ngram_size": 4, "length_penalty": 1.3},
+    generation={
+        "num_beams": 4,
+        "temperature": 0.0,
+        "max_tokens": 128,
+        "no_repeat_ngram_size": 4,
+        "length_penalty": 1.3,
+    },
     example="python-docs",
 )

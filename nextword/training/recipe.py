@@ -59,8 +59,9 @@ TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
     "encoder-decoder": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 16},
     "recurrent": {"optimizer": "adamw", "learning_rate": 4e-3, "warmup_steps": 30, "batch_size": 16},
 }
-WITH_ATTENTION: dict[str, Any] = {"optimizer": "muon", "learning_rate": 6e-3}
-"""What a recurrent model with attention has in place of these."""
+WITH_ATTENTION: dict[str, Any] = {"optimizer": "muon", "learning_rate": 6e-3, "batch_size": 64}
+"""What a recurrent model with attention has in place of these: as many tokens in a batch as an encoder-decoder, because
+a step of Muon costs the same for a few."""
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
     "encoder-decoder": {"dropout": 0.1},
