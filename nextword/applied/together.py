@@ -29,8 +29,9 @@ def load_together(run: str | Path, others: Sequence[str | Path] = (), device: st
                 f"{other} has another tokenizer than {run}: they cannot be taken together",
                 hint="Train both on the same data with the same [tokenizer], and another --seed",
             )
-        if reading_of(first) != reading_of(loaded):
-            with_them, without = (run, other) if reading_of(first).hiding else (other, run)
+        reading = reading_of(first)
+        if reading != reading_of(loaded):
+            with_them, without = (run, other) if reading.hiding else (other, run)
             raise RunError(
                 f"{with_them} was trained with placeholders, {without} was not: they cannot be taken together",
                 hint="Train both with the same task.placeholders",

@@ -65,7 +65,8 @@ def compare(
     settings = chosen({}, set_ or ())
     pairs, test = _test_set(first, second, data, {key: value for key, value in given.items() if value})
     # Where only one knows placeholders, both read the texts without: bits of the same bytes.
-    reading = reading_of(first) if reading_of(first) == reading_of(second) else Reading()
+    reading = reading_of(first)
+    reading = reading if reading == reading_of(second) else Reading()
     pairs = [(one.prompt, one.target) for one in map(reading.pair, starmap(Example, pairs))]
     scores = _scores(first, pairs, test, settings)
     others = {one.name: one for one in _scores(second, pairs, test, settings)}

@@ -105,6 +105,11 @@ class Rows:
             self._told = True
 
 
+def examples_of(task: Task, sources: Sequence[Source], read: ReadConfig) -> Iterator[Example]:
+    """What there is to learn in all the records, those with an empty side included."""
+    return (example for record in records_of(task, sources, read) for example in task.examples(record, read))
+
+
 def items(task: Task, sources: Sequence[Source], read: ReadConfig) -> Iterator[Item]:
     """What there is to evaluate on: the prompts, each with all its targets.
 

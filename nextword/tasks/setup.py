@@ -13,7 +13,7 @@ from pydantic import Field
 from nextword.config import Config, parse, read_json
 from nextword.errors import DataError, UsageError
 from nextword.tasks.aligned import are_aligned
-from nextword.tasks.base import GROUP, Rows, Task, records_of
+from nextword.tasks.base import GROUP, Rows, Task, examples_of, records_of
 from nextword.tasks.languages import is_language, languages_of
 from nextword.tasks.lengths import bounds_of, mark_of
 from nextword.tasks.registry import task_named
@@ -99,7 +99,7 @@ def set_up(
     if task.name == "translation" and not config.languages:
         languages = languages_of((read.prompt_field, read.target_field), sources)
         config = config.model_copy(update={"languages": languages})
-    prompts = (example.prompt for record in records_of(task, sources, read) for example in task.examples(record, read))
+    prompts = (example.prompt for example in examples_of(task, sources, read))
     config = _with_placeholders(config, task, base, None if "tokenizer" in values else init_from, prompts)
     config = _with_lengths(config, task, sources, read)
     if config.placeholders or config.length_bounds:
@@ -167,8 +167,8 @@ def _with_lengths(config: TaskConfig, task: Task, sources: Sequence[Source], rea
         raise UsageError("task.length_buckets = 1: expected 2 to 9, or 0 for none", hint="3 = short, medium and long")
     if bounds and (len(bounds) + 1 != buckets or list(bounds) != sorted(set(bounds))):
         raise UsageError(f"task.length_bounds = {list(bounds)}: expected {max(buckets - 1, 0)} rising numbers of words")
-    examples = (example for record in records_of(task, sources, read) for example in task.examples(record, read))
-    bounds = bounds or bounds_of((example.target for example in examples if example.target), buckets)
+    targets = (example.target for example in examples_of(task, sources, read) if example.target)
+    bounds = bounds or bounds_of(targets, buckets)
     return config.model_copy(update={"length_bounds": bounds})
 
 

@@ -270,4 +270,4 @@ def _asking(
         asked = ids[max(0, prompt - limit // 2) : prompt].tolist()
     plain = tokenizer.special_ids.isdisjoint(asked)
     question = tokenizer.decode(asked) if plain else [tokenizer.bos_id, *asked]
-    return lambda model: sample(model, tokenizer, question)
+    return lambda trained: sample(trained, tokenizer, question)
