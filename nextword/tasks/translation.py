@@ -31,7 +31,7 @@ TRANSLATION = Task(
     headline=("BLEU", "chrF"),
     baselines=_baselines,
     hiding=VALUES,
-    recipe={"model": {"type": "encoder-decoder"}, "train": {"label_smoothing": 0.1}},
+    recipe={"model": {"type": "gru-attention"}, "train": {"label_smoothing": 0.1}},
     generation={"num_beams": 5, "temperature": 0.0, "max_tokens": 200},
     example="tatoeba-en-fr",
 )

@@ -50,22 +50,28 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
         "medium": {"num_layers": 2, "hidden_size": 768},
         "large": {"num_layers": 3, "hidden_size": 1152},
     },
+    "attention": {
+        "tiny": {"num_layers": 1, "hidden_size": 128},
+        "small": {"num_layers": 1, "hidden_size": 256},
+        "medium": {"num_layers": 1, "hidden_size": 512},
+        "large": {"num_layers": 2, "hidden_size": 768},
+    },
 }
 """What --size sets in section [model]."""
 
-# Measured on two cores with Moby Dick, Tang poems and Multi30k; see LOG.md.
+# Measured on two cores with Moby Dick, Tang poems, Multi30k and Tatoeba; see LOG.md. Those that read pairs have batches of
+# more tokens: 16 or 64 rows of a whole context are 4,096.
 TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 8},
     "encoder-decoder": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 16},
     "recurrent": {"optimizer": "adamw", "learning_rate": 4e-3, "warmup_steps": 30, "batch_size": 16},
+    "attention": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 64},
 }
-WITH_ATTENTION: dict[str, Any] = {"optimizer": "muon", "learning_rate": 6e-3, "batch_size": 64}
-"""What a recurrent model with attention has in place of these: as many tokens in a batch as an encoder-decoder, because
-a step of Muon costs the same for a few."""
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
     "encoder-decoder": {"dropout": 0.1},
     "recurrent": {"tied": True, "dropout": 0.2},
+    "attention": {"tied": True, "dropout": 0.2},
 }
 
 # For weights that were trained before: small steps, by common practice. Not measured here.
@@ -140,9 +146,11 @@ def begun(values: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]) ->
 
 
 def family(model_type: str) -> str:
-    """transformer, encoder-decoder or recurrent: which row of the tables above."""
+    """transformer, encoder-decoder, recurrent or attention (recurrent with it): which row of the tables above."""
     if model_type == "prefix-lm":  # for pairs, too
         return "encoder-decoder"
+    if model_type.endswith("-attention"):
+        return "attention"
     return model_type if model_type in SIZES else "recurrent"
 
 
@@ -179,8 +187,7 @@ def complete(
         raise UsageError(f"--size: unknown size {size!r}. {did_you_mean(size, SIZES[row])}")
     preset = SIZES[row][size or _size_for(sample)]
     model = {"type": kind} | MODEL_DEFAULTS[row] | preset | given
-    defaults = TRAIN_DEFAULTS[row] | (WITH_ATTENTION if kind.endswith("-attention") else {})
-    settings = defaults | planned.train | dict(values.get("train", {}))
+    settings = TRAIN_DEFAULTS[row] | planned.train | dict(values.get("train", {}))
     if not any(limit in settings for limit in LIMITS):
         settings["budget"] = DEFAULT_BUDGET
     train = parse(TrainConfig, settings, "train")

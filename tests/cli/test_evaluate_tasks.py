@@ -39,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "other.jsonl").write_text('{"en": "Go.", "de": "Geh."}\n', encoding="utf-8")
     (folder / "text.txt").write_text("\n\n".join(row["fr"] for row in PAIRS), encoding="utf-8")
     for name, options in (
-        ("translator", ["pairs.jsonl", "--task", "translation"]),
+        ("translator", ["pairs.jsonl", "--task", "translation", "--model", "encoder-decoder"]),
         ("summarizer", ["docs.jsonl", "--task", "summarization", "--set", "task.length_buckets=2"]),
         ("talker", ["talk.jsonl", "--task", "dialogue", "--model", "transformer", "--set", "split.valid=0"]),
         ("plain", ["text.txt"]),

@@ -27,7 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def train(*arguments: str) -> int:
-    return run(["train", "--out", "run", "--steps", "3", *TINY, "--set", "model.num_heads=2", *arguments])
+    return run(["train", "--out", "run", "--steps", "3", *TINY, *arguments])
 
 
 def test_a_run_knows_its_task(capsys):
@@ -37,7 +37,7 @@ def test_a_run_knows_its_task(capsys):
     assert "try it:      nextword translate run" in captured.out
     config = read_config(Path("run"))
     assert config["task"] == {"name": "translation", "languages": ["en", "zh"]} | OTHERWISE
-    assert config["model"]["type"] == "encoder-decoder"
+    assert config["model"]["type"] == "gru-attention"
     assert (config["data"]["prompt_field"], config["data"]["target_field"]) == ("en", "zh")
     assert config["corpus"]["sources"] == ["n.en, n.zh"]
     assert json.loads(Path("run/generation_config.json").read_text(encoding="utf-8"))["num_beams"] == 5

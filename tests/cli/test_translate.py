@@ -7,7 +7,7 @@ import pytest
 
 from nextword.cli import run
 
-TINY = ["--set", "model.hidden_size=8", "--set", "model.num_layers=1", "--set", "model.num_heads=2", "--steps", "2"]
+TINY = ["--set", "model.hidden_size=8", "--set", "model.num_layers=1", "--steps", "2"]
 
 
 @pytest.fixture(scope="module")
