@@ -9,9 +9,9 @@ DATA is the folder of Multi30k's lowercased and tokenized texts: {train,val,test
 that this took in all, from the training of the tokenizer on, is what JoeyNMT gets, from the training of its own on: a
 Transformer of the same layers, width, heads, vocabulary and label smoothing, and batches of as many tokens (it counts
 the longer side alone, so half as many). Its feed-forward layers are 1.5 times as wide, because those of nextword have
-three matrices and its own two: so both have as many parameters, which are printed. Its dropout, 0.3, and its schedule are
-those with which Wu et al. 2021 trained a Transformer of this size on these data: 5e-3 after 2,000 steps, then the inverse
-square root.
+three matrices and its own two: so both have as many parameters, which are printed. Its dropout, 0.3, and its schedule
+are those with which Wu et al. 2021 trained a Transformer of this size on these data: 5e-3 after 2,000 steps, then the
+inverse square root.
 JoeyNMT knows no budget, so it is interrupted, and saves what it has; its last checkpoint, its best one and the mean of
 its best five are all measured. BLEU is that of one call of sacreBLEU.
 

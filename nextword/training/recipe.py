@@ -59,8 +59,8 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
 }
 """What --size sets in section [model]."""
 
-# Measured on two cores with Moby Dick, Tang poems, Multi30k and Tatoeba; see LOG.md. Those that read pairs have batches of
-# more tokens: 16 or 64 rows of a whole context are 4,096.
+# Measured on two cores with Moby Dick, Tang poems, Multi30k and Tatoeba; see LOG.md. Those that read pairs have
+# batches of more tokens: 16 or 64 rows of a whole context are 4,096.
 TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 8},
     "encoder-decoder": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 16},
