@@ -43,7 +43,14 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
     name = values.get("type", "transformer")
     if not isinstance(name, str) or name not in MODELS:
         raise UsageError(f"model.type: unknown architecture {name!r}. {did_you_mean(str(name), MODELS)}")
-    return parse(MODELS[name].config, values, "model")
+    config = MODELS[name].config
+    for key in values:
+        having = [other for other in MODELS if key in MODELS[other].config.model_fields]
+        if having and name not in having:
+            raise UsageError(
+                f"model.{key}: {name} has no such setting, but {', '.join(having)}", hint="Choose one with --model"
+            )
+    return parse(config, values, "model")
 
 
 def build_model(config: ModelConfig) -> LanguageModel:

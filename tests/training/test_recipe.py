@@ -142,7 +142,8 @@ def test_sections_give_the_same_recipe_again():
         ({"data": {"encoding": "klingon"}}, "unknown encoding"),
         ({"model": {"type": "lsmt"}}, r"Did you mean lstm\?"),
         ({"model": {"type": ["lstm"]}}, "unknown architecture"),
-        ({"model": {"type": "lstm", "num_heads": 2}}, "model.num_heads: unknown key"),
+        ({"model": {"type": "lstm", "num_heads": 2}}, "model.num_heads: lstm has no such setting, but transformer"),
+        ({"model": {"type": "lstm", "hiden_size": 2}}, "model.hiden_size: unknown key. Did you mean hidden_size"),
         ({"tokenizer": {"type": "chars"}}, "tokenizer.type"),
     ],
 )
