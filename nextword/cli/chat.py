@@ -101,19 +101,16 @@ def chat(
     lines = Lines()
     if as_json and lines.on_terminal:
         raise UsageError("--json is for programs", hint="Pipe into it what is to be said, a line each")
-    from nextword.generator import TextGenerator
     from nextword.generator.chat import Chat
-    from nextword.tokenizers.chat import ChatTokenizer
 
     turns = _saved(resume) if resume else []
-    generator = TextGenerator.load(run, device=device, precision=precision)
-    tokenizer = ChatTokenizer.load(run, generator.tokenizer, default="plain")
-    warn_unknown(generator.tokenizer, system)
-    session = Session(Chat(generator, tokenizer, system, turns, mmi, **settings), lines, quiet=as_json)
+    talk = Chat.load(run, system, device=device, precision=precision, turns=turns, mmi=mmi, **settings)
+    warn_unknown(talk.generator.tokenizer, system)
+    session = Session(talk, lines, quiet=as_json)
     if lines.on_terminal:
-        kind, size = generator.model.config.type, generator.model.num_parameters()
+        kind, size = talk.generator.model.config.type, talk.generator.model.num_parameters()
         print(f"{run}: {kind}, {size:,} parameters. /help lists what you can do, /quit leaves.", file=sys.stderr)
-        if tokenizer.template == "plain":
+        if talk.tokenizer.template == "plain":
             print("It has no chat template, and reads what is said as lines: User: ... Assistant: ...", file=sys.stderr)
     with lines.history("chat_history"):
         session.run()

@@ -24,7 +24,7 @@ from nextword.errors import counted
 if TYPE_CHECKING:
     from nextword.checkpoint import Run
     from nextword.metrics.score import Difference, Score
-    from nextword.tasks.base import Item
+    from nextword.tasks.base import Item, Task
     from nextword.tokenizers.chat import ChatTokenizer
 
 
@@ -63,13 +63,13 @@ def compare(
         "columns": columns,
     }  # fmt: skip
     settings = chosen({}, set_ or ())
-    pairs, test = _test_set(first, second, data, {key: value for key, value in given.items() if value})
+    task, pairs, test = _test_set(first, second, data, {key: value for key, value in given.items() if value})
     # Where only one knows placeholders, both read the texts without: bits of the same bytes.
     reading = reading_of(first)
     reading = reading if reading == reading_of(second) else Reading()
     pairs = [(one.prompt, one.target) for one in map(reading.pair, starmap(Example, pairs))]
-    scores = _scores(first, pairs, test, settings)
-    others = {one.name: one for one in _scores(second, pairs, test, settings)}
+    scores = _scores(first, task, pairs, test, settings)
+    others = {one.name: one for one in _scores(second, task, pairs, test, settings)}
     # Some are of poems only where the training data are still there.
     found = [
         paired_bootstrap(one, others[one.name], samples)
@@ -85,19 +85,19 @@ def compare(
 
 def _test_set(
     first: Run, second: Run, data: list[str], given: dict[str, Any]
-) -> tuple[list[tuple[str, str]], list[Item]]:
-    """The (prompt, text) pairs to predict, and the prompts to answer, if the runs are for a task.
+) -> tuple[Task | None, list[tuple[str, str]], list[Item]]:
+    """What is asked of both runs, the (prompt, text) pairs to predict, and the prompts to answer, if there is a task.
 
     Raises UsageError if they are not for the same one.
     """
+    from nextword.cli.evaluate import task_for
     from nextword.errors import UsageError
     from nextword.tasks.base import items
     from nextword.tasks.languages import check_languages
-    from nextword.tasks.registry import task_of
     from nextword.tasks.setup import reading_as
     from nextword.text.records import read_records, text_of
 
-    task, other = task_of(first.config), task_of(second.config)
+    task, other = (task_for(run, data, given) for run in (first, second))
     if task is not other:
         names = [one.name if one else "no task" for one in (task, other)]
         raise UsageError(f"{first.folder} is for {names[0]}, {second.folder} for {names[1]}: they cannot be compared")
@@ -106,7 +106,7 @@ def _test_set(
         for run in (first, second):
             check_languages(run.config, (read.prompt_field, read.target_field), data)
         test = list(items(task, data, read))
-        return [(item.prompt, reference) for item in test for reference in item.references], test
+        return task, [(item.prompt, reference) for item in test for reference in item.references], test
     records = read_records(data, read)
     if read.prompt_field:
         texts = [
@@ -115,21 +115,22 @@ def _test_set(
         ]
     else:
         texts = [("", record[read.text_field]) for record in records]
-    return [(prompt, text) for prompt, text in texts if text.strip()], []
+    return None, [(prompt, text) for prompt, text in texts if text.strip()], []
 
 
-def _scores(run: Run, pairs: list[tuple[str, str]], test: list[Item], settings: dict[str, Any]) -> list[Score]:
+def _scores(
+    run: Run, task: Task | None, pairs: list[tuple[str, str]], test: list[Item], settings: dict[str, Any]
+) -> list[Score]:
     from nextword.applied.evaluation import bits_per_byte
     from nextword.cli.console import counting
     from nextword.cli.evaluate import answer, chat_for
     from nextword.generator import TextGenerator
-    from nextword.tasks.registry import task_of
 
     chat = chat_for(run, test)
     asked = _spoken(run, chat, test) if chat else pairs
     with counting(f"{run.folder} reads", len(pairs)) as advance:
         found = [bits_per_byte(TextGenerator.of(run), asked, lambda said: advance(""))]
-    if task := task_of(run.config):
+    if task is not None:
         found += answer(run, task, test, settings, chat, f"{run.folder} answers").scores
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,7 +78,6 @@ def evaluate(
     from nextword.errors import UsageError
     from nextword.tasks.base import Rows, items
     from nextword.tasks.languages import check_languages
-    from nextword.tasks.registry import task_of
     from nextword.tasks.setup import reading_as
 
     for source in data:
@@ -90,7 +89,7 @@ def evaluate(
         "columns": columns, "encoding": encoding, "errors": errors,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value}
-    task = task_of(loaded.config)
+    task = task_for(loaded, data, given)
     if task is None and (out or set_ or bertscore or comet):
         raise UsageError(
             f"{run} was trained for no task that has prompts: it gives no answers",
@@ -129,6 +128,22 @@ def evaluate(
         _print_judged(judged)
         if out:
             console.print(f"answers: {out}", markup=False)
+
+
+def task_for(run: Run, data: Sequence[str], given: Mapping[str, Any]) -> Task | None:
+    """What a test set asks of a run: what it was trained for; or else to talk, if it has a chat template and these are
+    conversations. `given`: how they are to be read."""
+    from nextword.tasks.dialogue import DIALOGUE
+    from nextword.tasks.registry import task_of
+    from nextword.text.records import ReadConfig, read_records
+    from nextword.text.turns import is_conversation
+    from nextword.tokenizers.chat import CHAT_TEMPLATE
+
+    task = task_of(run.config)
+    if task is not None or given.get("text_field") or "-" in data or not (run.folder / CHAT_TEMPLATE).is_file():
+        return task
+    first = next(iter(read_records(data, ReadConfig(text_field=""))), None)
+    return DIALOGUE if first is not None and is_conversation(first) else None
 
 
 def _learned(task: Task, bertscore: str, comet: str, device: str) -> list[Metric]:
@@ -196,7 +211,7 @@ def answer(
     from nextword.generator import TextGenerator
 
     generator, hide = TextGenerator.of(loaded), reading_of(loaded).hidden
-    tokenized = bool(loaded.config["task"].get("tokenized"))
+    tokenized = bool(loaded.config.get("task", {}).get("tokenized"))
     with counting(label, len(test)) as advance:
         judged = judge(generator, task, test, settings, lambda said: advance(""), tokenized, chat, hide)
     return _beside_its_form(loaded, generator, task, test, settings, judged) if task.name == "poetry" else judged
@@ -241,7 +256,7 @@ def _beside_its_lengths(loaded: Run, task: Task, test: list[Item], settings: dic
     from nextword.cli.console import counting
     from nextword.generator import TextGenerator
 
-    lengths = loaded.config["task"].get("length_buckets", 0)
+    lengths = loaded.config.get("task", {}).get("length_buckets", 0)
     if not lengths:
         return judged
     with counting("of each length", len(test) * lengths) as advance:

@@ -47,6 +47,7 @@ def import_(
     from nextword.interop.convert import import_model
     from nextword.interop.peft import with_adapter
     from nextword.interop.sources import read_source
+    from nextword.tasks.registry import task_of
 
     with tempfile.TemporaryDirectory(prefix="nextword-") as scratch, _progress("weights") as progress:
         found = read_source(source, Path(scratch), tokenizer)
@@ -66,7 +67,8 @@ def import_(
             overwrite=overwrite,
             progress=progress,
         )
-    command = "translate" if foreign.task.get("name") == "translation" else "generate"
+    task = task_of({"task": foreign.task} if foreign.task else {})
+    command = task.command if task else "chat" if foreign.chat_template else "generate"
     return _conclude(crossing, as_json, f"nextword {command} {out}")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from nextword.checkpoint import read_config
 from nextword.decoding.requests import Request
 from nextword.errors import TemplateError, UsageError
 from nextword.generator.context import of_most, room_for_prompt, within_context
@@ -20,6 +21,7 @@ from nextword.generator.job import Generation, Job
 from nextword.generator.mutual_information import by_mutual_information
 from nextword.generator.request import as_unicode
 from nextword.metrics.overlap import chrf
+from nextword.tasks.registry import task_of
 from nextword.text.chat import Turn
 from nextword.text.turns import check_turns, first_that_fits
 from nextword.tokenizers.chat import ChatTokenizer
@@ -102,10 +104,14 @@ class Chat:
         """From a run folder, with its own chat template; without one, with plain lines: "User: ...".
 
         `options` are those of the constructor. Raises RunError if the folder is missing or damaged, TemplateError if
-        its template is.
+        its template is, UsageError if the run has none and was trained for something else than to talk.
         """
         generator = TextGenerator.load(run, device=device, precision=precision)
-        return cls(generator, ChatTokenizer.load(run, generator.tokenizer, default="plain"), system, **options)
+        tokenizer = ChatTokenizer.load(run, generator.tokenizer, default="plain")
+        task = task_of(read_config(Path(run)))
+        if tokenizer.template == "plain" and task is not None and not task.template:
+            raise UsageError(f"{run} was trained for {task.name}, not to talk", hint=f"Use nextword {task.command}")
+        return cls(generator, tokenizer, system, **options)
 
     @property
     def turns(self) -> list[Turn]:

@@ -11,8 +11,8 @@ from nextword.errors import counted
 UNSTATED = "Not stated. The weights follow from the data: its licence bounds theirs."
 
 
-def import_card(name: str, config: Mapping[str, Any], parity: str) -> str:
-    """README.md of a run folder made from a model from elsewhere."""
+def import_card(name: str, config: Mapping[str, Any], parity: str, talks: bool) -> str:
+    """README.md of a run folder made from a model from elsewhere; `talks`: it has a chat template."""
     origin, figures = config["origin"], config["figures"]
     rows = [
         ("from", f"{origin['source']}, a model of the family {origin['family']}"),
@@ -20,7 +20,13 @@ def import_card(name: str, config: Mapping[str, Any], parity: str) -> str:
         ("tokenizer", f"{config['tokenizer']['type']}, {config['tokenizer']['vocab_size']:,} tokens"),
         ("compared with transformers", "not compared" if parity == "None" else parity),
     ]
-    example = ["import nextword", "", f'model = nextword.load("{name}")', 'print(model.generate("", seed=1).text)']
+    if "task" in config:  # translation: the only one that a model from elsewhere tells
+        example = ["from nextword.applied.translator import Translator", "", f'translator = Translator.load("{name}")']
+        example += ['print(translator.translate(["..."])[0].text)']
+    elif talks:
+        example = ["import nextword", "", f'chat = nextword.chat("{name}")', 'print(chat.say("Hello!").text)']
+    else:
+        example = ["import nextword", "", f'model = nextword.load("{name}")', 'print(model.generate("", seed=1).text)']
     return _card(name, origin["licence"], "nextword", "Imported by nextword.", rows, example)
 
 

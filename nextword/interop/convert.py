@@ -106,7 +106,8 @@ def import_model(
                     their_tokenizers or [lambda: reference.tokenizer_from(text)],
                     keep,
                 )
-            write_text(folder / "README.md", import_card(out.name, read_json(folder / checkpoint.CONFIG), str(found)))
+            config, talks = read_json(folder / checkpoint.CONFIG), bool(foreign.chat_template)
+            write_text(folder / "README.md", import_card(out.name, config, str(found), talks))
     except RunError as error:
         raise type(error)(f"{source}: {error.message}", error.hint) from None
     return Crossing(out, reading.name, outline.num_parameters(), dtype, found, failure, reading.ignored)

@@ -110,6 +110,15 @@ class Reply(Example):
     """The same, as whoever replies has it."""
 
 
+def is_conversation(record: Record) -> bool:
+    """Whether a row has turns, rather than a text under one of their names.
+
+    >>> is_conversation(Record({"dialogue": "Ann: Hi!", "summary": "Ann says hi."}, "chats.jsonl:1"))
+    False
+    """
+    return any(isinstance(record.get(name), list | tuple) for name in FIELDS)
+
+
 def replies(record: Record) -> Iterator[Reply]:
     """The replies of a conversation, in order. Raises DataError as `turns_of`."""
     said = talk(record)

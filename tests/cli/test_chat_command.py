@@ -15,6 +15,7 @@ from toys import Bag, Recital, random_table
 from nextword.cli import run
 from nextword.cli.prompt import Lines
 from nextword.generator import TextGenerator
+from nextword.generator import chat as talking
 from nextword.text.chat import CHATML
 from nextword.tokenizers import TokenizerConfig, train_tokenizer
 
@@ -26,6 +27,12 @@ TOKENIZER = train_tokenizer(
 
 def reciter(text: str = TALK) -> TextGenerator:
     return TextGenerator(Recital(text, TOKENIZER), TOKENIZER)
+
+
+@pytest.fixture(autouse=True)
+def trained_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of these tests, most of which are in no folder."""
+    monkeypatch.setattr(talking, "read_config", lambda folder: {})
 
 
 @pytest.fixture

@@ -205,6 +205,27 @@ def test_of_a_long_conversation_the_first_turns_are_left_out_and_not_what_the_sy
     assert both["metrics"]["bits per byte"]["a"] == pytest.approx(one["bits_per_byte"], rel=1e-5)
 
 
+def test_conversations_have_a_run_for_no_task_talk_if_it_has_a_template(tmp_path, capsys):
+    """As a chat model from elsewhere has; of other texts it is measured as before."""
+    shutil.copytree("talker", tmp_path / "theirs")
+    config = json.loads((tmp_path / "theirs/config.json").read_text(encoding="utf-8"))
+    del config["task"], config["data"]
+    (tmp_path / "theirs/config.json").write_text(json.dumps(config), encoding="utf-8")
+    ours, theirs = (
+        figures_of(capsys, "evaluate", one, "talk.jsonl", *QUICK) for one in ("talker", tmp_path / "theirs")
+    )
+    assert (theirs["loss"], theirs["metrics"]) == (ours["loss"], ours["metrics"])
+    both = figures_of(capsys, "compare", "talker", tmp_path / "theirs", "talk.jsonl", "--samples", 100, *QUICK)
+    assert both["metrics"]["bits per byte"]["a"] == both["metrics"]["bits per byte"]["b"]
+    assert "metrics" not in figures_of(capsys, "evaluate", tmp_path / "theirs", "text.txt")
+
+
+@pytest.mark.parametrize("command", [["chat"], ["self-chat", "talker"]])
+def test_a_translator_does_not_talk(command, capsys):
+    assert run([*command, "translator"]) != 0
+    assert "translator was trained for translation, not to talk. Use nextword translate" in capsys.readouterr().err
+
+
 def test_poets_are_compared_in_what_is_known_of_both(tmp_path, monkeypatch, capsys):
     """Of the second the training data are gone, and so nobody knows what it has copied."""
     poems = [poem for poem in corpora.poems() if poem["form"] == "wujue"][:20]

@@ -89,7 +89,9 @@ def test_in_and_out_again(name, folder, tmp_path, capsys, tokenizer):
     there, run, back = folder(name), tmp_path / "run", tmp_path / "back"
     for arguments in (["import", str(there), str(run)], ["export", str(run), str(back)]):
         assert command(arguments) == 0
-        assert "the same as in transformers: largest difference of logits" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "the same as in transformers: largest difference of logits" in said
+        assert ("nextword chat" in said) == (arguments[0] == "import")
     assert same(tensors(there), tensors(back))
     first, second = (transformers.AutoModelForCausalLM.from_pretrained(place) for place in (there, back))
     assert type(first) is type(second)
@@ -97,6 +99,7 @@ def test_in_and_out_again(name, folder, tmp_path, capsys, tokenizer):
     assert torch.equal(first(ids).logits, second(ids).logits)
     assert second.generation_config.eos_token_id == first.generation_config.eos_token_id
     assert (back / "chat_template.jinja").read_text() == "{{ messages[0].content }}"
+    assert "nextword.chat(" in (run / "README.md").read_text()
     one, two = (transformers.AutoTokenizer.from_pretrained(place) for place in (there, back))
     assert one(TEXTS[0] + "<eos>").input_ids == two(TEXTS[0] + "<eos>").input_ids
     assert [one.bos_token, one.eos_token, one.pad_token] == [two.bos_token, two.eos_token, two.pad_token]
