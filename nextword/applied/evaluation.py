@@ -151,7 +151,11 @@ def unusual(generator: TextGenerator, settings: Mapping[str, Any]) -> str:
     config = generator.settled(settings)
     idle = set(SAMPLING) if config.num_beams > 1 else set()
     chosen = config.model_dump(exclude_defaults=True, exclude=idle)
-    return ", ".join(f"{name} {value}" for name, value in chosen.items()) or "sampled"
+    return ", ".join(f"{name} {_said(value)}" for name, value in chosen.items()) or "sampled"
+
+
+def _said(value: object) -> str:
+    return " or ".join(map(repr, value)) if isinstance(value, tuple) else str(value)
 
 
 def bits_per_byte(

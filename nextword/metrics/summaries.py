@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _HAN = regex.compile(r"\p{Han}")
 _NAMED = ("nr", "ns", "nt")
 """Of jieba's parts of speech, those of names."""
-_NAME = regex.compile(r"\p{Lu}[\p{L}\p{M}'’-]+")
+_NAME = regex.compile(r"\p{Lu}(?:[\p{L}\p{M}]|['’-](?!(?:s|m|d|ll|re|ve)\b)(?=\p{L}))+")  # O'Neil's: O'Neil
 
 
 def words(text: str) -> list[str]:

@@ -5,6 +5,7 @@ Who does what is told by where names stand, not by which they are; so a summary 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -23,16 +24,16 @@ _TIME = regex.compile(
     r"\d{1,2}[:：]\d\d(?:[:：]\d\d)?(?:\s?[ap]\.?\s?m\b\.?)?"
 )
 _LINE = regex.compile(r"[^\p{L}]*(\p{L}[^:：(（\[]{0,29})(?:[(（\[][^:：]{0,29})?[:：](?!//)")  # Ann (laughing): ...
-_NAME = regex.compile(r"(?<![\p{L}\p{M}\p{N}])(?!\p{Ll})\p{L}(?:['’_-]?[\p{L}\p{M}\p{N}])+")
+_WORD = r"(?<![\p{L}\p{M}\p{N}])(?!\p{Ll})\p{L}(?:['’_-]?[\p{L}\p{M}\p{N}])+"
+_NAME = regex.compile(rf"{_WORD}(?: {_WORD})*")
 
 
 def speakers(text: str) -> list[str]:
-    """The names of those who speak, in order, each word of a name by itself; none unless the text is a chat, where half
-    of the lines, and two at least, tell who speaks. Words in small letters are none, nor is a single character: they
-    are everywhere in a text.
+    """The names of those who speak, in order; none unless the text is a chat, where half of the lines, and two at
+    least, tell who speaks. Words in small letters are none, nor is a single character: they are everywhere in a text.
 
     >>> speakers("Ann Lee: Hi!\\nBob: Hello.\\nAnn Lee: It's 10:30.")
-    ['Ann', 'Lee', 'Bob']
+    ['Ann Lee', 'Bob']
     >>> speakers("小明：你好\\n小红：你好")
     ['小明', '小红']
     >>> speakers("Note: this is a text.")
@@ -46,16 +47,26 @@ def speakers(text: str) -> list[str]:
 
 
 def with_symbols(text: str, names: Mapping[str, str]) -> str:
-    """A text with symbols in place of `names`, symbol -> name, where they are whole words.
+    """A text with symbols in place of `names`, symbol -> name, where they are whole words; and in place of a part of a
+    name, if it is a part of no other.
 
-    >>> with_symbols("Ann's aunt Anna", {"①": "Ann"})
+    >>> with_symbols("Ann's aunt Anna", {"①": "Ann Lee"})
     "①'s aunt Anna"
     """
-    symbols = {name: symbol for symbol, name in names.items()}
-    if not symbols:
+    if not names:
         return text
+    parts = [(part, symbol) for symbol, name in names.items() for part in _parts(name)]
+    shared = Counter(part for part, _ in parts)
+    symbols = {part: symbol for part, symbol in parts if shared[part] == 1}
+    symbols |= {name: symbol for symbol, name in names.items()}
     pattern = "|".join(map(whole, sorted(symbols, key=len, reverse=True)))
     return str(regex.sub(pattern, lambda match: symbols[match[0]], text))  # many times as fast as `re` with this one
+
+
+def _parts(name: str) -> set[str]:
+    """What a name of several words may be shortened to."""
+    words = name.split(" ")
+    return {" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)} - {name}
 
 
 def are_chats(texts: Iterable[str]) -> bool:
@@ -66,7 +77,7 @@ def are_chats(texts: Iterable[str]) -> bool:
 
 def hidden(text: str, languages: Sequence[str] = (), symbols: str = SYMBOLS) -> Hidden:
     """A text with symbols in place of the names of those who speak in it: as many as there are `symbols` that it does
-    not have itself. Names are the same in all `languages`."""
+    not have itself. A part of a name comes back as the whole. Names are the same in all `languages`."""
     free = "".join(symbol for symbol in symbols if symbol not in text)
     names = dict(zip(free, speakers(text), strict=False))
     return Hidden(with_symbols(text, names), names, names, free[len(names) :])

@@ -131,7 +131,7 @@ class Vitals:
             "warning",
             f"the loss leapt from {level:.3f} to {now:.3f}, the gradient from {usual:.2g} to {gradient:.2g}",
             "a step was too long for where the model stood; it may recover, and has lost time",
-            f"If it does not, {self._lower_rate()}, a longer train.warmup_steps, or a smaller train.clip_norm",
+            f"If it does not recover, {self._lower_rate()}, a longer train.warmup_steps, or a smaller train.clip_norm",
             step,
         )
 
