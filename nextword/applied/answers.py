@@ -65,8 +65,8 @@ def answers(
 def fitted(generator: TextGenerator, prompt: Prompt) -> tuple[list[int], int]:
     """(ids of the prompt from the boundary on, how many tokens of it were cut off).
 
-    As in training: of what does not fit a source loses its end, and a prompt all but the last half of a context, so that
-    the other half is left to the answer.
+    As in training: of what does not fit a source loses its end, and a prompt all but the last half of a context, so
+    that the other half is left to the answer.
     """
     tokenizer, model = generator.tokenizer, generator.model
     boundary = boundary_id(tokenizer)
