@@ -122,8 +122,9 @@ def generate(
     config = generator.settled(settings)
     prompt = generator.as_prompt(prompt)
     warn_unknown(generator.tokenizer.source, prompt)
+    before = "" if generator.model.encodes else prompt  # a source is not what an answer begins with
     if not (as_json or explain or trace) and not (config.num_samples > 1 or config.best_of or config.mbr):
-        _stream(generator, prompt, settings)
+        _stream(generator, prompt, settings, before)
         return
     traced = bool(explain or trace)
     if traced and config.num_beams > 1:  # all that a beam search found is part of its story
@@ -139,23 +140,23 @@ def generate(
 
         draw(found, generator.tokenizer, out)
     else:
-        _print_samples(prompt, found[: config.num_samples])
+        _print_samples(before, found[: config.num_samples])
 
 
-def _stream(generator: TextGenerator, prompt: str, settings: dict[str, Any]) -> None:
+def _stream(generator: TextGenerator, prompt: str, settings: dict[str, Any], before: str) -> None:
     pieces = generator.stream(prompt, **settings)  # complains of wrong settings before anything is printed
-    sys.stdout.write(prompt)
+    sys.stdout.write(before)
     for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
 
 
-def _print_samples(prompt: str, generations: list[Generation]) -> None:
+def _print_samples(before: str, generations: list[Generation]) -> None:
     for number, generation in enumerate(generations):
         if number:
             print(SEPARATOR)
-        print(prompt + generation.text)
+        print(before + generation.text)
 
 
 def _print_json(prompt: str, generations: list[Generation]) -> None:

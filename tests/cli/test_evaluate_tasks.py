@@ -226,6 +226,12 @@ def test_a_translator_does_not_talk(command, capsys):
     assert "translator was trained for translation, not to talk. Use nextword translate" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["-n", "2"]])
+def test_an_answer_to_a_source_stands_alone(more, capsys):
+    assert run(["generate", "translator", "Hello.", "--max-tokens", "3", "--seed", "1", *more]) == 0
+    assert "Hello." not in capsys.readouterr().out
+
+
 def test_poets_are_compared_in_what_is_known_of_both(tmp_path, monkeypatch, capsys):
     """Of the second the training data are gone, and so nobody knows what it has copied."""
     poems = [poem for poem in corpora.poems() if poem["form"] == "wujue"][:20]
