@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from nextword.errors import counted
 from nextword.metrics.summaries import words
 from nextword.text.duplicates import normalised
 
@@ -30,12 +31,12 @@ def faults(source: str, translation: str, finished: bool) -> list[str]:
     found = []
     said, meant = words(translation), words(source)
     if not said and meant:
-        return ["empty"]
+        return ["is empty"]
     if not finished:
         found.append("has no end")
     for more, less, what in ((said, meant, "longer"), (meant, said, "shorter")):
         if len(more) > MOST_RATIO * len(less) + GRACE:
-            found.append(f"much {what}: {len(said)} words for {len(meant)}")
+            found.append(f"is much {what}: {counted(len(said), 'word')} for {len(meant):,}")
     phrases = Counter(tuple(said[i : i + PHRASE]) for i in range(len(said) - PHRASE + 1))
     before = Counter(tuple(meant[i : i + PHRASE]) for i in range(len(meant) - PHRASE + 1))
     phrase, times = max(phrases.items(), key=lambda item: item[1], default=((), 0))

@@ -286,11 +286,11 @@ def test_a_glossary_is_pairs(tmp_path):
         ("no no no no no no", "non non non non non non", True, []),
         ("one two three four", "one two three four", True, ["is the source"]),
         ("Tom Mary", "Tom Mary", True, []),
-        ("Go", "", True, ["empty"]),
+        ("Go", "", True, ["is empty"]),
         ("...", "...", True, []),
         ("Go", "Va", False, ["has no end"]),
-        ("word " * 40, "mot", True, ["much shorter: 1 words for 40"]),
-        ("Go", "a b c d e f g h i j k l m", True, ["much longer: 13 words for 1"]),
+        ("word " * 40, "mot", True, ["is much shorter: 1 word for 40"]),
+        ("Go", "a b c d e f g h i j k l m", True, ["is much longer: 13 words for 1"]),
     ],
 )
 def test_faults(source, translation, ended, expected):
