@@ -45,8 +45,8 @@ def load_for(task: str, run: str | Path, others: Sequence[str | Path] = (), devi
     loaded = load_together(run, others, device)
     found = task_of(loaded.config)
     if found is None or found.name != task:
-        raise UsageError(
-            f"{run} was trained for {found.name if found else 'no task'}, not for {task}",
-            hint=f"Train with --task {task}",
-        )
+        hint = f"Use nextword {found.command}" if found else f"Train it further: --task {task} --init-from {run}"
+        if found is None and loaded.model.encodes and task == "translation":
+            hint += ", or tell it by --prefix what to do, as a T5 wants"
+        raise UsageError(f"{run} was trained for {found.name if found else 'no task'}, not for {task}", hint=hint)
     return loaded

@@ -189,7 +189,9 @@ def test_a_t5_translates_when_it_is_told_to(t5, tmp_path, capsys):
     assert command(["import", str(t5), str(tmp_path / "run"), "--no-check"]) == 0
     translate = ["translate", str(tmp_path / "run"), "the cat", "--set", "max_tokens=5"]
     assert command(translate) == 2
-    assert "was trained for no task" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "was trained for no task" in said
+    assert "--prefix" in said
     assert command([*translate, "--prefix", "to Chinese: ", "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert command([*translate, "--prefix", "to German: ", "--json"]) == 0
