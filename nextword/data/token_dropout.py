@@ -1,7 +1,8 @@
-"""Sources in other pieces each time they are read: merges of a BPE vocabulary are undone at random.
+"""Sources in other pieces each time they are read: tokens are taken apart at random.
 
-BPE-dropout (Provilkov et al. 2020) leaves merges out as it encodes a text. Here texts are encoded once, before the
-training, so it is done from the other end: a token is taken apart into the two that were merged into it, and these
+BPE-dropout (Provilkov et al. 2020) leaves merges out as it encodes a text, and subword regularization (Kudo 2018) draws
+one of the ways to cut it into unigram pieces. Here texts are encoded once, before the training, so it is done from the
+other end: a token is taken apart into the two that were merged into it, or the likeliest two that spell it, and these
 perhaps again. What a batch becomes depends on the seed and its number alone, so a resumed run reads the same.
 
 Shapes: B rows, S tokens of a source, V vocabulary.
@@ -22,10 +23,10 @@ from nextword.data.token_files import Ids
 class TokenDropout:
     """Takes the tokens of sources apart."""
 
-    def __init__(self, parts: Sequence[tuple[int, int]], share: float, seed: int) -> None:
-        """`parts` (V, 2) are the ids that were merged into each token, -1 for one that is no merge; `share` is the
-        probability that a merge is undone."""
-        self.parts, self.share, self.seed = np.array(parts, dtype=np.int64), share, seed
+    def __init__(self, halves: Sequence[tuple[int, int]], share: float, seed: int) -> None:
+        """`halves` (V, 2) are the ids that each token is taken apart into, -1 for one that cannot be; `share` is the
+        probability that a token is."""
+        self.halves, self.share, self.seed = np.array(halves, dtype=np.int64), share, seed
 
     def __call__(self, batch: Batch, number: int, context: int) -> Batch:
         """The batch of this number in the run with other sources, of at most `context` tokens."""
@@ -45,9 +46,9 @@ class TokenDropout:
         """Ids of the same text, no fewer."""
         new = np.ones(len(ids), dtype=bool)  # what has not been looked at yet
         while True:
-            undone = new & (self.parts[ids, 0] >= 0) & (rng.random_sample(len(ids)) < self.share)
+            undone = new & (self.halves[ids, 0] >= 0) & (rng.random_sample(len(ids)) < self.share)
             if not undone.any():
                 return ids
-            pieces = np.where(undone[:, None], self.parts[ids], np.stack([ids, np.full_like(ids, -1)], axis=1)).ravel()
+            pieces = np.where(undone[:, None], self.halves[ids], np.stack([ids, np.full_like(ids, -1)], axis=1)).ravel()
             kept = pieces >= 0
             ids, new = pieces[kept], np.repeat(undone, 2)[kept]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -152,16 +152,20 @@ class Tokenizer:
             if id == self.unk_id
         )
 
-    def merges(self) -> list[tuple[int, int]] | None:
-        """For each id the two that byte-pair encoding merges into it, (-1, -1) where there are none; None for a
-        tokenizer that does not merge."""
+    def halves(self) -> list[tuple[int, int]] | None:
+        """For each id the two that spell the same: those that byte-pair encoding merges into it, or the likeliest two
+        of a unigram vocabulary; (-1, -1) where there are none. None for tokenizers of other kinds."""
         rules = json.loads(self.backend.to_str())["model"]
+        halves = [(-1, -1)] * self.vocab_size
+        if rules["type"] == "Unigram":
+            for id, two in _likeliest_halves(rules["vocab"]):
+                halves[id] = two
+            return halves
         if not rules.get("merges"):
             return None
-        ids, parts = rules["vocab"], [(-1, -1)] * self.vocab_size
         for first, second in reversed(rules["merges"]):  # so that the earliest way to a token stays
-            parts[ids[first + second]] = ids[first], ids[second]
-        return parts
+            halves[rules["vocab"][first + second]] = rules["vocab"][first], rules["vocab"][second]
+        return halves
 
     def fingerprint(self) -> str:
         """A hash of the vocabulary and the rules: equal fingerprints give equal ids."""
@@ -301,3 +305,16 @@ def _named(settings: dict[str, Any], key: str) -> str | None:
     token = settings.get(key)
     token = token.get("content") if isinstance(token, dict) else token
     return token if isinstance(token, str) else None
+
+
+def _likeliest_halves(vocab: Sequence[tuple[str, float]]) -> Iterator[tuple[int, tuple[int, int]]]:
+    """The pieces, as ids, that two others spell, and which. Not those in angle brackets, such as <unk> and <0x41>."""
+    known = {
+        piece: (score, id) for id, (piece, score) in enumerate(vocab) if not (piece[0] == "<" and piece[-1] == ">")
+    }
+    for piece, (_, id) in known.items():
+        cuts = [(piece[:at], piece[at:]) for at in range(1, len(piece))]
+        pairs = [(known[first], known[second]) for first, second in cuts if first in known and second in known]
+        if pairs:
+            (_, first), (_, second) = max(pairs, key=lambda pair: pair[0][0] + pair[1][0])
+            yield id, (first, second)

@@ -115,8 +115,9 @@ class TrainConfig(Config):
     """Every batch is read twice, with different dropout, and where the two readings disagree costs so much (R-Drop, Wu
     et al. 2021, who take 1 to 5): less is learned by heart, at twice the work a step. Needs model.dropout."""
     token_dropout: float = Field(default=0.0, ge=0, le=1)
-    """Share of the merges of a BPE vocabulary that is undone in sources, anew each time they are read, so that words
-    are known in other pieces too (after BPE-dropout, Provilkov et al. 2020, who take 0.1). Of models that encode."""
+    """Share of the tokens of sources that is taken apart, and of their parts, anew each time they are read, so that
+    words are known in other pieces too (after BPE-dropout, Provilkov et al. 2020, who take 0.1; of unigram pieces after
+    Kudo 2018: those that two others spell). Of models that encode."""
     coverage_loss: float = Field(default=0.0, ge=0)
     """Weight of the attention that goes where it has been before, against answers that repeat themselves (See et al.
     2017, who take 1 in the last part of the training). Of models that attend to a source."""

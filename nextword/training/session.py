@@ -208,7 +208,7 @@ def trainer_for(
         started=started,
         copied=partial(copied_text_from, train, tokenizer),
         world=world,
-        merges=tokenizer.merges() if config.token_dropout else None,
+        halves=tokenizer.source.halves() if config.token_dropout else None,
     )
 
 

@@ -40,15 +40,15 @@ def loss_terms(model: LanguageModel, config: TrainConfig, whole_examples: bool, 
 
 
 def token_dropout(
-    model: LanguageModel, config: TrainConfig, merges: Sequence[tuple[int, int]] | None
+    model: LanguageModel, config: TrainConfig, halves: Sequence[tuple[int, int]] | None
 ) -> TokenDropout | None:
-    """None where the settings ask for none. Raises TrainingError without a source or without merges."""
+    """None where the settings ask for none. Raises TrainingError without a source or without halves of tokens."""
     if not config.token_dropout:
         return None
-    if not model.encodes or not merges:
+    if not model.encodes or not halves:
         raise TrainingError(
-            "train.token_dropout undoes merges in sources, and "
-            + ("the tokenizer has none" if model.encodes else f"a {model.config.type} reads no source"),
-            hint="Leave it out, or train an encoder-decoder or prefix-lm with --tokenizer bpe",
+            "train.token_dropout takes the tokens of sources apart, and "
+            + ("those of the tokenizer have no parts" if model.encodes else f"a {model.config.type} reads no source"),
+            hint="Leave it out, or train a model that encodes, such as gru-attention, with --tokenizer bpe or unigram",
         )
-    return TokenDropout(merges, config.token_dropout, config.seed)
+    return TokenDropout(halves, config.token_dropout, config.seed)

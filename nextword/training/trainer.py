@@ -72,12 +72,12 @@ class Trainer:
         started: float | None = None,
         copied: Callable[[str], tuple[Copied, str]] | None = None,
         world: World | None = None,
-        merges: Sequence[tuple[int, int]] | None = None,
+        halves: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         """`started` (time.monotonic) is when the time budget began to run; default now. `sample` has the model write:
         what it was given, and what it wrote. `copied` says what of the latter stands in the training text, and its
         longest such span. `world` are the processes that train together; default this one alone, where the model is.
-        `merges` are those of the vocabulary, for `token_dropout`."""
+        `halves` are those of the tokens, for `token_dropout`."""
         self.model, self.valid_files = model, valid_files
         self.folder, self.sample, self.copied = folder, sample, copied
         self.world = world or World(model.device)
@@ -96,7 +96,7 @@ class Trainer:
                 hint="Leave it out, or train a transformer",
             )
         self.terms = loss_terms(model, config, self.batches.whole_examples, train_files.eos_id)
-        self.token_dropout = token_dropout(model, config, merges)
+        self.token_dropout = token_dropout(model, config, halves)
         model.recompute = config.activation_checkpointing
         freeze(model, config.freeze)
         self.spread = Spread(model, self.world, config.parallel, self.precision)

@@ -8,44 +8,60 @@ from hypothesis import strategies as st
 
 from nextword.data.batches import Batch
 from nextword.data.token_dropout import TokenDropout
-from nextword.tokenizers import TokenizerConfig, train_tokenizer
+from nextword.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 
 TEXTS = ["the whale and the sea, the white whale", "床前明月光，疑是地上霜。举头望明月，低头思故乡。"] * 20
+ENDINGS = [
+    f"{word}{ending}" for word in ("walk", "talk", "hunt", "sail") for ending in ("", "s", "ed", "ing", "er")
+] * 9
 
 
-@pytest.fixture(scope="module")
-def bpe():
-    return train_tokenizer(TokenizerConfig(type="bpe", vocab_size=320), TEXTS)
+@pytest.fixture(scope="module", params=["bpe", "unigram"])
+def tokenizer(request):
+    return train_tokenizer(TokenizerConfig(type=request.param, vocab_size=320), TEXTS + ENDINGS)
 
 
 def rng(seed=0):
     return np.random.RandomState(seed)
 
 
-def test_the_merges_of_a_token_make_its_bytes(bpe):
-    parts = bpe.merges()
-    merged = [id for id, (first, _) in enumerate(parts) if first >= 0]
-    assert len(parts) == bpe.vocab_size
-    assert len(merged) == bpe.vocab_size - 257  # the bytes and <eos> are no merges
-    for id in merged:
-        assert bpe.token_bytes(id) == b"".join(map(bpe.token_bytes, parts[id]))
+def test_the_halves_of_a_token_make_its_bytes(tokenizer):
+    halves = tokenizer.halves()
+    parted = [id for id, (first, _) in enumerate(halves) if first >= 0]
+    assert len(halves) == tokenizer.vocab_size
+    assert len(parted) >= 5
+    if tokenizer.kind == "bpe":
+        assert len(parted) == tokenizer.vocab_size - 257  # the bytes and <eos> are no merges
+    for id in parted:
+        assert tokenizer.token_bytes(id) == b"".join(map(tokenizer.token_bytes, halves[id]))
 
 
-@pytest.mark.parametrize("type", ["char", "byte", "unigram"])
-def test_others_have_no_merges(type):
-    assert train_tokenizer(TokenizerConfig(type=type), TEXTS).merges() is None
+@pytest.mark.parametrize("type", ["char", "byte"])
+def test_others_have_none(type):
+    assert train_tokenizer(TokenizerConfig(type=type), TEXTS).halves() is None
+
+
+def test_unigram_pieces_are_cut_where_it_is_likeliest():
+    from tokenizers import Tokenizer as Backend
+    from tokenizers.models import Unigram
+
+    pieces = [("<unk>", 0.0), ("<eos>", 0.0), ("<0x41>", -1.0), ("<", -1.0), ("0x41>", -1.0)]
+    pieces += [("abc", -2.0), ("a", -3.0), ("bc", -3.0), ("ab", -1.0), ("c", -4.0), ("d", -9.0), ("de", -1.0)]
+    halves = Tokenizer(Backend(Unigram(pieces, unk_id=0)), "unigram", eos="<eos>", bos="<eos>").halves()
+    assert halves is not None
+    assert {pieces[id][0]: at for id, at in enumerate(halves) if at[0] >= 0} == {"abc": (8, 9)}
 
 
 @given(text=st.text(alphabet="the whale明月光", max_size=30), share=st.floats(0, 1), seed=st.integers(0, 99))
-def test_it_is_the_same_text_in_no_fewer_pieces(bpe, text, share, seed):
-    ids = np.array(bpe.encode(text), dtype=np.int64)
-    found = TokenDropout(bpe.merges(), share, 0).apart(ids, rng(seed))
+def test_it_is_the_same_text_in_no_fewer_pieces(tokenizer, text, share, seed):
+    ids = np.array(tokenizer.encode(text), dtype=np.int64)
+    found = TokenDropout(tokenizer.halves(), share, 0).apart(ids, rng(seed))
     assert len(found) >= len(ids)
-    assert bpe.decode(found.tolist()) == text
+    assert tokenizer.decode(found.tolist()) == text
     if share == 0:
         assert found.tolist() == ids.tolist()
     if share == 1:
-        assert all(bpe.merges()[id] == (-1, -1) for id in found)
+        assert all(tokenizer.halves()[id] == (-1, -1) for id in found)
 
 
 def test_so_many_merges_are_undone_as_asked():

@@ -45,12 +45,12 @@ def model_of(name, vocab_size=V):
     return build_model(model_config(MODELS[name] | {"vocab_size": vocab_size}))
 
 
-MERGES = [(-1, -1)] * 5 + [(1, 2)] * (V - 5)
+HALVES = [(-1, -1)] * 5 + [(1, 2)] * (V - 5)
 
 
-def trainer(name, files, folder, merges=MERGES, **settings):
+def trainer(name, files, folder, halves=HALVES, **settings):
     config = TrainConfig(**({"batch_tokens": 64, "precision": "float32", "log_every": 1} | settings))
-    return Trainer(model_of(name), files, files, config, folder, merges=merges)
+    return Trainer(model_of(name), files, files, config, folder, halves=halves)
 
 
 def test_it_learns_to_answer(name, pairs, tmp_path):
@@ -108,12 +108,12 @@ def test_a_resumed_run_ends_as_one_that_was_never_interrupted(name, pairs, tmp_p
     assert [event.loss for event in again.run() if isinstance(event, Step)] == losses[5:]
 
 
-def test_token_dropout_needs_a_source_and_merges(name, pairs, tmp_path):
-    with pytest.raises(TrainingError, match="the tokenizer has none"):
-        trainer(name, pairs, tmp_path / "run", merges=None, steps=2, token_dropout=0.1)
+def test_token_dropout_needs_a_source_and_tokens_with_parts(name, pairs, tmp_path):
+    with pytest.raises(TrainingError, match="have no parts"):
+        trainer(name, pairs, tmp_path / "run", halves=None, steps=2, token_dropout=0.1)
     model, config = build_model(model_config({"type": "gru", "hidden_size": 8, "vocab_size": V})), TrainConfig(steps=2)
     with pytest.raises(TrainingError, match="a gru reads no source"):
-        Trainer(model, pairs, None, config.model_copy(update={"token_dropout": 0.1}), tmp_path, merges=MERGES)
+        Trainer(model, pairs, None, config.model_copy(update={"token_dropout": 0.1}), tmp_path, halves=HALVES)
 
 
 def test_it_reads_pairs_from_one_corpus_or_several_and_nothing_else(name, pairs, tmp_path):
