@@ -138,10 +138,10 @@ class Session:
                 if self._interrupted:
                     raise
                 self._interrupted = True
-                print("\nCtrl-C again, Ctrl-D or /quit leaves", file=sys.stderr)
+                self.tell("\nCtrl-C again, Ctrl-D or /quit leaves")
                 continue
             self._interrupted = False
-            if text is None or text.strip() in ("/quit", "/exit"):
+            if text is None or text.split()[:1] in (["/quit"], ["/exit"]):
                 return
             try:
                 self.act(text)
@@ -175,6 +175,8 @@ class Session:
         elif command == "/save":
             if not rest:
                 raise UsageError("/save needs the name of a file", hint="Such as: /save talk.jsonl")
+            if not self.chat.turns:
+                raise UsageError("nothing has been said yet")
             self.tell(save(_as_file(self.chat.turns, rest), rest))
         elif command == "/help":
             self.tell(f"{HELP}\n{LINES}")
@@ -206,9 +208,15 @@ class Session:
         """Other words in place of the last: those given, or the last ones to be changed on the terminal."""
         if not text:
             last = next((turn["content"] for turn in reversed(self.chat.turns) if turn["role"] == "user"), "")
-            if not last or not self.lines.on_terminal or "\n" in last:
+            if "\n" in last:
+                raise UsageError("/edit: what you said has several lines", hint="Give the new text: /edit How are you?")
+            if not last or not self.lines.on_terminal:
                 raise UsageError("/edit needs the new text", hint="Such as: /edit How are you?")
-            text = self.lines.read(self.lines.bold(PROMPT), last) or ""
+            try:
+                text = self.lines.read(self.lines.bold(PROMPT), last) or ""
+            except KeyboardInterrupt:  # all stays as it was
+                self._interrupted = True
+                self.tell("\nnothing was changed; Ctrl-C again, Ctrl-D or /quit leaves")
         if text:
             self.reply(self.chat.edit(text), text)
 

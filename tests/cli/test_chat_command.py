@@ -95,7 +95,9 @@ def test_commands(pipe, capsys: pytest.CaptureFixture[str]) -> None:
         ("/retry\n", "nothing has been said yet"),
         ("/why\n", "nothing has been said yet"),
         ("/save\n", "/save needs the name of a file. Such as: /save talk.jsonl"),
+        ("/save x.jsonl\n", "nothing has been said yet"),
         ("/edit\n", "/edit needs the new text. Such as: /edit How are you?"),
+        ("你\\\n好\n/edit\n", "/edit: what you said has several lines. Give the new text: /edit How are you?"),
         ("好\n好".encode() + b"\n\xff\n", "stdin: line 3 is not UTF-8. Convert it first: iconv -f GB18030 -t UTF-8"),
     ],
 )
@@ -215,4 +217,15 @@ def test_ctrl_c_at_the_prompt_asks_first(terminal) -> None:
     session.press("你好\n", "> ")
     assert "Ctrl-C again" in session.press("\x03", "> ")
     session.press("\x04", "")
+    assert session.end() == 0
+
+
+def test_ctrl_c_leaves_an_edit_and_not_the_program(terminal) -> None:
+    session = terminal(reciter())
+    session.wait("> ")
+    session.press("你好\n", "> ")
+    session.press("/edit\n", "你好")
+    assert "nothing was changed" in session.press("\x03", "> ")
+    assert "taken back: 你好" in session.press("/undo\n", "> ")
+    session.press("/quit now\n", "")
     assert session.end() == 0
