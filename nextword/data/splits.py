@@ -106,9 +106,13 @@ class Corpus:
 
     def too_small(self, name: str) -> DataError:
         """What to raise for a split without text."""
+        hint = "Give more text"
+        if name != "train":
+            hint += f", a file of its own for that split, or go without it: split.{name} = 0"
+        elif self.read.conversations:
+            hint += "; what is learned of a conversation are its replies"
         return DataError(
-            f"The {name} split is empty: there is too little text (characters: {self.characters:,})",
-            hint="Give more text, a file of its own for that split, or ask for no such split",
+            f"The {name} split is empty: there is too little text (characters: {self.characters:,})", hint=hint
         )
 
     def _side(self, record: Record, example: Example) -> str:
