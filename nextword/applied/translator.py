@@ -282,8 +282,19 @@ def _ranked(task: Task, answer: Answer) -> list[Hypothesis]:
             f"says {value!r} {times[symbol]} times" for symbol, value in task.shown.values.items() if times[symbol] > 1
         ]
         wrong += ["has a value that the source has not"] * any(times[symbol] for symbol in task.shown.unused)
+        wrong += [f"says {value!r}, which the source does not" for value in _invented(task, said)]
         found.append(Hypothesis(said, text, generation.score, lost, wrong))
     return sorted(found, key=lambda hypothesis: len(hypothesis.faults))
+
+
+def _invented(task: Task, said: str) -> list[str]:
+    """Numbers and addresses that are in no way those of the source, if it has any: what is left of one where a search
+    was to say it and the model did not know how, say."""
+    known = " ".join([task.shown.text, *task.terms])
+    if not task.shown.values and known == task.shown.text and not lost_numbers(known, ""):
+        return []
+    addresses = wanted_terms(known, {})
+    return lost_numbers(said, known) + [address for address in wanted_terms(said, {}) if address not in addresses]
 
 
 def _with_values(words: Sequence[str], values: Mapping[str, str]) -> list[str]:

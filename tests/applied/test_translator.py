@@ -75,6 +75,19 @@ def test_what_must_be_said_is_asked_for_again(translator, said):
     assert (found.text, found.faults) == ("la banque en 1984", [])
 
 
+def test_numbers_and_addresses_of_its_own_are_faults_where_the_source_has_some(translator, said):
+    asked = "read http://a.b/c"
+    said[asked], said[asked, ("http://a.b/c",)] = ["lis"], ["lis http://a.b htt http://a.b/c", "va http://a.b/c"]
+    (found,) = translator.translate([asked])
+    assert (found.text, found.faults) == ("va http://a.b/c", [])
+    said["2,500 dogs"] = ["2 500 chiens en 1984"]
+    (found,) = translator.translate(["2,500 dogs"])
+    assert found.faults == ["says '1984', which the source does not"]
+    said["twelve dogs"] = ["12 chiens"]
+    (found,) = translator.translate(["twelve dogs"])
+    assert found.faults == []
+
+
 def test_what_is_still_missing_is_told(translator, said):
     said |= {"bank": ["rive"], ("bank", ("banque",)): ["rive"], ("bank", (" banque ",)): ["rive"]}
     (found,) = translator.translate(["bank"], glossary={"bank": "banque"})
