@@ -70,9 +70,12 @@ class Summarizer:
         self.generator, self.bounds, self.symbols = generator, bounds, symbols
 
     @classmethod
-    def load(cls, run: str | Path, device: str = "cpu") -> Self:
-        """From a run folder. Raises RunError if it cannot be read, UsageError if it is none for summarization."""
-        loaded = load_for("summarization", run, device=device)
+    def load(cls, run: str | Path, others: Sequence[str | Path] = (), device: str = "cpu") -> Self:
+        """From a run folder, or from several of one tokenizer, whose probabilities are averaged.
+
+        Raises RunError if one cannot be read, UsageError if the first is none for summarization.
+        """
+        loaded = load_for("summarization", run, others, device)
         bounds = loaded.config["task"].get("length_bounds", ())
         return cls(TextGenerator.of(loaded), bounds, reading_of(loaded).symbols)
 

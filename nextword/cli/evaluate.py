@@ -19,6 +19,7 @@ from nextword.cli.options import (
     PromptFieldAsTrained,
     TargetFieldAsTrained,
     TextFieldAsTrained,
+    With,
 )
 from nextword.errors import counted
 
@@ -50,9 +51,7 @@ def evaluate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Of a run for a task: how it answers, such as num_beams=1.")
     ] = None,
-    with_: Annotated[
-        list[Path] | None, typer.Option("--with", help="Another run of the same tokenizer: an ensemble. Repeatable.")
-    ] = None,
+    with_: With = None,
     bertscore: Annotated[
         str, typer.Option(help="Of a run for a task: BERTScore by this model, such as roberta-large, or FOLDER:LAYER.")
     ] = "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +47,9 @@ Settings = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")]
+With = Annotated[
+    list[Path] | None, typer.Option("--with", help="Another run of the same tokenizer: an ensemble. Repeatable.")
+]
 Precision = Annotated[
     str, typer.Option(help="Of the weights: float32; bfloat16, int8: faster for large models, less exact.")
 ]

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from nextword.cli.inputs import chosen, given_text, warn_unknown
-from nextword.cli.options import Device, Json
+from nextword.cli.options import Device, Json, With
 from nextword.errors import UsageError
 
 
@@ -21,6 +21,7 @@ def summarize(
     text: Annotated[
         str | None, typer.Argument(help="A file, a text, or - for standard input; left out: what is piped in.")
     ] = None,
+    with_: With = None,
     length: Annotated[
         str, typer.Option(help="short, medium or long, of a run trained with task.length_buckets; or 1, 2, ...")
     ] = "",
@@ -50,7 +51,7 @@ def summarize(
 
     settings = chosen({"num_beams": num_beams}, set_ or ())
     least_and_most = _range(words) if words else None
-    summarizer = Summarizer.load(run, device)
+    summarizer = Summarizer.load(run, with_ or (), device)
     document = given_text(text, "summarize")
     warn_unknown(summarizer.generator.tokenizer.source, summarizer.shown(document).text)
     parts, done = len(summarizer.parts(document, length)), count(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nextword.cli.inputs import chosen, given_text, warn_unknown
-from nextword.cli.options import Device, Json
+from nextword.cli.options import Device, Json, With
 from nextword.errors import UsageError, counted
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def translate(
     ] = None,
     from_: Annotated[str, typer.Option("--from", help="Language of the text: an error if the run knows another.")] = "",
     to: Annotated[str, typer.Option(help="Language to translate into, likewise.")] = "",
-    with_: Annotated[
-        list[Path] | None, typer.Option("--with", help="Another run of the same tokenizer: an ensemble. Repeatable.")
-    ] = None,
+    with_: With = None,
     nbest: Annotated[int, typer.Option(help="So many translations of each sentence, with their scores.", min=1)] = 1,
     num_beams: Annotated[
         int | None, typer.Option(help="Hypotheses of the search; left out: as the run has it.")

@@ -43,6 +43,14 @@ def test_a_file_is_summarized(tmp_path, capsys):
     assert capsys.readouterr().out == found["text"] + "\n"
 
 
+def test_a_run_taken_together_with_itself_says_the_same(capsys):
+    said = []
+    for more in ([], ["--with", "run"]):
+        assert run(["summarize", "run", "Ann went to the sea. It was cold.", "--json", *more]) == 0
+        said.append(json.loads(capsys.readouterr().out)["text"])
+    assert said[0] == said[1]
+
+
 def test_what_no_sentence_of_the_text_has_comes_from_none(monkeypatch, capsys):
     statements = [Statement("Rain.", 2, "It rained.", 0.5), Statement("Snow.", 1, "Anna left.", 0.0)]
     found = Summary("Rain. Snow.", statements, [], 0.0, 1, 2.0, 7)
