@@ -60,7 +60,6 @@ def import_(
             out,
             source=name,
             their_model=their_model,
-            licence=found.licence,
             their_tokenizers=found.their_tokenizers,
             check=check,
             keep=keep,

@@ -54,7 +54,6 @@ def import_model(
     out: Path,
     *,
     source: str,
-    licence: str = "",
     their_tokenizers: Sequence[Callable[[], Encode]] = (),
     their_model: Callable[[], Any] | None = None,
     check: bool = True,
@@ -88,8 +87,8 @@ def import_model(
                 checkpoint.SHA256,
                 progress,
             )
-            origin: dict[str, Any] = {"source": source, "family": reading.name, "dtype": dtype, "licence": licence}
-            origin |= {"special_tokens": dict(foreign.special_tokens)}
+            origin: dict[str, Any] = {"source": source, "family": reading.name, "dtype": dtype}
+            origin |= {"licence": foreign.licence, "special_tokens": dict(foreign.special_tokens)}
             sections: dict[str, Any] = {"origin": origin, "figures": {"parameters": outline.num_parameters()}}
             sections |= {"task": dict(foreign.task)} if foreign.task else {}
             ends = generation.stop_tokens(foreign, tokenizer)

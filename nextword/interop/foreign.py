@@ -31,3 +31,5 @@ class Foreign:
     """The text of a tokenizer.json for sources, where these are cut otherwise than what is written."""
     task: Mapping[str, Any] = field(default_factory=dict)
     """Section [task] of a run, where it is made for one."""
+    licence: str = ""
+    """As it is named beside the weights, a short name such as apache-2.0; "" = not at all."""

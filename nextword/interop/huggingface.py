@@ -61,7 +61,7 @@ def read_folder(folder: Path, tokenizer: Path | None = None) -> Foreign:
     if config.get("is_encoder_decoder"):
         special["bos_token"] = _start(folder, text, config, generation)
     tensors, template, task = read_sharded(folder), _template(folder), _task(place, config)
-    return Foreign(config, tensors, text, special, template, generation, source, task)
+    return Foreign(config, tensors, text, special, template, generation, source, task, _licence(folder))
 
 
 def download(name: str, folder: Path) -> None:
@@ -81,7 +81,7 @@ def download(name: str, folder: Path) -> None:
         raise RunError(f"{name} is no folder here, and cannot be fetched from the hub: {reason}") from None
 
 
-def licence(folder: Path) -> str:
+def _licence(folder: Path) -> str:
     """The licence that the model card of a folder names; "" if it names none."""
     card = folder / "README.md"
     if not card.is_file() or card.stat().st_size > MOST_BYTES:

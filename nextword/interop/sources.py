@@ -23,7 +23,6 @@ class Source:
     foreign: Foreign
     name: str
     """For people: a name of the hub, or that of the folder or file."""
-    licence: str = ""
     their_tokenizers: Sequence[Callable[[], Encode]] = ()
     """How other libraries read its tokenizer; empty: from the text of the tokenizer.json."""
 
@@ -48,7 +47,7 @@ def read_source(source: str, scratch: Path, tokenizer: Path | None = None) -> So
     if path.is_dir():
         foreign = huggingface.read_folder(path, tokenizer)
         theirs = () if tokenizer else reference.tokenizers_of(path)
-        return Source(foreign, name, huggingface.licence(path), theirs)
+        return Source(foreign, name, theirs)
     with path.open("rb") as file:
         magic = file.read(4)
     if magic == b"GGUF":

@@ -427,6 +427,13 @@ def test_the_smallest_file(tmp_path):
     assert tokenizers.Tokenizer.from_str(found.tokenizer).encode("abb").tokens == ["ab", "b"]
 
 
+@pytest.mark.parametrize(("named", "known"), [("apache-2.0", "apache-2.0"), ("mit\n---\nx: y", ""), ("", "")])
+def test_its_licence_is_a_name_or_none(named, known, tmp_path):
+    g = gguf_files
+    (tmp_path / "a").write_bytes(small(licence=g.entry("general.license", g.STRING, g.text(named))))
+    assert read_gguf(tmp_path / "a").licence == known
+
+
 BAD = {
     "a typing error in the architecture": ({"architecture": ("general.architecture", "lama")}, r"Did you mean llama\?"),
     "no architecture": ({"architecture": b""}, "architecture None"),

@@ -5,6 +5,7 @@ Tensors are read, widened from their blocks and put into Hugging Face's order wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +68,14 @@ def _read(container: Container) -> Foreign:
         special_tokens=vocabulary.special_tokens,
         chat_template=vocabulary.chat_template,
         generation=generation,
+        licence=_licence(container.metadata),
     )
+
+
+def _licence(metadata: Mapping[str, object]) -> str:
+    """What a file names as its licence, if it looks like the name of one."""
+    name = metadata.get("general.license")
+    return name if isinstance(name, str) and re.fullmatch(r"[\w.+-]{1,60}", name) else ""
 
 
 def _factors(container: Container) -> rotary.Factors:
