@@ -65,7 +65,8 @@ def evaluate(
 
     Of a run trained on prompts and targets: of the targets, given their prompts. A run trained with --task answers the
     prompts, too, and its answers are measured: BLEU, chrF and TER, or ROUGE beside baselines, or how varied they are;
-    of poems, how many keep their form, left to themselves and written in it.
+    of poems, how many keep their form, left to themselves and written in it. So does a chat model from elsewhere, of
+    conversations.
 
     Example: nextword evaluate runs/ptb ptb/test.txt
     """

@@ -25,6 +25,8 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _HAN = regex.compile(r"\p{Han}")
 _NAMED = ("nr", "ns", "nt")
 """Of jieba's parts of speech, those of names."""
+_AND = "和与跟同及"
+"""Jieba may take one of these for the surname of whoever is named behind it: 和小红."""
 _NAME = regex.compile(r"\p{Lu}(?:[\p{L}\p{M}]|['’-](?!(?:s|m|d|ll|re|ve)\b)(?=\p{L}))+")  # O'Neil's: O'Neil
 
 
@@ -105,7 +107,7 @@ def unsupported(summary: str, source: str) -> list[str]:
     numbers = set(_NUMBER.findall(source))
     found = [number for number in _NUMBER.findall(summary) if number not in numbers]
     found += [name for name in inner if not set(words(name)) <= known]
-    found += [name for name in _chinese_names(summary) if name not in source]
+    found += [name for name in _chinese_names(summary) if name not in source and name.lstrip(_AND) not in source]
     return list(dict.fromkeys(found))
 
 

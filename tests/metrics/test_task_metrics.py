@@ -57,6 +57,8 @@ def test_rouge_is_that_of_rouge_score_and_chinese_has_some():
 def test_what_the_source_lacks():
     assert unsupported("Then Bob paid 50.", "Anna paid 30.") == ["50", "Bob"]
     assert unsupported("So Ann's dog is O'Neil's, and I'm Jim’s.", "Ann and O'Neil met.") == ["Jim"]
+    assert unsupported("李雷和小红1点见面。", "李雷：来吗？\n小红：1点来。") == []
+    assert unsupported("李雷和小红1点见面。", "李雷：来吗？\n小明：1点来。") == ["和小红"]
     assert unsupported("小明7号和王老师去了上海。", "小明7号去了北京。") == ["王老师", "上海"]
     by_name = {score.name: score.value for score in source_scores(["a b c"], ["x a b c y z"])}
     assert by_name["novelty"] == 0
