@@ -309,9 +309,8 @@ def _named(settings: dict[str, Any], key: str) -> str | None:
 
 def _likeliest_halves(vocab: Sequence[tuple[str, float]]) -> Iterator[tuple[int, tuple[int, int]]]:
     """The pieces, as ids, that two others spell, and which. Not those in angle brackets, such as <unk> and <0x41>."""
-    known = {
-        piece: (score, id) for id, (piece, score) in enumerate(vocab) if not (piece[0] == "<" and piece[-1] == ">")
-    }
+    bracketed = {piece for piece, _ in vocab if piece.startswith("<") and piece.endswith(">")}
+    known = {piece: (score, id) for id, (piece, score) in enumerate(vocab) if piece not in bracketed}
     for piece, (_, id) in known.items():
         cuts = [(piece[:at], piece[at:]) for at in range(1, len(piece))]
         pairs = [(known[first], known[second]) for first, second in cuts if first in known and second in known]

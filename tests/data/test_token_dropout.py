@@ -46,7 +46,7 @@ def test_unigram_pieces_are_cut_where_it_is_likeliest():
     from tokenizers.models import Unigram
 
     pieces = [("<unk>", 0.0), ("<eos>", 0.0), ("<0x41>", -1.0), ("<", -1.0), ("0x41>", -1.0)]
-    pieces += [("abc", -2.0), ("a", -3.0), ("bc", -3.0), ("ab", -1.0), ("c", -4.0), ("d", -9.0), ("de", -1.0)]
+    pieces += [("abc", -2.0), ("a", -3.0), ("bc", -3.0), ("ab", -1.0), ("c", -4.0), ("", -9.0), ("de", -1.0)]
     halves = Tokenizer(Backend(Unigram(pieces, unk_id=0)), "unigram", eos="<eos>", bos="<eos>").halves()
     assert halves is not None
     assert {pieces[id][0]: at for id, at in enumerate(halves) if at[0] >= 0} == {"abc": (8, 9)}
