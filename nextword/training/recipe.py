@@ -67,6 +67,11 @@ TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
     "recurrent": {"optimizer": "adamw", "learning_rate": 4e-3, "warmup_steps": 30, "batch_size": 16},
     "attention": {"optimizer": "muon", "learning_rate": 6e-3, "warmup_steps": 30, "batch_size": 64},
 }
+TINY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "encoder-decoder": {"batch_size": 4},
+    "attention": {"batch_size": 16},
+}
+"""Of --size tiny, in place of these: a few thousand pairs are learned by more steps, not by larger ones."""
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "transformer": {},
     "encoder-decoder": {"dropout": 0.1},
@@ -185,9 +190,10 @@ def complete(
     row = family(kind)
     if size and size not in SIZES[row]:
         raise UsageError(f"--size: unknown size {size!r}. {did_you_mean(size, SIZES[row])}")
-    preset = SIZES[row][size or _size_for(sample)]
-    model = {"type": kind} | MODEL_DEFAULTS[row] | preset | given
-    settings = TRAIN_DEFAULTS[row] | planned.train | dict(values.get("train", {}))
+    size = size or _size_for(sample)
+    model = {"type": kind} | MODEL_DEFAULTS[row] | SIZES[row][size] | given
+    defaults = TRAIN_DEFAULTS[row] | (TINY_DEFAULTS.get(row, {}) if size == "tiny" else {})
+    settings = defaults | planned.train | dict(values.get("train", {}))
     if not any(limit in settings for limit in LIMITS):
         settings["budget"] = DEFAULT_BUDGET
     train = parse(TrainConfig, settings, "train")
