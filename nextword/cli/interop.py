@@ -47,7 +47,7 @@ def import_(
     from nextword.interop.convert import import_model
     from nextword.interop.peft import with_adapter
     from nextword.interop.sources import read_source
-    from nextword.tasks.registry import task_of
+    from nextword.tasks.registry import task_named
 
     with tempfile.TemporaryDirectory(prefix="nextword-") as scratch, _progress("weights") as progress:
         found = read_source(source, Path(scratch), tokenizer)
@@ -66,7 +66,7 @@ def import_(
             overwrite=overwrite,
             progress=progress,
         )
-    task = task_of({"task": foreign.task} if foreign.task else {})
+    task = task_named(foreign.task["name"]) if foreign.task else None
     command = task.command if task else "chat" if foreign.chat_template else "generate"
     return _conclude(crossing, as_json, f"nextword {command} {out}")
 

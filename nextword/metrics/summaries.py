@@ -107,7 +107,7 @@ def unsupported(summary: str, source: str) -> list[str]:
     numbers = set(_NUMBER.findall(source))
     found = [number for number in _NUMBER.findall(summary) if number not in numbers]
     found += [name for name in inner if not set(words(name)) <= known]
-    found += [name for name in _chinese_names(summary) if name not in source and name.lstrip(_AND) not in source]
+    found += [name for name in _chinese_names(summary) if name.lstrip(_AND) not in source]
     return list(dict.fromkeys(found))
 
 
